@@ -110,7 +110,7 @@ internal sealed unsafe partial class Evp : CriticalFinalizerObject
 
     private static bool Probe()
     {
-        if (NativeLibraries.Resolve(NativeLibraries.Crypto, typeof(Evp).Assembly, null) == 0)
+        if (NativeLibraries.Resolve(NativeLibraries.Crypto) == 0)
         {
             return false;
         }

@@ -14,23 +14,32 @@ internal static class NativeLibraries
 
     private static readonly Lazy<bool> s_installed = new(() =>
     {
-        NativeLibrary.SetDllImportResolver(typeof(NativeLibraries).Assembly, Resolve);
+        NativeLibrary.SetDllImportResolver(typeof(NativeLibraries).Assembly, ResolveOrExplain);
         return true;
     });
 
     /// <summary>Installs the resolver once; every later call does nothing.</summary>
     internal static void Install() => _ = s_installed.Value;
 
-    /// <summary>Throws the one message a person can act on when a library is not there.</summary>
-    internal static void Require(string library, string packages)
+    /// <summary>The runtime's callback. Throws the one message a person can act on when a library is not there.</summary>
+    internal static nint ResolveOrExplain(string library, Assembly assembly, DllImportSearchPath? searchPath)
     {
-        if (Resolve(library, typeof(NativeLibraries).Assembly, null) == 0)
+        nint handle = Resolve(library);
+        if (handle != 0)
         {
-            throw new DllNotFoundException($"{library} is not installed: install {packages}, or put the library beside the program.");
+            return handle;
         }
+
+        string packages = library switch
+        {
+            Sodium => "libsodium (Debian and Ubuntu: libsodium23; Fedora and Homebrew: libsodium)",
+            Zstd => "zstd (Debian and Ubuntu: libzstd1; Fedora: libzstd; Homebrew: zstd)",
+            _ => library,
+        };
+        throw new DllNotFoundException($"{library} is not installed: install {packages}, or put the library beside the program.");
     }
 
-    internal static nint Resolve(string library, Assembly assembly, DllImportSearchPath? searchPath)
+    internal static nint Resolve(string library)
     {
         string[] names = library switch
         {

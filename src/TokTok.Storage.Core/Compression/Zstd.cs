@@ -1,0 +1,148 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.ConstrainedExecution;
+using System.Runtime.InteropServices;
+using TokTok.Storage.Core.Interop;
+
+namespace TokTok.Storage.Core.Compression;
+
+/// <summary>libzstd by interop: whole frames, with contexts that are kept and reused.</summary>
+/// <remarks>Format: docs/format.md 2.3. Source: RFC 8878 and zstd.h of 1.5.
+/// Contexts: at most one per processor and direction lies idle; more may exist while more threads are at work, and are freed on return.
+/// Safe from several threads.
+/// Errors: a target that is too small, or bytes that are no frame, are a return value; a missing library is one exception that names the package.</remarks>
+public static unsafe partial class Zstd
+{
+    public const int LowestLevel = -7, HighestLevel = 19;
+
+    private static readonly ContextPool s_compressors = new(compress: true);
+    private static readonly ContextPool s_decompressors = new(compress: false);
+
+    static Zstd() => NativeLibraries.Install();
+
+    /// <summary>The version of the library in use, as 10506 for 1.5.6.</summary>
+    public static int LibraryVersion => checked((int)ZSTD_versionNumber());
+
+    /// <summary>Compresses into one frame. False if it does not fit <paramref name="target"/>.</summary>
+    public static bool TryCompress(ReadOnlySpan<byte> plain, Span<byte> target, int level, out int bytes)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(level, LowestLevel);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(level, HighestLevel);
+        nuint result;
+        Context context = s_compressors.Rent();
+        fixed (byte* p = plain, t = target)
+        {
+            result = ZSTD_compressCCtx(context.Handle, t, (nuint)target.Length, p, (nuint)plain.Length, level);
+        }
+
+        s_compressors.Return(context);
+        bool fits = ZSTD_isError(result) == 0;
+        bytes = fits ? (int)result : 0;
+        return fits;
+    }
+
+    /// <summary>Decompresses one frame. False unless it is valid, fills <paramref name="packed"/> to its end and gives exactly <c>plain.Length</c> bytes,
+    /// at least one; then plain is zeroed.</summary>
+    public static bool TryDecompress(ReadOnlySpan<byte> packed, Span<byte> plain)
+    {
+        nuint result, frameBytes;
+        Context context = s_decompressors.Rent();
+        fixed (byte* s = packed, p = plain)
+        {
+            frameBytes = ZSTD_findFrameCompressedSize(s, (nuint)packed.Length);
+            result = frameBytes == (nuint)packed.Length ? ZSTD_decompressDCtx(context.Handle, p, (nuint)plain.Length, s, frameBytes) : 0;
+        }
+
+        s_decompressors.Return(context);
+        if (ZSTD_isError(result) == 0 && result == (nuint)plain.Length && !plain.IsEmpty)
+        {
+            return true;
+        }
+
+        plain.Clear();
+        return false;
+    }
+
+    [LibraryImport(NativeLibraries.Zstd)]
+    private static partial uint ZSTD_versionNumber();
+
+    [LibraryImport(NativeLibraries.Zstd)]
+    private static partial uint ZSTD_isError(nuint code);
+
+    [LibraryImport(NativeLibraries.Zstd)]
+    private static partial nuint ZSTD_findFrameCompressedSize(byte* source, nuint sourceBytes);
+
+    [LibraryImport(NativeLibraries.Zstd)]
+    private static partial nint ZSTD_createCCtx();
+
+    [LibraryImport(NativeLibraries.Zstd)]
+    private static partial nuint ZSTD_freeCCtx(nint context);
+
+    [LibraryImport(NativeLibraries.Zstd)]
+    private static partial nint ZSTD_createDCtx();
+
+    [LibraryImport(NativeLibraries.Zstd)]
+    private static partial nuint ZSTD_freeDCtx(nint context);
+
+    [LibraryImport(NativeLibraries.Zstd)]
+    private static partial nuint ZSTD_compressCCtx(nint context, byte* target, nuint targetBytes, byte* source, nuint sourceBytes, int level);
+
+    [LibraryImport(NativeLibraries.Zstd)]
+    private static partial nuint ZSTD_decompressDCtx(nint context, byte* target, nuint targetBytes, byte* source, nuint sourceBytes);
+
+    /// <summary>One native context. The finalizer frees it, so a thread that dies between rent and return leaks nothing.</summary>
+    private sealed class Context(bool compress) : CriticalFinalizerObject, IDisposable
+    {
+        internal nint Handle { get; } = NotNull(compress ? ZSTD_createCCtx() : ZSTD_createDCtx());
+
+        ~Context() => Free();
+
+        public void Dispose()
+        {
+            Free();
+            GC.SuppressFinalize(this);
+        }
+
+        private void Free() => _ = compress ? ZSTD_freeCCtx(Handle) : ZSTD_freeDCtx(Handle);
+
+        private static nint NotNull(nint handle) => handle != 0 ? handle : throw new InsufficientMemoryException("libzstd could not allocate a context.");
+    }
+
+    /// <summary>Idle contexts, at most one per processor. <c>lock (_gate)</c> guards <c>_idle</c> and <c>_count</c>.</summary>
+    private sealed class ContextPool(bool compress)
+    {
+        private readonly Lock _gate = new();
+        private readonly Context?[] _idle = new Context?[Environment.ProcessorCount];
+        private int _count;
+
+        internal Context Rent()
+        {
+            lock (_gate)
+            {
+                if (_count > 0)
+                {
+                    _count--;
+                    Context context = _idle[_count]!;
+                    _idle[_count] = null;
+                    return context;
+                }
+            }
+
+            return new Context(compress);
+        }
+
+        [MethodImpl(MethodImplOptions.NoInlining)] // Keeps the context alive, and so unfinalized, up to this call.
+        internal void Return(Context context)
+        {
+            lock (_gate)
+            {
+                if (_count < _idle.Length)
+                {
+                    _idle[_count++] = context;
+                    return;
+                }
+            }
+
+            context.Dispose();
+        }
+    }
+}

@@ -1,0 +1,159 @@
+using System.Text;
+using TokTok.Storage.Core.Compression;
+using TokTok.Storage.Core.Interop;
+using TokTok.Storage.Testing;
+
+namespace TokTok.Storage.Core.Tests.Compression;
+
+public sealed class CompressorTests
+{
+    private readonly Compressor _compressor = new();
+
+    /// <summary>0, 1, the edges of the probe, of a sample and of a block.</summary>
+    public static TheoryData<int> InterestingSizes { get; } =
+        [0, 1, 2, 31, 32, 33, 4095, 4096, 4097, Compressor.ProbedFrom - 1, Compressor.ProbedFrom, Compressor.ProbedFrom + 1, 1 << 20];
+
+    [Theory, MemberData(nameof(InterestingSizes))]
+    public void What_is_packed_unpacks_at_every_size(int size)
+    {
+        foreach (byte[] plain in (byte[][])[Text(size), Noise(size), new byte[size]])
+        {
+            byte[] packed = new byte[Compressor.MaximumBytes(size)];
+            Codec codec = _compressor.Compress(plain, packed, 1, out int bytes);
+            Assert.InRange(bytes, 0, size);
+            byte[] back = new byte[size];
+            Assert.True(_compressor.Decompress(codec, packed.AsSpan(0, bytes), back));
+            Assert.Equal(plain, back);
+        }
+    }
+
+    [Theory, InlineData(-1), InlineData(1), InlineData(3), InlineData(9)]
+    public void Text_is_packed_by_zstd_at_every_level(int level)
+    {
+        byte[] plain = Text(100_000), packed = new byte[100_000];
+        Assert.Equal(Codec.Zstd, _compressor.Compress(plain, packed, level, out int bytes));
+        Assert.InRange(bytes, 1, 50_000);
+    }
+
+    [Theory, InlineData(1000), InlineData(65_536), InlineData(1 << 20)]
+    public void Noise_stays_raw(int size)
+    {
+        byte[] plain = Noise(size), packed = new byte[size];
+        Assert.Equal(Codec.Raw, _compressor.Compress(plain, packed, 3, out int bytes));
+        Assert.Equal(size, bytes);
+        Assert.Equal(plain, packed);
+    }
+
+    [Fact]
+    public void A_gain_below_one_part_in_32_stays_raw()
+    {
+        byte[] plain = Noise(32_000);
+        plain.AsSpan(0, 600).Clear();
+        Assert.Equal(Codec.Raw, _compressor.Compress(plain, new byte[32_000], 1, out _));
+        plain.AsSpan(0, 2000).Clear();
+        Assert.Equal(Codec.Zstd, _compressor.Compress(plain, new byte[32_000], 1, out int bytes));
+        Assert.InRange(bytes, 1, 31_000);
+    }
+
+    [Fact]
+    public void Another_length_than_the_expected_one_is_refused()
+    {
+        byte[] plain = Text(5000), packed = new byte[5000];
+        _compressor.Compress(plain, packed, 1, out int bytes);
+        foreach (int length in (int[])[0, 1, 4999, 5001, 100_000])
+        {
+            byte[] back = new byte[length];
+            back.AsSpan().Fill(0xee);
+            Assert.False(_compressor.Decompress(Codec.Zstd, packed.AsSpan(0, bytes), back), $"{length}");
+            Assert.False(back.AsSpan().ContainsAnyExcept((byte)0));
+        }
+
+        Assert.False(_compressor.Decompress(Codec.Raw, plain, new byte[4999]));
+        Assert.False(_compressor.Decompress(Codec.Raw, plain, new byte[5001]));
+        Assert.False(_compressor.Decompress((Codec)2, plain, new byte[5000]));
+    }
+
+    [Fact]
+    public void Trailing_bytes_truncation_and_an_empty_frame_are_refused()
+    {
+        byte[] plain = Text(5000), packed = new byte[5000];
+        _compressor.Compress(plain, packed, 1, out int bytes);
+        Assert.False(_compressor.Decompress(Codec.Zstd, packed.AsSpan(0, bytes + 1), new byte[5000]));
+        for (int cut = 0; cut < bytes; cut += 7)
+        {
+            Assert.False(_compressor.Decompress(Codec.Zstd, packed.AsSpan(0, cut), new byte[5000]), $"cut at {cut}");
+        }
+
+        Assert.False(_compressor.Decompress(Codec.Zstd, [], []));
+        byte[] two = [.. packed.AsSpan(0, bytes), .. packed.AsSpan(0, bytes)];
+        Assert.False(_compressor.Decompress(Codec.Zstd, two, new byte[10_000]));
+        byte[] skippable = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0];
+        Assert.False(_compressor.Decompress(Codec.Zstd, skippable, []));
+    }
+
+    [Fact]
+    public void Damaged_frames_give_an_error_or_the_right_length_and_never_a_crash()
+    {
+        int seed = Environment.TickCount;
+        var random = new Random(seed);
+        byte[] plain = Text(20_000), packed = new byte[20_000], back = new byte[20_000];
+        _compressor.Compress(plain, packed, 1, out int bytes);
+        int refused = 0;
+        for (int round = 0; round < 2000; round++)
+        {
+            byte[] damaged = packed[..bytes];
+            damaged[random.Next(bytes)] ^= (byte)random.Next(1, 256);
+            refused += _compressor.Decompress(Codec.Zstd, damaged, back) ? 0 : 1;
+        }
+
+        Assert.True(refused > 200, $"only {refused} refused, seed {seed}");
+    }
+
+    [Fact]
+    public void Many_threads_share_the_contexts()
+    {
+        byte[] plain = Text(50_000);
+        Parallel.For(0, 64, new ParallelOptions { MaxDegreeOfParallelism = 8 }, i =>
+        {
+            byte[] mine = [.. plain];
+            mine[i] ^= 0x55;
+            byte[] packed = new byte[mine.Length], back = new byte[mine.Length];
+            Codec codec = _compressor.Compress(mine, packed, 1, out int bytes);
+            Assert.True(_compressor.Decompress(codec, packed.AsSpan(0, bytes), back));
+            Assert.Equal(mine, back);
+        });
+    }
+
+    [Fact]
+    public void The_example_of_the_format_page_unpacks()
+    {
+        byte[] example = Repository.FormatExample("2.3"), plain = new byte[64];
+        Assert.True(_compressor.Decompress((Codec)example[0], example.AsSpan(1), plain));
+        Assert.Equal(Encoding.ASCII.GetBytes(new string('a', 64)), plain);
+    }
+
+    [Fact]
+    public void A_missing_library_says_what_to_install()
+    {
+        DllNotFoundException error = Assert.Throws<DllNotFoundException>(() => _ = NativeLibraries.ResolveOrExplain("libnone", typeof(Zstd).Assembly, null));
+        Assert.Equal("libnone is not installed: install libnone, or put the library beside the program.", error.Message);
+    }
+
+    private static byte[] Text(int size)
+    {
+        var text = new StringBuilder();
+        for (int line = 0; text.Length < size; line++)
+        {
+            text.Append("line ").Append(line * 7919 % 1000).Append(" of a file that somebody wrote\n");
+        }
+
+        return Encoding.ASCII.GetBytes(text.ToString(0, size));
+    }
+
+    private static byte[] Noise(int size)
+    {
+        byte[] noise = new byte[size];
+        new SeededRandom(size).Fill(noise);
+        return noise;
+    }
+}

@@ -1,0 +1,209 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.X86;
+
+namespace TokTok.Storage.Core.Hashing;
+
+internal static unsafe partial class Blake3Kernel
+{
+    /// <summary>8 inputs, one in each 32-bit lane.</summary>
+    [SkipLocalsInit]
+    private static void Hash8(
+        byte* input, nuint stride, int blockCount, uint* key, ulong counter, uint counterStep, uint flags, uint flagsStart, uint flagsEnd, byte* output)
+    {
+        unchecked
+        {
+            byte* space = stackalloc byte[(16 * 32) + 31];
+            var m = (Vector256<uint>*)(((nuint)space + 31) & ~(nuint)31);
+            Vector256<uint> h0 = Vector256.Create(key[0]);
+            Vector256<uint> h1 = Vector256.Create(key[1]);
+            Vector256<uint> h2 = Vector256.Create(key[2]);
+            Vector256<uint> h3 = Vector256.Create(key[3]);
+            Vector256<uint> h4 = Vector256.Create(key[4]);
+            Vector256<uint> h5 = Vector256.Create(key[5]);
+            Vector256<uint> h6 = Vector256.Create(key[6]);
+            Vector256<uint> h7 = Vector256.Create(key[7]);
+            uint* counters = stackalloc uint[16];
+            for (uint lane = 0; lane < 8; lane++)
+            {
+                ulong laneCounter = counter + (lane * counterStep);
+                counters[lane] = (uint)laneCounter;
+                counters[lane + 8] = (uint)(laneCounter >> 32);
+            }
+
+            Vector256<uint> counterLow = Vector256.Load(counters);
+            Vector256<uint> counterHigh = Vector256.Load(counters + 8);
+            for (int block = 0; block < blockCount; block++)
+            {
+                uint blockFlags = flags | (block == 0 ? flagsStart : 0) | (block == blockCount - 1 ? flagsEnd : 0);
+                Transpose(input + (block * BlockSize), stride, m);
+                Vector256<uint> v0 = h0;
+                Vector256<uint> v1 = h1;
+                Vector256<uint> v2 = h2;
+                Vector256<uint> v3 = h3;
+                Vector256<uint> v4 = h4;
+                Vector256<uint> v5 = h5;
+                Vector256<uint> v6 = h6;
+                Vector256<uint> v7 = h7;
+                Vector256<uint> v8 = Vector256.Create(Iv0);
+                Vector256<uint> v9 = Vector256.Create(Iv1);
+                Vector256<uint> v10 = Vector256.Create(Iv2);
+                Vector256<uint> v11 = Vector256.Create(Iv3);
+                Vector256<uint> v12 = counterLow;
+                Vector256<uint> v13 = counterHigh;
+                Vector256<uint> v14 = Vector256.Create((uint)BlockSize);
+                Vector256<uint> v15 = Vector256.Create(blockFlags);
+                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 0);
+                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 1);
+                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 2);
+                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 3);
+                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 4);
+                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 5);
+                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 6);
+                h0 = v0 ^ v8;
+                h1 = v1 ^ v9;
+                h2 = v2 ^ v10;
+                h3 = v3 ^ v11;
+                h4 = v4 ^ v12;
+                h5 = v5 ^ v13;
+                h6 = v6 ^ v14;
+                h7 = v7 ^ v15;
+            }
+
+            Untranspose(h0, h1, h2, h3, h4, h5, h6, h7, output);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Round(
+        ref Vector256<uint> v0, ref Vector256<uint> v1, ref Vector256<uint> v2, ref Vector256<uint> v3,
+        ref Vector256<uint> v4, ref Vector256<uint> v5, ref Vector256<uint> v6, ref Vector256<uint> v7,
+        ref Vector256<uint> v8, ref Vector256<uint> v9, ref Vector256<uint> v10, ref Vector256<uint> v11,
+        ref Vector256<uint> v12, ref Vector256<uint> v13, ref Vector256<uint> v14, ref Vector256<uint> v15,
+        Vector256<uint>* m, int round)
+    {
+        Mix(ref v0, ref v4, ref v8, ref v12, m[Schedule[(16 * round) + 0]], m[Schedule[(16 * round) + 1]]);
+        Mix(ref v1, ref v5, ref v9, ref v13, m[Schedule[(16 * round) + 2]], m[Schedule[(16 * round) + 3]]);
+        Mix(ref v2, ref v6, ref v10, ref v14, m[Schedule[(16 * round) + 4]], m[Schedule[(16 * round) + 5]]);
+        Mix(ref v3, ref v7, ref v11, ref v15, m[Schedule[(16 * round) + 6]], m[Schedule[(16 * round) + 7]]);
+        Mix(ref v0, ref v5, ref v10, ref v15, m[Schedule[(16 * round) + 8]], m[Schedule[(16 * round) + 9]]);
+        Mix(ref v1, ref v6, ref v11, ref v12, m[Schedule[(16 * round) + 10]], m[Schedule[(16 * round) + 11]]);
+        Mix(ref v2, ref v7, ref v8, ref v13, m[Schedule[(16 * round) + 12]], m[Schedule[(16 * round) + 13]]);
+        Mix(ref v3, ref v4, ref v9, ref v14, m[Schedule[(16 * round) + 14]], m[Schedule[(16 * round) + 15]]);
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Mix(ref Vector256<uint> a, ref Vector256<uint> b, ref Vector256<uint> c, ref Vector256<uint> d, Vector256<uint> x, Vector256<uint> y)
+    {
+        unchecked
+        {
+            a = a + b + x;
+            d = RotateRight16(d ^ a);
+            c += d;
+            b = RotateRight12(b ^ c);
+            a = a + b + y;
+            d = RotateRight8(d ^ a);
+            c += d;
+            b = RotateRight7(b ^ c);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<uint> RotateRight16(Vector256<uint> v) =>
+        Avx2.Shuffle(v.AsByte(), Vector256.Create((byte)2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)).AsUInt32();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<uint> RotateRight12(Vector256<uint> v) => (v >>> 12) | (v << 20);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<uint> RotateRight8(Vector256<uint> v) =>
+        Avx2.Shuffle(v.AsByte(), Vector256.Create((byte)1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12, 1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12)).AsUInt32();
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static Vector256<uint> RotateRight7(Vector256<uint> v) => (v >>> 7) | (v << 25);
+
+    /// <summary>Word i of the eight blocks, into m[i].</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Transpose(byte* input, nuint stride, Vector256<uint>* m)
+    {
+        unchecked
+        {
+            TransposeHalf(input, stride, m);
+            TransposeHalf(input + 32, stride, m + 8);
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void TransposeHalf(byte* input, nuint stride, Vector256<uint>* m)
+    {
+        unchecked
+        {
+            Vector256<uint> r0 = Vector256.Load((uint*)input);
+            Vector256<uint> r1 = Vector256.Load((uint*)(input + stride));
+            Vector256<uint> r2 = Vector256.Load((uint*)(input + (2 * stride)));
+            Vector256<uint> r3 = Vector256.Load((uint*)(input + (3 * stride)));
+            Vector256<uint> r4 = Vector256.Load((uint*)(input + (4 * stride)));
+            Vector256<uint> r5 = Vector256.Load((uint*)(input + (5 * stride)));
+            Vector256<uint> r6 = Vector256.Load((uint*)(input + (6 * stride)));
+            Vector256<uint> r7 = Vector256.Load((uint*)(input + (7 * stride)));
+            Transpose(ref r0, ref r1, ref r2, ref r3, ref r4, ref r5, ref r6, ref r7);
+            m[0] = r0;
+            m[1] = r1;
+            m[2] = r2;
+            m[3] = r3;
+            m[4] = r4;
+            m[5] = r5;
+            m[6] = r6;
+            m[7] = r7;
+        }
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Untranspose(
+        Vector256<uint> h0, Vector256<uint> h1, Vector256<uint> h2, Vector256<uint> h3,
+        Vector256<uint> h4, Vector256<uint> h5, Vector256<uint> h6, Vector256<uint> h7, byte* output)
+    {
+        Transpose(ref h0, ref h1, ref h2, ref h3, ref h4, ref h5, ref h6, ref h7);
+        var to = (Vector256<uint>*)output;
+        to[0] = h0;
+        to[1] = h1;
+        to[2] = h2;
+        to[3] = h3;
+        to[4] = h4;
+        to[5] = h5;
+        to[6] = h6;
+        to[7] = h7;
+    }
+
+    /// <summary>Interleaves by 32, then 64, then 128 bits: row i becomes what was column i.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void Transpose(
+        ref Vector256<uint> r0, ref Vector256<uint> r1, ref Vector256<uint> r2, ref Vector256<uint> r3,
+        ref Vector256<uint> r4, ref Vector256<uint> r5, ref Vector256<uint> r6, ref Vector256<uint> r7)
+    {
+        Vector256<ulong> ab0145 = Avx2.UnpackLow(r0, r1).AsUInt64();
+        Vector256<ulong> ab2367 = Avx2.UnpackHigh(r0, r1).AsUInt64();
+        Vector256<ulong> cd0145 = Avx2.UnpackLow(r2, r3).AsUInt64();
+        Vector256<ulong> cd2367 = Avx2.UnpackHigh(r2, r3).AsUInt64();
+        Vector256<ulong> ef0145 = Avx2.UnpackLow(r4, r5).AsUInt64();
+        Vector256<ulong> ef2367 = Avx2.UnpackHigh(r4, r5).AsUInt64();
+        Vector256<ulong> gh0145 = Avx2.UnpackLow(r6, r7).AsUInt64();
+        Vector256<ulong> gh2367 = Avx2.UnpackHigh(r6, r7).AsUInt64();
+        Vector256<uint> abcd04 = Avx2.UnpackLow(ab0145, cd0145).AsUInt32();
+        Vector256<uint> abcd15 = Avx2.UnpackHigh(ab0145, cd0145).AsUInt32();
+        Vector256<uint> abcd26 = Avx2.UnpackLow(ab2367, cd2367).AsUInt32();
+        Vector256<uint> abcd37 = Avx2.UnpackHigh(ab2367, cd2367).AsUInt32();
+        Vector256<uint> efgh04 = Avx2.UnpackLow(ef0145, gh0145).AsUInt32();
+        Vector256<uint> efgh15 = Avx2.UnpackHigh(ef0145, gh0145).AsUInt32();
+        Vector256<uint> efgh26 = Avx2.UnpackLow(ef2367, gh2367).AsUInt32();
+        Vector256<uint> efgh37 = Avx2.UnpackHigh(ef2367, gh2367).AsUInt32();
+        r0 = Avx2.Permute2x128(abcd04, efgh04, 0x20);
+        r1 = Avx2.Permute2x128(abcd15, efgh15, 0x20);
+        r2 = Avx2.Permute2x128(abcd26, efgh26, 0x20);
+        r3 = Avx2.Permute2x128(abcd37, efgh37, 0x20);
+        r4 = Avx2.Permute2x128(abcd04, efgh04, 0x31);
+        r5 = Avx2.Permute2x128(abcd15, efgh15, 0x31);
+        r6 = Avx2.Permute2x128(abcd26, efgh26, 0x31);
+        r7 = Avx2.Permute2x128(abcd37, efgh37, 0x31);
+    }
+}

@@ -1,0 +1,244 @@
+using System.Numerics;
+
+namespace TokTok.Storage.Tdfs.Config;
+
+/// <summary>What storage.toml says, checked and with every default filled in.</summary>
+/// <remarks>The shipped storage.toml documents each value; a test holds the two to the same keys and defaults. Paths are absolute.</remarks>
+internal sealed record StorageConfig
+{
+    /// <summary>The file it was read from, as errors show it.</summary>
+    public required string File { get; init; }
+
+    public required string StorePath { get; init; }
+
+    /// <summary>Places that may be lost; null: as the places allow.</summary>
+    public int? Survive { get; init; }
+
+    /// <summary>Empty: one holder, "fragments" in the store's folder.</summary>
+    public required IReadOnlyList<HolderConfig> Holders { get; init; }
+
+    public required ChunkingConfig Chunking { get; init; }
+
+    /// <summary>zstd level; 0 keeps everything raw.</summary>
+    public int CompressionLevel { get; init; }
+
+    public long IndexBytes { get; init; }
+
+    public long WriteBufferBytes { get; init; }
+
+    public required KeepConfig Keep { get; init; }
+
+    /// <summary>Zero: no agent.</summary>
+    public TimeSpan UnlockFor { get; init; }
+
+    public required ImportConfig Import { get; init; }
+
+    public TimeSpan TrashFor { get; init; }
+
+    public int LiveThresholdPercent { get; init; }
+
+    public LogLevel LogLevel { get; init; }
+
+    /// <summary>Null: nothing is logged to a file.</summary>
+    public string? LogFile { get; init; }
+
+    /// <param name="file">The name that errors carry.</param>
+    /// <param name="folder">What relative paths count from.</param>
+    /// <param name="home">What "~" stands for.</param>
+    internal static StorageConfig Parse(string file, ReadOnlySpan<byte> utf8, string folder, string home)
+    {
+        TableBinder root = new(file, TomlReader.Read(file, utf8));
+        TableBinder store = root.Table("store");
+        IReadOnlyList<TableBinder> holders = root.Tables("holder");
+        TableBinder chunking = root.Table("chunking");
+        TableBinder compression = root.Table("compression");
+        TableBinder memory = root.Table("memory");
+        TableBinder keep = root.Table("keep");
+        TableBinder keys = root.Table("keys");
+        TableBinder import = root.Table("import");
+        TableBinder reclaim = root.Table("reclaim");
+        TableBinder log = root.Table("log");
+        root.Finish();
+
+        StorageConfig config = new()
+        {
+            File = file,
+            StorePath = ReadPath(store, "path", "~/.local/share/tdfs", folder, home)!,
+            Survive = store.IntegerOrAuto("survive", 0, 16),
+            Holders = ReadHolders(holders, folder, home),
+            Chunking = ReadChunking(chunking),
+            CompressionLevel = compression.Integer("level", 3, 0, 19),
+            IndexBytes = memory.Size("index", "128 MiB", "16 MiB", "64 GiB"),
+            WriteBufferBytes = memory.Size("write-buffers", "64 MiB", "32 MiB", "16 GiB"),
+            Keep = new KeepConfig
+            {
+                Last = keep.Integer("last", 3, 0, 10000),
+                Hourly = keep.Integer("hourly", 24, 0, 10000),
+                Daily = keep.Integer("daily", 7, 0, 10000),
+                Weekly = keep.Integer("weekly", 5, 0, 10000),
+                Monthly = keep.Integer("monthly", 12, 0, 10000),
+                Yearly = keep.Integer("yearly", 10, 0, 10000),
+            },
+            UnlockFor = keys.Duration("unlock-for", "15m", "7d"),
+            Import = new ImportConfig
+            {
+                Workers = import.IntegerOrAuto("workers", 1, 256),
+                OneFileSystem = import.Boolean("one-file-system", false),
+                CacheTags = import.Boolean("cache-tags", true),
+                Exclude = import.Strings("exclude"),
+            },
+            TrashFor = reclaim.Duration("trash-for", "7d", "365d"),
+            LiveThresholdPercent = reclaim.Integer("live-threshold", 70, 1, 99),
+            LogLevel = log.Choice("level", "info", "error", "warning", "info", "debug") switch
+            {
+                "error" => LogLevel.Error,
+                "warning" => LogLevel.Warning,
+                "debug" => LogLevel.Debug,
+                _ => LogLevel.Info,
+            },
+            LogFile = ReadPath(log, "file", "", folder, home),
+        };
+
+        foreach (TableBinder table in (TableBinder[])[store, chunking, compression, memory, keep, keys, import, reclaim, log])
+        {
+            table.Finish();
+        }
+
+        CheckSurvive(config, store);
+        return config;
+    }
+
+    private static List<HolderConfig> ReadHolders(IReadOnlyList<TableBinder> tables, string folder, string home)
+    {
+        List<HolderConfig> holders = [];
+        foreach (TableBinder table in tables)
+        {
+            string path = ExpandPath(table, "path", table.RequiredString("path"), folder, home) ?? throw table.Bad("path", "the path of a folder");
+            string place = table.RequiredString("place");
+            if (place.Length is 0 or > 64 || place.Any(c => !(char.IsAsciiLetterOrDigit(c) || c is '.' or '_' or '-')))
+            {
+                throw table.Bad("place", "a name of 1 to 64 letters, digits, '.', '_' and '-'");
+            }
+
+            if (holders.Any(h => h.Path == path))
+            {
+                throw table.Bad("path", "each holder's folder once");
+            }
+
+            holders.Add(new HolderConfig { Path = path, Place = place, QuotaBytes = table.OptionalSize("quota", "64 MiB", "1024 PiB") });
+            table.Finish();
+        }
+
+        return holders;
+    }
+
+    private static ChunkingConfig ReadChunking(TableBinder table)
+    {
+        const long MaxBlockBytes = Core.BlockLimits.MaxBlockBytes;
+        int mean = (int)table.Size("mean", "128 KiB", "16 KiB", "512 KiB");
+        if (!BitOperations.IsPow2(mean))
+        {
+            throw table.Bad("mean", "a power of two");
+        }
+
+        int min = (int)(table.SizeOrAuto("min", "1 KiB", "1 MiB") ?? mean / 4);
+        int max = (int)(table.SizeOrAuto("max", "16 KiB", "1 MiB") ?? Math.Min(mean * 8L, MaxBlockBytes));
+        return min >= mean ? throw table.Bad("min", "less than the mean")
+            : max <= mean ? throw table.Bad("max", "more than the mean")
+            : new ChunkingConfig { MeanBytes = mean, MinBytes = min, MaxBytes = max, InlineBytes = (int)table.Size("inline", "1 KiB", "0", "16 KiB") };
+    }
+
+    private static void CheckSurvive(StorageConfig config, TableBinder store)
+    {
+        int placeCount = Math.Max(1, config.Holders.Select(h => h.Place).Distinct(StringComparer.Ordinal).Count());
+        if (config.Survive >= placeCount)
+        {
+            throw store.Bad("survive", placeCount == 1
+                ? "0 or \"auto\": with one place nothing outlives its loss; add [[holder]] tables with other places"
+                : $"at most {placeCount - 1}: there are {placeCount} places, and one must be left");
+        }
+    }
+
+    private static string? ReadPath(TableBinder table, string key, string fallback, string folder, string home)
+    {
+        string? path = ExpandPath(table, key, table.String(key, fallback), folder, home);
+        return path is null && fallback.Length > 0 ? throw table.Bad(key, "a path") : path;
+    }
+
+    /// <summary>The absolute path, or null for "".</summary>
+    private static string? ExpandPath(TableBinder table, string key, string text, string folder, string home)
+    {
+        if (text.Length == 0)
+        {
+            return null;
+        }
+
+        if (text.Contains('\0', StringComparison.Ordinal) || (text[0] == '~' && text is not ("~" or ['~', '/', ..])))
+        {
+            throw table.Bad(key, "an absolute path, \"~/...\", or one relative to this file");
+        }
+
+        string expanded = text[0] == '~' ? home + text[1..] : text;
+        return Path.TrimEndingDirectorySeparator(Path.GetFullPath(expanded, folder));
+    }
+}
+
+/// <summary>A folder that keeps fragments, and the place that it is lost with.</summary>
+internal sealed record HolderConfig
+{
+    public required string Path { get; init; }
+
+    public required string Place { get; init; }
+
+    public long? QuotaBytes { get; init; }
+}
+
+internal sealed record ChunkingConfig
+{
+    public required int MeanBytes { get; init; }
+
+    public required int MinBytes { get; init; }
+
+    public required int MaxBytes { get; init; }
+
+    /// <summary>Files up to this size are kept inside their entry.</summary>
+    public required int InlineBytes { get; init; }
+}
+
+/// <summary>How many of the newest hours, days … that hold a snapshot keep one.</summary>
+internal sealed record KeepConfig
+{
+    public int Last { get; init; }
+
+    public int Hourly { get; init; }
+
+    public int Daily { get; init; }
+
+    public int Weekly { get; init; }
+
+    public int Monthly { get; init; }
+
+    public int Yearly { get; init; }
+
+    public bool KeepsNothing => (Last, Hourly, Daily, Weekly, Monthly, Yearly) == default;
+}
+
+internal sealed record ImportConfig
+{
+    /// <summary>Null: the machine's processors.</summary>
+    public int? Workers { get; init; }
+
+    public bool OneFileSystem { get; init; }
+
+    public bool CacheTags { get; init; }
+
+    public required IReadOnlyList<string> Exclude { get; init; }
+}
+
+internal enum LogLevel
+{
+    Error,
+    Warning,
+    Info,
+    Debug,
+}

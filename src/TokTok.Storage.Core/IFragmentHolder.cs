@@ -16,6 +16,12 @@ public interface IFragmentHolder
     /// <summary>Reads a window of a fragment. Returns the bytes read (fewer only at its end), or -1 when the fragment is not here. Looks into the trash too.</summary>
     ValueTask<int> ReadAsync(ArenaId id, int fragmentIndex, long offset, Memory<byte> target, CancellationToken cancel);
 
+    /// <summary>What is kept of one arena, or null.</summary>
+    ValueTask<HeldArena?> DescribeAsync(ArenaId id, CancellationToken cancel);
+
+    /// <summary>Every arena of which something is kept, the trash included. Files that cannot be understood are listed with their damage.</summary>
+    ValueTask<IReadOnlyList<HeldArena>> ListArenasAsync(CancellationToken cancel);
+
     /// <summary>Moves an arena's fragments to the trash. Absent: nothing happens.</summary>
     ValueTask TrashAsync(ArenaId id, CancellationToken cancel);
 
@@ -47,3 +53,24 @@ public interface IFragmentHolder
 public readonly record struct FragmentData(int Index, ReadOnlyMemory<byte> Bytes, FragmentName Name, ReadOnlyMemory<byte> GroupHashes);
 
 public readonly record struct HolderObject(string Name, long Length);
+
+/// <summary>What a holder keeps of one arena, as its own table says; names are claims until bytes were checked against them.</summary>
+public sealed record HeldArena
+{
+    public required ArenaId Id { get; init; }
+
+    public int DataFragments { get; init; }
+
+    public int ParityFragments { get; init; }
+
+    public int SliceBytes { get; init; }
+
+    public IReadOnlyList<HeldFragment> Fragments { get; init; } = [];
+
+    public bool IsInTrash { get; init; }
+
+    /// <summary>Why the file cannot be understood, or null.</summary>
+    public string? Damage { get; init; }
+}
+
+public readonly record struct HeldFragment(int Index, FragmentName Name);

@@ -100,10 +100,10 @@ internal struct FileStat
 
     internal readonly bool HasHoles => Blocks < SizeBytes / 512;
 
-    /// <summary>Whether nothing that a write or a change of metadata touches differs.</summary>
+    /// <summary>Whether nothing that a write or a change of metadata touches differs. Device numbers may change at a reboot and do not count.</summary>
     internal readonly bool IsSameAs(in FileStat other) =>
         Inode == other.Inode && ChangeNs == other.ChangeNs && ModifyNs == other.ModifyNs && SizeBytes == other.SizeBytes
-        && Device == other.Device && Mode == other.Mode && Uid == other.Uid && Gid == other.Gid && LinkCount == other.LinkCount;
+        && Mode == other.Mode && Uid == other.Uid && Gid == other.Gid && LinkCount == other.LinkCount;
 }
 
 /// <summary>A system call on the source or target tree failed. The message is one line fit for a user.</summary>

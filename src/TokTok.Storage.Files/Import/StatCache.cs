@@ -1,0 +1,523 @@
+using System.Buffers.Binary;
+using System.Diagnostics;
+using System.Security.Cryptography;
+using TokTok.Storage.Core;
+using TokTok.Storage.Files.Posix;
+
+namespace TokTok.Storage.Files;
+
+/// <summary>What a record of the stat cache stands for.</summary>
+internal enum StatRecordKind : byte
+{
+    /// <summary>Nothing follows.</summary>
+    End = 0,
+
+    /// <summary>A name that is not a directory.</summary>
+    Entry = 1,
+
+    /// <summary>A directory begins; its names follow in byte order.</summary>
+    Enter = 2,
+
+    /// <summary>The directory ends.</summary>
+    Leave = 3,
+}
+
+/// <summary>How a name stood when its entry was made. Spans are memory of the reader, valid until it moves.</summary>
+internal readonly ref struct StatRecord
+{
+    internal StatRecordKind Kind { get; init; }
+
+    /// <summary>False: the entry gives its file id, and is otherwise not to be used without reading the file.</summary>
+    internal bool IsTrusted { get; init; }
+
+    internal FileStat Stat { get; init; }
+
+    internal ReadOnlySpan<byte> Name { get; init; }
+
+    /// <summary>The entry as its directory's table holds it.</summary>
+    internal ReadOnlySpan<byte> Entry { get; init; }
+
+    /// <summary>For a file of several links, the record as the link table holds it, at its first name.</summary>
+    internal ReadOnlySpan<byte> Link { get; init; }
+}
+
+/// <summary>The local memory of an import: which file stood how when which entry was made of it, so that what is unchanged is not read again.</summary>
+/// <remarks>
+/// Format: docs/format.md 16.1. Source: git's index and its racy rule (Documentation/technical/racy-git.txt).
+/// One file a volume, in the order of the walk, so that an import reads it and writes its successor as two streams, in memory that does not grow
+/// with the tree. Encrypted segment by segment under the device's cache key: names stand in it.
+/// A cache: it is written without a sync and renamed when complete. Damage, another device's key, other settings or a volume that has forgotten
+/// the snapshots it leans on mean that it is not used, which is slower and never wrong.
+/// </remarks>
+internal static class StatCache
+{
+    internal const int KeyBytes = 32;
+    internal const int MaxBases = 8;
+    internal const int FingerprintBytes = 32;
+    internal const int MaxSegmentBytes = 256 * 1024;
+    internal const int MaxEntryBytes = 64 * 1024;
+
+    internal const int FileIdBytes = 16;
+    internal const int HeaderBytes = MagicBytes + 8 + FileIdBytes;
+    internal const int NonceBytes = 12;
+    internal const int TagBytes = 16;
+    internal const int SegmentHeadBytes = sizeof(uint) + NonceBytes;
+    internal const int FooterPlainBytes = (2 * sizeof(ulong)) + VolumeId.Size + FingerprintBytes + sizeof(ulong) + (MaxBases * Score.Size);
+    internal const int FooterBytes = NonceBytes + FooterPlainBytes + TagBytes;
+    internal const int RecordHeadBytes = 4 + (2 * sizeof(uint));
+    internal const int StatBytes = (4 * sizeof(ulong)) + (4 * sizeof(uint));
+
+    /// <summary>A segment is closed when it has grown to so much.</summary>
+    internal const int TargetSegmentBytes = 64 * 1024;
+
+    internal const byte TrustedFlag = 1;
+    private const int MagicBytes = 8;
+    private const int AssociatedBytes = FileIdBytes + sizeof(ulong) + sizeof(uint);
+
+    internal static ReadOnlySpan<byte> Magic => "TDFSSTC1"u8;
+
+    internal static string FileName(VolumeId volume) => $"stat-{volume}";
+
+    internal static void WriteAssociated(Span<byte> target, ReadOnlySpan<byte> fileId, ulong index, int bytes)
+    {
+        fileId.CopyTo(target);
+        BinaryPrimitives.WriteUInt64LittleEndian(target[FileIdBytes..], index);
+        BinaryPrimitives.WriteUInt32LittleEndian(target[(FileIdBytes + sizeof(ulong))..], (uint)bytes);
+    }
+
+    internal static int AssociatedSize => AssociatedBytes;
+}
+
+/// <summary>Reads a stat cache as a stream. One thread.</summary>
+internal sealed class StatCacheReader : IDisposable
+{
+    private readonly IDiskFile _file;
+    private readonly AesGcm _cipher;
+    private readonly byte[] _fileId;
+    private readonly byte[] _sealed = new byte[StatCache.MaxSegmentBytes + StatCache.TagBytes];
+    private readonly byte[] _plain = new byte[StatCache.MaxSegmentBytes];
+    private readonly long _end;
+    private readonly ulong _segmentCount;
+    private long _offset = StatCache.HeaderBytes;
+    private ulong _nextSegment;
+    private int _position;
+    private int _filled;
+    private int _recordBytes;
+    private StatRecordKind _kind;
+
+    private StatCacheReader(IDiskFile file, AesGcm cipher, byte[] fileId, long end, ulong segmentCount, Score[] bases)
+    {
+        _file = file;
+        _cipher = cipher;
+        _fileId = fileId;
+        _end = end;
+        _segmentCount = segmentCount;
+        Bases = bases;
+    }
+
+    /// <summary>The roots of the snapshots that hold the blocks the entries name.</summary>
+    internal IReadOnlyList<Score> Bases { get; }
+
+    /// <summary>Why the stream ended before its end, or null. From there on nothing is known to be unchanged.</summary>
+    internal string? Trouble { get; private set; }
+
+    internal StatRecordKind Kind => _kind;
+
+    /// <summary>The record at hand.</summary>
+    internal StatRecord Current
+    {
+        get
+        {
+            ReadOnlySpan<byte> record = _plain.AsSpan(_position, _recordBytes);
+            int nameBytes = BinaryPrimitives.ReadUInt16LittleEndian(record[2..]);
+            int entryBytes = (int)BinaryPrimitives.ReadUInt32LittleEndian(record[4..]);
+            int stat = StatCache.RecordHeadBytes;
+            int name = stat + StatCache.StatBytes;
+            return new StatRecord
+            {
+                Kind = _kind,
+                IsTrusted = (record[1] & StatCache.TrustedFlag) != 0,
+                Stat = new FileStat
+                {
+                    Inode = BinaryPrimitives.ReadUInt64LittleEndian(record[stat..]),
+                    SizeBytes = BinaryPrimitives.ReadInt64LittleEndian(record[(stat + 8)..]),
+                    ModifyNs = BinaryPrimitives.ReadInt64LittleEndian(record[(stat + 16)..]),
+                    ChangeNs = BinaryPrimitives.ReadInt64LittleEndian(record[(stat + 24)..]),
+                    Mode = BinaryPrimitives.ReadUInt32LittleEndian(record[(stat + 32)..]),
+                    Uid = BinaryPrimitives.ReadUInt32LittleEndian(record[(stat + 36)..]),
+                    Gid = BinaryPrimitives.ReadUInt32LittleEndian(record[(stat + 40)..]),
+                    LinkCount = BinaryPrimitives.ReadUInt32LittleEndian(record[(stat + 44)..]),
+                },
+                Name = record.Slice(name, nameBytes),
+                Entry = record.Slice(name + nameBytes, entryBytes),
+                Link = record[(name + nameBytes + entryBytes)..],
+            };
+        }
+    }
+
+    /// <summary>Null when there is no cache to use; <paramref name="trouble"/> then says why, unless there just is none.</summary>
+    internal static StatCacheReader? TryOpen(
+        IDisk disk, string path, ReadOnlySpan<byte> key, VolumeId volume, ReadOnlySpan<byte> fingerprint, out string? trouble)
+    {
+        trouble = null;
+        IDiskFile? file = null;
+        AesGcm? cipher = null;
+        try
+        {
+            if (!disk.FileExists(path))
+            {
+                return null;
+            }
+
+            file = disk.Open(path, DiskOpen.Read);
+            Span<byte> header = stackalloc byte[StatCache.HeaderBytes];
+            Span<byte> footer = stackalloc byte[StatCache.FooterBytes];
+            Span<byte> plain = stackalloc byte[StatCache.FooterPlainBytes];
+            Span<byte> associated = stackalloc byte[StatCache.AssociatedSize];
+            long end = file.Length - StatCache.FooterBytes;
+            if (end < StatCache.HeaderBytes
+                || file.Read(0, header) != header.Length
+                || !header.StartsWith(StatCache.Magic)
+                || header[8..16].ContainsAnyExcept((byte)0)
+                || file.Read(end, footer) != footer.Length)
+            {
+                trouble = "the stat cache is cut short or of another version, so every file is read";
+                return null;
+            }
+
+            byte[] fileId = header[16..].ToArray();
+            cipher = new AesGcm(key, StatCache.TagBytes);
+            StatCache.WriteAssociated(associated, fileId, ulong.MaxValue, plain.Length);
+            cipher.Decrypt(footer[..StatCache.NonceBytes], footer[StatCache.NonceBytes..^StatCache.TagBytes], footer[^StatCache.TagBytes..], plain, associated);
+            var fields = new FieldReader(plain, "stat cache footer");
+            ulong segmentCount = fields.U64();
+            bool isWhole = fields.I64() == end;
+            bool isOurs = VolumeId.Read(fields.Bytes(VolumeId.Size)) == volume;
+            bool isSame = fields.Bytes(StatCache.FingerprintBytes).SequenceEqual(fingerprint);
+            int baseCount = fields.U8();
+            fields.Reserved(7);
+            if (!isWhole || !isOurs || !isSame || baseCount > StatCache.MaxBases)
+            {
+                trouble = isWhole && isOurs
+                    ? "the stat cache was written with other settings, so every file is read"
+                    : "the stat cache belongs to something else, so every file is read";
+                return null;
+            }
+
+            var bases = new Score[baseCount];
+            for (int i = 0; i < baseCount; i++)
+            {
+                bases[i] = Score.Read(fields.Bytes(Score.Size));
+            }
+
+            var reader = new StatCacheReader(file, cipher, fileId, end, segmentCount, bases);
+            file = null;
+            cipher = null;
+            reader.MoveNext();
+            return reader;
+        }
+        catch (Exception error) when (error is DiskException or CryptographicException or DamagedFormatException)
+        {
+            trouble = error is DiskException
+                ? $"the stat cache cannot be read ({error.Message}), so every file is read"
+                : "the stat cache is damaged or another device's, so every file is read";
+            return null;
+        }
+        finally
+        {
+            file?.Dispose();
+            cipher?.Dispose();
+        }
+    }
+
+    /// <summary>Moves to the next record; at the end, or at damage, <see cref="Kind"/> is End from then on.</summary>
+    internal void MoveNext()
+    {
+        _position += _recordBytes;
+        _recordBytes = 0;
+        if (_position == _filled && !TryReadSegment())
+        {
+            _kind = StatRecordKind.End;
+            return;
+        }
+
+        int left = _filled - _position;
+        ReadOnlySpan<byte> record = _plain.AsSpan(_position, left);
+        const int Fixed = StatCache.RecordHeadBytes + StatCache.StatBytes;
+        if (left >= Fixed)
+        {
+            long nameBytes = BinaryPrimitives.ReadUInt16LittleEndian(record[2..]);
+            long entryBytes = BinaryPrimitives.ReadUInt32LittleEndian(record[4..]);
+            long linkBytes = BinaryPrimitives.ReadUInt32LittleEndian(record[8..]);
+            long total = Fixed + nameBytes + entryBytes + linkBytes;
+            if (total <= left && record[0] is >= (byte)StatRecordKind.Entry and <= (byte)StatRecordKind.Leave)
+            {
+                _kind = (StatRecordKind)record[0];
+                _recordBytes = (int)total;
+                return;
+            }
+        }
+
+        Fail();
+    }
+
+    /// <summary>From an Enter record, moves past its Leave.</summary>
+    internal void SkipDirectory()
+    {
+        Debug.Assert(_kind == StatRecordKind.Enter, "no directory begins here");
+        long depth = 0;
+        do
+        {
+            depth += _kind switch { StatRecordKind.Enter => 1, StatRecordKind.Leave => -1, _ => 0 };
+            MoveNext();
+        }
+        while (depth > 0 && _kind != StatRecordKind.End);
+    }
+
+    public void Dispose()
+    {
+        _file.Dispose();
+        _cipher.Dispose();
+        CryptographicOperations.ZeroMemory(_plain);
+    }
+
+    private void Fail()
+    {
+        Trouble ??= "the stat cache is damaged, so the files from here on are read";
+        _position = _filled = _recordBytes = 0;
+        _nextSegment = _segmentCount;
+        _kind = StatRecordKind.End;
+    }
+
+    private bool TryReadSegment()
+    {
+        _position = _filled = 0;
+        if (_nextSegment >= _segmentCount)
+        {
+            if (_offset != _end)
+            {
+                Trouble ??= _offset < _end ? "the stat cache is damaged, so the files from here on are read" : null;
+            }
+
+            return false;
+        }
+
+        try
+        {
+            Span<byte> head = stackalloc byte[StatCache.SegmentHeadBytes];
+            Span<byte> associated = stackalloc byte[StatCache.AssociatedSize];
+            uint bytes = _file.Read(_offset, head) == head.Length ? BinaryPrimitives.ReadUInt32LittleEndian(head) : 0;
+            if (bytes is 0 or > StatCache.MaxSegmentBytes || _offset + head.Length + bytes + StatCache.TagBytes > _end)
+            {
+                Fail();
+                return false;
+            }
+
+            int count = (int)bytes;
+            Span<byte> body = _sealed.AsSpan(0, count + StatCache.TagBytes);
+            if (_file.Read(_offset + head.Length, body) != body.Length)
+            {
+                Fail();
+                return false;
+            }
+
+            StatCache.WriteAssociated(associated, _fileId, _nextSegment, count);
+            _cipher.Decrypt(head[sizeof(uint)..], body[..count], body[count..], _plain.AsSpan(0, count), associated);
+            _filled = count;
+            _offset += head.Length + body.Length;
+            _nextSegment++;
+            return true;
+        }
+        catch (Exception error) when (error is DiskException or CryptographicException)
+        {
+            Fail();
+            return false;
+        }
+    }
+}
+
+/// <summary>Writes a stat cache as a stream beside the old one, and takes its place at the end. One thread.</summary>
+/// <remarks>A failed write is remembered and ends the writing: the import goes on without a new cache.</remarks>
+internal sealed class StatCacheWriter : IDisposable
+{
+    private readonly IDisk _disk;
+    private readonly string _path;
+    private readonly string _newPath;
+    private readonly AesGcm _cipher;
+    private readonly IRandomSource _random;
+    private readonly byte[] _fileId = new byte[StatCache.FileIdBytes];
+    private readonly byte[] _sealed = new byte[StatCache.SegmentHeadBytes + StatCache.MaxSegmentBytes + StatCache.TagBytes];
+    private readonly FieldWriter _plain = new(StatCache.TargetSegmentBytes * 2);
+    private IDiskFile? _file;
+    private long _offset;
+    private ulong _segmentCount;
+
+    private StatCacheWriter(IDisk disk, string path, ReadOnlySpan<byte> key, IRandomSource random)
+    {
+        _disk = disk;
+        _path = path;
+        _newPath = path + ".new";
+        _random = random;
+        _cipher = new AesGcm(key, StatCache.TagBytes);
+        random.Fill(_fileId);
+    }
+
+    /// <summary>Why there will be no new cache, or null.</summary>
+    internal string? Trouble { get; private set; }
+
+    internal static StatCacheWriter Create(IDisk disk, string path, ReadOnlySpan<byte> key, IRandomSource random)
+    {
+        var writer = new StatCacheWriter(disk, path, key, random);
+        writer.Try(() =>
+        {
+            if (disk.FileExists(writer._newPath))
+            {
+                disk.Delete(writer._newPath);
+            }
+
+            writer._file = disk.Open(writer._newPath, DiskOpen.CreateNew);
+            var header = new FieldWriter(StatCache.HeaderBytes);
+            header.Bytes(StatCache.Magic);
+            header.Reserved(8);
+            header.Bytes(writer._fileId);
+            Debug.Assert(header.Length == StatCache.HeaderBytes, "the stat cache's header and its size disagree");
+            writer._file.Write(0, header.Written);
+            writer._offset = header.Length;
+        });
+        return writer;
+    }
+
+    internal void Write(
+        StatRecordKind kind, bool isTrusted, in FileStat stat, ReadOnlySpan<byte> name, ReadOnlySpan<byte> entry, ReadOnlySpan<byte> link)
+    {
+        Debug.Assert(entry.Length <= StatCache.MaxEntryBytes && link.Length <= StatCache.MaxEntryBytes, "an entry larger than a table takes");
+        if (Trouble is not null)
+        {
+            return;
+        }
+
+        Span<byte> record = _plain.Take(StatCache.RecordHeadBytes + StatCache.StatBytes);
+        record[0] = (byte)kind;
+        record[1] = isTrusted ? StatCache.TrustedFlag : (byte)0;
+        BinaryPrimitives.WriteUInt16LittleEndian(record[2..], (ushort)name.Length);
+        BinaryPrimitives.WriteUInt32LittleEndian(record[4..], (uint)entry.Length);
+        BinaryPrimitives.WriteUInt32LittleEndian(record[8..], (uint)link.Length);
+        Span<byte> at = record[StatCache.RecordHeadBytes..];
+        BinaryPrimitives.WriteUInt64LittleEndian(at, stat.Inode);
+        BinaryPrimitives.WriteInt64LittleEndian(at[8..], stat.SizeBytes);
+        BinaryPrimitives.WriteInt64LittleEndian(at[16..], stat.ModifyNs);
+        BinaryPrimitives.WriteInt64LittleEndian(at[24..], stat.ChangeNs);
+        BinaryPrimitives.WriteUInt32LittleEndian(at[32..], stat.Mode);
+        BinaryPrimitives.WriteUInt32LittleEndian(at[36..], stat.Uid);
+        BinaryPrimitives.WriteUInt32LittleEndian(at[40..], stat.Gid);
+        BinaryPrimitives.WriteUInt32LittleEndian(at[44..], stat.LinkCount);
+        _plain.Bytes(name);
+        _plain.Bytes(entry);
+        _plain.Bytes(link);
+        if (_plain.Length >= StatCache.TargetSegmentBytes)
+        {
+            Try(FlushSegment);
+        }
+    }
+
+    /// <summary>Puts the new cache in the old one's place. A crash leaves the old one, the new one, or one that is refused as damaged.</summary>
+    internal void Commit(VolumeId volume, ReadOnlySpan<byte> fingerprint, IReadOnlyList<Score> bases)
+    {
+        if (Trouble is not null)
+        {
+            return;
+        }
+
+        byte[] settings = fingerprint.ToArray();
+        Try(() =>
+        {
+            FlushSegment();
+            var plain = new FieldWriter(StatCache.FooterPlainBytes);
+            plain.U64(_segmentCount);
+            plain.I64(_offset);
+            volume.Write(plain.Take(VolumeId.Size));
+            plain.Bytes(settings);
+            plain.U8((byte)Math.Min(bases.Count, StatCache.MaxBases));
+            plain.Reserved(7);
+            for (int i = 0; i < StatCache.MaxBases; i++)
+            {
+                if (i < bases.Count)
+                {
+                    bases[i].Write(plain.Take(Score.Size));
+                }
+                else
+                {
+                    plain.Reserved(Score.Size);
+                }
+            }
+
+            Debug.Assert(plain.Length == StatCache.FooterPlainBytes, "the stat cache's footer and its size disagree");
+            byte[] footer = new byte[StatCache.FooterBytes];
+            Span<byte> associated = stackalloc byte[StatCache.AssociatedSize];
+            StatCache.WriteAssociated(associated, _fileId, ulong.MaxValue, plain.Length);
+            _random.Fill(footer.AsSpan(0, StatCache.NonceBytes));
+            _cipher.Encrypt(
+                footer.AsSpan(0, StatCache.NonceBytes),
+                plain.Written,
+                footer.AsSpan(StatCache.NonceBytes, plain.Length),
+                footer.AsSpan(StatCache.NonceBytes + plain.Length),
+                associated);
+            _file!.Write(_offset, footer);
+            _file.Dispose();
+            _file = null;
+            _disk.Rename(_newPath, _path);
+        });
+    }
+
+    public void Dispose()
+    {
+        _cipher.Dispose();
+        if (_file is not null)
+        {
+            _file.Dispose();
+            _file = null;
+            try
+            {
+                _disk.Delete(_newPath);
+            }
+            catch (DiskException)
+            {
+                // Left behind; the next writer deletes it.
+            }
+        }
+    }
+
+    private void FlushSegment()
+    {
+        if (_plain.Length == 0)
+        {
+            return;
+        }
+
+        // The nonce is drawn at random for every segment; the number in the associated data keeps their order.
+        int bytes = _plain.Length;
+        Span<byte> associated = stackalloc byte[StatCache.AssociatedSize];
+        StatCache.WriteAssociated(associated, _fileId, _segmentCount, bytes);
+        BinaryPrimitives.WriteUInt32LittleEndian(_sealed, (uint)bytes);
+        Span<byte> nonce = _sealed.AsSpan(sizeof(uint), StatCache.NonceBytes);
+        _random.Fill(nonce);
+        Span<byte> body = _sealed.AsSpan(StatCache.SegmentHeadBytes, bytes + StatCache.TagBytes);
+        _cipher.Encrypt(nonce, _plain.Written, body[..bytes], body[bytes..], associated);
+        _file!.Write(_offset, _sealed.AsSpan(0, StatCache.SegmentHeadBytes + bytes + StatCache.TagBytes));
+        _offset += StatCache.SegmentHeadBytes + bytes + StatCache.TagBytes;
+        _segmentCount++;
+        _plain.Clear();
+    }
+
+    private void Try(Action step)
+    {
+        try
+        {
+            step();
+        }
+        catch (DiskException error)
+        {
+            Trouble = $"the stat cache cannot be written ({error.Message}), so the next import reads every file";
+        }
+    }
+}

@@ -5,10 +5,10 @@ namespace TokTok.Storage.Testing;
 
 /// <summary>Bytes from a seed: the same on every machine and run.</summary>
 /// <remarks>Source: SplitMix64 (Steele, Lea and Flood, OOPSLA 2014). Safe from many threads; then the bytes are the seed's, their order the scheduler's.</remarks>
-public sealed class SeededRandom(ulong seed) : IRandomSource
+public sealed class SeededRandom(long seed) : IRandomSource
 {
     private readonly Lock _gate = new();
-    private ulong _state = seed;
+    private ulong _state = unchecked((ulong)seed);
 
     public void Fill(Span<byte> target)
     {

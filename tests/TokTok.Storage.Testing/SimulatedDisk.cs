@@ -171,7 +171,7 @@ public sealed class SimulatedDisk : IDisk
     /// <summary>The disk as the next start finds it after a power cut now. This disk stays as it is; its files are copied.</summary>
     public SimulatedDisk Recover(int seed)
     {
-        var random = new SeededRandom((ulong)seed);
+        var random = new SeededRandom(seed);
         lock (_gate)
         {
             var names = new Dictionary<string, Node>(_durableNames);

@@ -20,18 +20,3 @@ public sealed class CountingRandom : IRandomSource
         }
     }
 }
-
-/// <summary>A generator that one seed replays.</summary>
-public sealed class SeededRandom(int seed) : IRandomSource
-{
-    private readonly Lock _gate = new();
-    private readonly Random _random = new(seed);
-
-    public void Fill(Span<byte> target)
-    {
-        lock (_gate)
-        {
-            _random.NextBytes(target);
-        }
-    }
-}

@@ -43,7 +43,7 @@ public sealed class Compressor
     }
 
     /// <summary>Unpacks exactly <c>plain.Length</c> bytes. False, and plain zeroed, for an unknown codec, damaged bytes or any other length.</summary>
-    public bool Decompress(Codec codec, ReadOnlySpan<byte> packed, Span<byte> plain)
+    public bool TryDecompress(Codec codec, ReadOnlySpan<byte> packed, Span<byte> plain)
     {
         switch (codec)
         {

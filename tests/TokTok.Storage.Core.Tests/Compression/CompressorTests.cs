@@ -22,7 +22,7 @@ public sealed class CompressorTests
             Codec codec = _compressor.Compress(plain, packed, 1, out int bytes);
             Assert.InRange(bytes, 0, size);
             byte[] back = new byte[size];
-            Assert.True(_compressor.Decompress(codec, packed.AsSpan(0, bytes), back));
+            Assert.True(_compressor.TryDecompress(codec, packed.AsSpan(0, bytes), back));
             Assert.Equal(plain, back);
         }
     }
@@ -64,13 +64,13 @@ public sealed class CompressorTests
         {
             byte[] back = new byte[length];
             back.AsSpan().Fill(0xee);
-            Assert.False(_compressor.Decompress(Codec.Zstd, packed.AsSpan(0, bytes), back), $"{length}");
+            Assert.False(_compressor.TryDecompress(Codec.Zstd, packed.AsSpan(0, bytes), back), $"{length}");
             Assert.False(back.AsSpan().ContainsAnyExcept((byte)0));
         }
 
-        Assert.False(_compressor.Decompress(Codec.Raw, plain, new byte[4999]));
-        Assert.False(_compressor.Decompress(Codec.Raw, plain, new byte[5001]));
-        Assert.False(_compressor.Decompress((Codec)2, plain, new byte[5000]));
+        Assert.False(_compressor.TryDecompress(Codec.Raw, plain, new byte[4999]));
+        Assert.False(_compressor.TryDecompress(Codec.Raw, plain, new byte[5001]));
+        Assert.False(_compressor.TryDecompress((Codec)2, plain, new byte[5000]));
     }
 
     [Fact]
@@ -78,17 +78,17 @@ public sealed class CompressorTests
     {
         byte[] plain = Text(5000), packed = new byte[5000];
         _compressor.Compress(plain, packed, 1, out int bytes);
-        Assert.False(_compressor.Decompress(Codec.Zstd, packed.AsSpan(0, bytes + 1), new byte[5000]));
+        Assert.False(_compressor.TryDecompress(Codec.Zstd, packed.AsSpan(0, bytes + 1), new byte[5000]));
         for (int cut = 0; cut < bytes; cut += 7)
         {
-            Assert.False(_compressor.Decompress(Codec.Zstd, packed.AsSpan(0, cut), new byte[5000]), $"cut at {cut}");
+            Assert.False(_compressor.TryDecompress(Codec.Zstd, packed.AsSpan(0, cut), new byte[5000]), $"cut at {cut}");
         }
 
-        Assert.False(_compressor.Decompress(Codec.Zstd, [], []));
+        Assert.False(_compressor.TryDecompress(Codec.Zstd, [], []));
         byte[] two = [.. packed.AsSpan(0, bytes), .. packed.AsSpan(0, bytes)];
-        Assert.False(_compressor.Decompress(Codec.Zstd, two, new byte[10_000]));
+        Assert.False(_compressor.TryDecompress(Codec.Zstd, two, new byte[10_000]));
         byte[] skippable = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0];
-        Assert.False(_compressor.Decompress(Codec.Zstd, skippable, []));
+        Assert.False(_compressor.TryDecompress(Codec.Zstd, skippable, []));
     }
 
     [Fact]
@@ -103,7 +103,7 @@ public sealed class CompressorTests
         {
             byte[] damaged = packed[..bytes];
             damaged[random.Next(bytes)] ^= (byte)random.Next(1, 256);
-            refused += _compressor.Decompress(Codec.Zstd, damaged, back) ? 0 : 1;
+            refused += _compressor.TryDecompress(Codec.Zstd, damaged, back) ? 0 : 1;
         }
 
         Assert.True(refused > 200, $"only {refused} refused, seed {seed}");
@@ -119,7 +119,7 @@ public sealed class CompressorTests
             mine[i] ^= 0x55;
             byte[] packed = new byte[mine.Length], back = new byte[mine.Length];
             Codec codec = _compressor.Compress(mine, packed, 1, out int bytes);
-            Assert.True(_compressor.Decompress(codec, packed.AsSpan(0, bytes), back));
+            Assert.True(_compressor.TryDecompress(codec, packed.AsSpan(0, bytes), back));
             Assert.Equal(mine, back);
         });
     }
@@ -128,7 +128,7 @@ public sealed class CompressorTests
     public void The_example_of_the_format_page_unpacks()
     {
         byte[] example = Repository.FormatExample("2.3"), plain = new byte[64];
-        Assert.True(_compressor.Decompress((Codec)example[0], example.AsSpan(1), plain));
+        Assert.True(_compressor.TryDecompress((Codec)example[0], example.AsSpan(1), plain));
         Assert.Equal(Encoding.ASCII.GetBytes(new string('a', 64)), plain);
     }
 

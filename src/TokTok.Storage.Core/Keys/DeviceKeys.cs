@@ -1,0 +1,150 @@
+using System.Text;
+
+namespace TokTok.Storage.Core.Keys;
+
+/// <summary>A device's own random keys: Ed25519 for its signatures, X25519 for what is wrapped to it. They never leave its keyring.</summary>
+/// <remarks>Format: docs/format.md 3.4. Ownership: dispose with the keyring that holds it.</remarks>
+public sealed class DeviceKeys : IDisposable
+{
+    private readonly byte[] _publicKey = new byte[Ed25519.PublicKeySize];
+    private readonly byte[] _agreementPublicKey = new byte[X25519.KeySize];
+
+    /// <summary>Takes over both secrets.</summary>
+    public DeviceKeys(SecretBytes signingSeed, SecretBytes agreementPrivateKey)
+    {
+        ArgumentNullException.ThrowIfNull(signingSeed);
+        ArgumentNullException.ThrowIfNull(agreementPrivateKey);
+        SigningSeed = signingSeed;
+        AgreementPrivateKey = agreementPrivateKey;
+        Ed25519.PublicKey(signingSeed.Span, _publicKey);
+        X25519.PublicKey(agreementPrivateKey.Span, _agreementPublicKey);
+    }
+
+    public SecretBytes SigningSeed { get; }
+
+    public SecretBytes AgreementPrivateKey { get; }
+
+    public ReadOnlySpan<byte> PublicKey => _publicKey;
+
+    public ReadOnlySpan<byte> AgreementPublicKey => _agreementPublicKey;
+
+    public static DeviceKeys Create(IRandomSource random) =>
+        new(SecretBytes.Random(random, Ed25519.SeedSize), SecretBytes.Random(random, X25519.KeySize));
+
+    public void Sign(ReadOnlySpan<byte> message, Span<byte> signature) => Ed25519.Sign(SigningSeed.Span, message, signature);
+
+    public bool TryUnwrap(ReadOnlySpan<byte> wrap, [System.Diagnostics.CodeAnalysis.NotNullWhen(true)] out KeyDomain? domain) =>
+        KeyWrap.TryUnwrap(AgreementPrivateKey.Span, wrap, out domain);
+
+    public void Dispose()
+    {
+        SigningSeed.Dispose();
+        AgreementPrivateKey.Dispose();
+    }
+}
+
+/// <summary>The account's word that a device belongs to it: number, keys, name and date, signed with the account key.</summary>
+/// <remarks>Format: docs/format.md 3.1. Invariant: an object of this type is well formed; whether the account signed it is asked of <see cref="IsSignedBy"/>.
+/// The date is the issuer's clock, for people to read; nothing expires by it.</remarks>
+public sealed class DeviceCertificate
+{
+    public const int MaximumNameBytes = 64;
+    public const int MaximumBytes = FixedSize + MaximumNameBytes + Ed25519.SignatureSize;
+
+    private const int MagicSize = 8;
+    private const int FixedSize = MagicSize + Ed25519.PublicKeySize + sizeof(uint) + Ed25519.PublicKeySize + X25519.KeySize + sizeof(long) + 1;
+    private const int AccountOffset = MagicSize;
+    private const int DeviceKeyOffset = AccountOffset + Ed25519.PublicKeySize + sizeof(uint);
+    private const int AgreementKeyOffset = DeviceKeyOffset + Ed25519.PublicKeySize;
+
+    private readonly byte[] _bytes;
+
+    private DeviceCertificate(byte[] bytes, uint deviceNumber, long issuedAtSeconds, string deviceName)
+    {
+        _bytes = bytes;
+        DeviceNumber = deviceNumber;
+        IssuedAtSeconds = issuedAtSeconds;
+        DeviceName = deviceName;
+    }
+
+    public ReadOnlySpan<byte> AccountPublicKey => _bytes.AsSpan(AccountOffset, Ed25519.PublicKeySize);
+
+    public uint DeviceNumber { get; }
+
+    public ReadOnlySpan<byte> DevicePublicKey => _bytes.AsSpan(DeviceKeyOffset, Ed25519.PublicKeySize);
+
+    public ReadOnlySpan<byte> AgreementPublicKey => _bytes.AsSpan(AgreementKeyOffset, X25519.KeySize);
+
+    /// <summary>Seconds since 1970 by the issuer's clock.</summary>
+    public long IssuedAtSeconds { get; }
+
+    public string DeviceName { get; }
+
+    /// <summary>The certificate as it is stored and sent.</summary>
+    public ReadOnlySpan<byte> Bytes => _bytes;
+
+    private static ReadOnlySpan<byte> Magic => "TDFSCRT1"u8;
+
+    public static DeviceCertificate Issue(AccountKeys account, DeviceKeys device, uint deviceNumber, string deviceName, long issuedAtSeconds)
+    {
+        ArgumentNullException.ThrowIfNull(account);
+        ArgumentNullException.ThrowIfNull(device);
+        CheckName(deviceName);
+        ArgumentOutOfRangeException.ThrowIfNegative(issuedAtSeconds);
+        var writer = new FieldWriter(MaximumBytes);
+        writer.Bytes(Magic);
+        writer.Bytes(account.PublicKey);
+        writer.U32(deviceNumber);
+        writer.Bytes(device.PublicKey);
+        writer.Bytes(device.AgreementPublicKey);
+        writer.I64(issuedAtSeconds);
+        writer.ShortText(deviceName);
+        byte[] bytes = new byte[writer.Length + Ed25519.SignatureSize];
+        writer.Written.CopyTo(bytes);
+        account.Sign(writer.Written, bytes.AsSpan(writer.Length));
+        return new DeviceCertificate(bytes, deviceNumber, issuedAtSeconds, deviceName);
+    }
+
+    /// <summary>Parses without verifying.</summary>
+    /// <exception cref="DamagedFormatException">Not exactly one certificate.</exception>
+    public static DeviceCertificate Read(ReadOnlySpan<byte> source)
+    {
+        var reader = new FieldReader(source, "device certificate");
+        if (source.Length > MaximumBytes)
+        {
+            throw reader.Damaged($"{source.Length} bytes, at most {MaximumBytes} expected");
+        }
+
+        reader.Magic(Magic);
+        reader.Bytes(Ed25519.PublicKeySize);
+        uint deviceNumber = reader.U32();
+        reader.Bytes(Ed25519.PublicKeySize + X25519.KeySize);
+        long issuedAtSeconds = reader.I64();
+        string name = reader.ShortText("the device's name");
+        reader.Bytes(Ed25519.SignatureSize);
+        reader.End();
+        if (issuedAtSeconds < 0 || !IsName(name))
+        {
+            throw reader.Damaged($"a name of 1 to {MaximumNameBytes} bytes without control characters and a date after 1970 are expected");
+        }
+
+        return new DeviceCertificate(source.ToArray(), deviceNumber, issuedAtSeconds, name);
+    }
+
+    /// <summary>True if the certificate names this account and the account signed it.</summary>
+    public bool IsSignedBy(ReadOnlySpan<byte> accountPublicKey) =>
+        AccountPublicKey.SequenceEqual(accountPublicKey)
+        && Ed25519.Verify(accountPublicKey, Bytes[..^Ed25519.SignatureSize], Bytes[^Ed25519.SignatureSize..]);
+
+    internal static bool IsName(string name) =>
+        name.Length > 0 && Encoding.UTF8.GetByteCount(name) <= MaximumNameBytes && !name.Any(char.IsControl);
+
+    internal static void CheckName(string name)
+    {
+        ArgumentNullException.ThrowIfNull(name);
+        if (!IsName(name))
+        {
+            throw new ArgumentException($"A device's name has 1 to {MaximumNameBytes} bytes of UTF-8 and no control characters.", nameof(name));
+        }
+    }
+}

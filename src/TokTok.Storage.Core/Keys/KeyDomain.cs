@@ -1,0 +1,276 @@
+using System.Buffers.Binary;
+using System.Diagnostics;
+using System.Security.Cryptography;
+using TokTok.Storage.Core.Hashing;
+
+namespace TokTok.Storage.Core.Keys;
+
+/// <summary>What a key domain is for. Values are part of the format.</summary>
+public enum DomainKind : byte
+{
+    /// <summary>Shared by the devices of one account; wrapped to the recovery key, too.</summary>
+    Realm = 1,
+
+    /// <summary>A burnable volume's own: in keyrings only, so that erasing it there is the end of it.</summary>
+    Burnable = 2,
+
+    /// <summary>A messenger session's own.</summary>
+    Session = 3,
+}
+
+/// <summary>The secrets within which blocks deduplicate: one score key, one chunker seed, and key bases per epoch.</summary>
+/// <remarks>Format: docs/format.md 3.2. Subkeys: BLAKE3 derive_key, one written context each.
+/// Units: every secret and every subkey is 32 bytes.
+/// Invariant: epochs rise strictly and there is at least one; an epoch's bases never change; the score key and the seed never rotate.
+/// Locks: <c>lock (_gate)</c> orders writers; readers take the epoch list, replaced as a whole, without it. The derivations are safe from several threads and allocate nothing.
+/// Ownership: whoever made it disposes it; nobody derives at that time or later.</remarks>
+public sealed class KeyDomain : IDisposable
+{
+    public const int SecretSize = 32, SubkeySize = 32;
+    public const int MaximumEpochs = 1024;
+    public const int MaximumBytes = HeaderSize + MaximumEpochs * EpochSize;
+
+    private const byte Version = 1;
+    private const int HeaderSize = 1 + 1 + 2 + DomainId.Size + 2 * SecretSize + sizeof(ushort) + 2;
+    private const int EpochSize = sizeof(uint) + 2 * SecretSize;
+
+    private const string ScoreContext = "tdfs 2026-11 score key v1";
+    private const string GearContext = "tdfs 2026-11 gear seed v1";
+    private const string BlockContext = "tdfs 2026-11 block key v1";
+    private const string ArenaContext = "tdfs 2026-11 arena key v1";
+    private const string LogContext = "tdfs 2026-11 log key v1";
+
+    private readonly Lock _gate = new();
+    private readonly SecretBytes _scoreKey;
+    private readonly SecretBytes _chunkerSeed;
+    private readonly SecretBytes?[] _scoreKeys = new SecretBytes?[256];
+    private volatile EpochKeys[] _epochs;
+
+    private KeyDomain(DomainId id, DomainKind kind, SecretBytes scoreKey, SecretBytes chunkerSeed, EpochKeys[] epochs)
+    {
+        Debug.Assert(epochs.Length > 0, "a key domain has an epoch");
+        Id = id;
+        Kind = kind;
+        _scoreKey = scoreKey;
+        _chunkerSeed = chunkerSeed;
+        _epochs = epochs;
+    }
+
+    public DomainId Id { get; }
+
+    public DomainKind Kind { get; }
+
+    /// <summary>The newest epoch: what is written now is written under it.</summary>
+    public uint CurrentEpoch => _epochs[^1].Number;
+
+    /// <summary>The epochs whose keys are here, rising.</summary>
+    public IReadOnlyList<uint> Epochs => Array.ConvertAll(_epochs, epoch => epoch.Number);
+
+    /// <summary>A new domain with epoch 1. Everything in it is random.</summary>
+    public static KeyDomain Create(DomainKind kind, IRandomSource random)
+    {
+        ArgumentNullException.ThrowIfNull(random);
+        return new KeyDomain(
+            DomainId.New(random), kind, SecretBytes.Random(random, SecretSize), SecretBytes.Random(random, SecretSize), [EpochKeys.Create(1, random)]);
+    }
+
+    public bool HasEpoch(uint epoch) => Find(epoch) is not null;
+
+    /// <summary>Starts the next epoch, as after a device was revoked: what is written from now on is unreadable to whoever lacks it.</summary>
+    public uint AddEpoch(IRandomSource random)
+    {
+        ArgumentNullException.ThrowIfNull(random);
+        lock (_gate)
+        {
+            EpochKeys[] old = _epochs;
+            if (old.Length == MaximumEpochs)
+            {
+                throw new InvalidOperationException($"Domain {Id} has {MaximumEpochs} epochs, the most there can be.");
+            }
+
+            EpochKeys added = EpochKeys.Create(old[^1].Number + 1, random);
+            _epochs = [.. old, added];
+            return added.Number;
+        }
+    }
+
+    /// <summary>The key of keyed BLAKE3 for blocks of one type: the type is thus part of the score. Derived once, then kept.</summary>
+    public ReadOnlySpan<byte> ScoreKey(byte blockType)
+    {
+        SecretBytes? key = Volatile.Read(ref _scoreKeys[blockType]);
+        return key is not null ? key.Span : DeriveScoreKey(blockType);
+    }
+
+    /// <summary>The seed of the chunker's gear table: cut points outside the domain tell nothing about those inside.</summary>
+    public void GearSeed(Span<byte> target) => Blake3.DeriveKey(GearContext, _chunkerSeed.Span, Subkey(target));
+
+    /// <summary>The DARE key of one block, from its 32-byte score.</summary>
+    public void BlockKey(uint epoch, ReadOnlySpan<byte> score, Span<byte> target) => Derive(BlockContext, Get(epoch).BlockBase, score, target);
+
+    /// <summary>The arena cipher's key, from the 32-byte arena id.</summary>
+    public void ArenaKey(uint epoch, ReadOnlySpan<byte> arenaId, Span<byte> target) => Derive(ArenaContext, Get(epoch).ArenaBase, arenaId, target);
+
+    /// <summary>The key of an encrypted record log, from its 32-byte id.</summary>
+    public void LogKey(uint epoch, ReadOnlySpan<byte> logId, Span<byte> target) => Derive(LogContext, Get(epoch).ArenaBase, logId, target);
+
+    /// <summary>The serialised secrets, for the caller to encrypt and dispose.</summary>
+    public SecretBytes Serialize()
+    {
+        EpochKeys[] epochs = _epochs;
+        var secret = new SecretBytes(HeaderSize + epochs.Length * EpochSize);
+        Span<byte> rest = secret.Writable;
+        rest[0] = Version;
+        rest[1] = (byte)Kind;
+        rest = rest[4..];
+        Id.Write(rest);
+        rest = Put(rest[DomainId.Size..], _scoreKey);
+        rest = Put(rest, _chunkerSeed);
+        BinaryPrimitives.WriteUInt16LittleEndian(rest, (ushort)epochs.Length);
+        rest = rest[(sizeof(ushort) + 2)..];
+        foreach (EpochKeys epoch in epochs)
+        {
+            BinaryPrimitives.WriteUInt32LittleEndian(rest, epoch.Number);
+            rest = Put(rest[sizeof(uint)..], epoch.BlockBase);
+            rest = Put(rest, epoch.ArenaBase);
+        }
+
+        Debug.Assert(rest.IsEmpty, "KeyDomain.Serialize and its sizes disagree");
+        return secret;
+    }
+
+    /// <exception cref="DamagedFormatException">Not exactly one key domain.</exception>
+    public static KeyDomain Read(ReadOnlySpan<byte> source)
+    {
+        var reader = new FieldReader(source, "key domain");
+        byte version = reader.U8();
+        if (version != Version)
+        {
+            throw reader.Damaged($"version {version} found, {Version} expected");
+        }
+
+        byte kind = reader.U8();
+        if (kind is < (byte)DomainKind.Realm or > (byte)DomainKind.Session)
+        {
+            throw reader.Damaged($"kind {kind} found, 1 to 3 expected");
+        }
+
+        reader.Reserved(2);
+        DomainId id = DomainId.Read(reader.Bytes(DomainId.Size));
+        ReadOnlySpan<byte> scoreKey = reader.Bytes(SecretSize), chunkerSeed = reader.Bytes(SecretSize);
+        int count = reader.U16();
+        reader.Reserved(2);
+        if (count is < 1 or > MaximumEpochs || reader.Remaining != count * EpochSize)
+        {
+            throw reader.Damaged($"{count} epochs in {reader.Remaining} bytes, 1 to {MaximumEpochs} of {EpochSize} bytes expected");
+        }
+
+        var epochs = new EpochKeys[count];
+        for (int i = 0; i < count; i++)
+        {
+            uint number = reader.U32();
+            if (number == 0 || (i > 0 && number <= epochs[i - 1].Number))
+            {
+                throw reader.Damaged($"epoch {number} does not rise");
+            }
+
+            epochs[i] = new EpochKeys(number, SecretBytes.CopyOf(reader.Bytes(SecretSize)), SecretBytes.CopyOf(reader.Bytes(SecretSize)));
+        }
+
+        reader.End();
+        return new KeyDomain(id, (DomainKind)kind, SecretBytes.CopyOf(scoreKey), SecretBytes.CopyOf(chunkerSeed), epochs);
+    }
+
+    public void Dispose()
+    {
+        lock (_gate)
+        {
+            _scoreKey.Dispose();
+            _chunkerSeed.Dispose();
+            foreach (SecretBytes? key in _scoreKeys)
+            {
+                key?.Dispose();
+            }
+
+            foreach (EpochKeys epoch in _epochs)
+            {
+                epoch.BlockBase.Dispose();
+                epoch.ArenaBase.Dispose();
+            }
+        }
+    }
+
+    public override string ToString() => $"KeyDomain({Kind}, {Id}, epoch {CurrentEpoch})";
+
+    private static void Derive(string context, SecretBytes secret, ReadOnlySpan<byte> name, Span<byte> target)
+    {
+        if (name.Length != SubkeySize)
+        {
+            throw new ArgumentException($"A subkey is derived for a name of {SubkeySize} bytes, not {name.Length}.", nameof(name));
+        }
+
+        Span<byte> material = stackalloc byte[2 * SecretSize];
+        secret.Span.CopyTo(material);
+        name.CopyTo(material[SecretSize..]);
+        Blake3.DeriveKey(context, material, Subkey(target));
+        CryptographicOperations.ZeroMemory(material);
+    }
+
+    private static Span<byte> Subkey(Span<byte> target) => target.Length == SubkeySize
+        ? target
+        : throw new ArgumentException($"A subkey is {SubkeySize} bytes, the target {target.Length}.", nameof(target));
+
+    private static Span<byte> Put(Span<byte> target, SecretBytes secret)
+    {
+        secret.Span.CopyTo(target);
+        return target[secret.Length..];
+    }
+
+    private ReadOnlySpan<byte> DeriveScoreKey(byte blockType)
+    {
+        Span<byte> material = stackalloc byte[SecretSize + 1];
+        _scoreKey.Span.CopyTo(material);
+        material[SecretSize] = blockType;
+        var key = new SecretBytes(SubkeySize);
+        Blake3.DeriveKey(ScoreContext, material, key.Writable);
+        CryptographicOperations.ZeroMemory(material);
+
+        // Two threads may derive the same key; the first one in stays.
+        SecretBytes? first = Interlocked.CompareExchange(ref _scoreKeys[blockType], key, null);
+        if (first is null)
+        {
+            return key.Span;
+        }
+
+        key.Dispose();
+        return first.Span;
+    }
+
+    private EpochKeys? Find(uint epoch)
+    {
+        EpochKeys[] epochs = _epochs;
+        for (int i = epochs.Length - 1; i >= 0; i--)
+        {
+            if (epochs[i].Number == epoch)
+            {
+                return epochs[i];
+            }
+        }
+
+        return null;
+    }
+
+    private EpochKeys Get(uint epoch) => Find(epoch)
+        ?? throw new KeyNotFoundException($"The keys of epoch {epoch} of domain {Id} are not in this keyring; its newest epoch is {CurrentEpoch}.");
+
+    private sealed class EpochKeys(uint number, SecretBytes blockBase, SecretBytes arenaBase)
+    {
+        internal uint Number { get; } = number;
+
+        internal SecretBytes BlockBase { get; } = blockBase;
+
+        internal SecretBytes ArenaBase { get; } = arenaBase;
+
+        internal static EpochKeys Create(uint number, IRandomSource random) =>
+            new(number, SecretBytes.Random(random, SecretSize), SecretBytes.Random(random, SecretSize));
+    }
+}

@@ -1,0 +1,110 @@
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Testing;
+
+namespace TokTok.Storage.Core.Tests.Keys;
+
+public sealed class AccountKeysTests
+{
+    internal static AccountKeys ExampleAccount() => AccountKeys.FromEntropy([.. Enumerable.Range(0, 32).Select(i => (byte)i)]);
+
+    internal static DeviceCertificate ExampleCertificate(AccountKeys account, DeviceKeys device) =>
+        DeviceCertificate.Issue(account, device, 1, "laptop", 1_795_000_000);
+
+    [Fact]
+    public void The_words_give_the_same_account_every_time()
+    {
+        using AccountKeys account = ExampleAccount();
+        string words = Words.FromEntropy([.. Enumerable.Range(0, 32).Select(i => (byte)i)]);
+        Assert.True(AccountKeys.TryFromWords(words, out AccountKeys? again, out string? error), error);
+        Assert.Equal(account.PublicKey, again.PublicKey);
+        Assert.Equal(account.RecoveryPublicKey, again.RecoveryPublicKey);
+        Assert.Equal(account.AnchorKey.Span, again.AnchorKey.Span);
+        Assert.Equal(account.Tag, again.Tag);
+        again.Dispose();
+        Assert.False(AccountKeys.TryFromWords("abandon", out _, out error));
+        Assert.Equal("24 words are expected, 1 were given.", error);
+    }
+
+    [Fact]
+    public void Another_bit_of_entropy_gives_another_account()
+    {
+        using AccountKeys one = ExampleAccount(), other = AccountKeys.FromEntropy(new byte[32]);
+        Assert.NotEqual(one.Tag, other.Tag);
+        Assert.False(one.PublicKey.SequenceEqual(other.PublicKey));
+        Assert.False(one.RecoveryPublicKey.SequenceEqual(other.RecoveryPublicKey));
+    }
+
+    [Fact]
+    public void What_is_wrapped_to_the_recovery_key_is_recovered_from_the_words()
+    {
+        using AccountKeys account = ExampleAccount();
+        using KeyDomain realm = KeyDomain.Create(DomainKind.Realm, new SeededRandom(1));
+        byte[] wrap = KeyWrap.Wrap(realm, account.RecoveryPublicKey, new SeededRandom(2));
+        Assert.True(KeyWrap.TryUnwrap(account.RecoveryPrivateKey.Span, wrap, out KeyDomain? back));
+        Assert.Equal(realm.Id, back.Id);
+        back.Dispose();
+    }
+
+    [Fact]
+    public void The_example_of_the_format_page_is_what_is_written()
+    {
+        using AccountKeys account = ExampleAccount();
+        using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        DeviceCertificate certificate = ExampleCertificate(account, device);
+        Assert.Equal(Repository.HexLines(Repository.FormatExample("3.1")), Repository.HexLines(certificate.Bytes));
+        DeviceCertificate again = DeviceCertificate.Read(certificate.Bytes);
+        Assert.True(again.IsSignedBy(account.PublicKey));
+        Assert.Equal((1u, "laptop", 1_795_000_000L), (again.DeviceNumber, again.DeviceName, again.IssuedAtSeconds));
+        Assert.Equal(device.PublicKey, again.DevicePublicKey);
+        Assert.Equal(device.AgreementPublicKey, again.AgreementPublicKey);
+    }
+
+    [Fact]
+    public void No_flip_cut_or_extension_of_a_certificate_verifies()
+    {
+        int seed = Environment.TickCount;
+        var random = new Random(seed);
+        byte[] bytes = Repository.FormatExample("3.1");
+        byte[] account = ExampleAccount().PublicKey.ToArray();
+        bool Verifies(byte[] candidate)
+        {
+            try
+            {
+                return DeviceCertificate.Read(candidate).IsSignedBy(account);
+            }
+            catch (DamagedFormatException)
+            {
+                return false;
+            }
+        }
+
+        Assert.True(Verifies(bytes));
+        for (int i = 0; i < bytes.Length; i++)
+        {
+            byte[] damaged = [.. bytes];
+            damaged[i] ^= (byte)random.Next(1, 256);
+            Assert.False(Verifies(damaged), $"seed {seed}, offset {i}");
+            Assert.False(Verifies(bytes[..i]), $"length {i}");
+        }
+
+        Assert.False(Verifies([.. bytes, 0]));
+        Assert.False(Verifies(new byte[DeviceCertificate.MaximumBytes + 1]));
+        Assert.False(DeviceCertificate.Read(bytes).IsSignedBy(new byte[32]));
+    }
+
+    [Fact]
+    public void Names_have_1_to_64_bytes_and_no_control_characters()
+    {
+        using AccountKeys account = ExampleAccount();
+        using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        foreach (string name in (string[])["", new('x', 65), new('é', 33), "a\nb", "\0"])
+        {
+            Assert.Throws<ArgumentException>(() => DeviceCertificate.Issue(account, device, 1, name, 0));
+        }
+
+        foreach (string name in (string[])["x", new('x', 64), new('é', 32), "Anna's laptop"])
+        {
+            Assert.Equal(name, DeviceCertificate.Read(DeviceCertificate.Issue(account, device, 1, name, 0).Bytes).DeviceName);
+        }
+    }
+}

@@ -82,26 +82,29 @@ internal static unsafe partial class Blake3Kernel
         ref Vector256<uint> v12, ref Vector256<uint> v13, ref Vector256<uint> v14, ref Vector256<uint> v15,
         Vector256<uint>* m, int round)
     {
-        Mix(ref v0, ref v4, ref v8, ref v12, m[Schedule[(16 * round) + 0]], m[Schedule[(16 * round) + 1]]);
-        Mix(ref v1, ref v5, ref v9, ref v13, m[Schedule[(16 * round) + 2]], m[Schedule[(16 * round) + 3]]);
-        Mix(ref v2, ref v6, ref v10, ref v14, m[Schedule[(16 * round) + 4]], m[Schedule[(16 * round) + 5]]);
-        Mix(ref v3, ref v7, ref v11, ref v15, m[Schedule[(16 * round) + 6]], m[Schedule[(16 * round) + 7]]);
-        Mix(ref v0, ref v5, ref v10, ref v15, m[Schedule[(16 * round) + 8]], m[Schedule[(16 * round) + 9]]);
-        Mix(ref v1, ref v6, ref v11, ref v12, m[Schedule[(16 * round) + 10]], m[Schedule[(16 * round) + 11]]);
-        Mix(ref v2, ref v7, ref v8, ref v13, m[Schedule[(16 * round) + 12]], m[Schedule[(16 * round) + 13]]);
-        Mix(ref v3, ref v4, ref v9, ref v14, m[Schedule[(16 * round) + 14]], m[Schedule[(16 * round) + 15]]);
+        unchecked
+        {
+            Mix(ref v0, ref v4, ref v8, ref v12, m + Schedule[(16 * round) + 0], m + Schedule[(16 * round) + 1]);
+            Mix(ref v1, ref v5, ref v9, ref v13, m + Schedule[(16 * round) + 2], m + Schedule[(16 * round) + 3]);
+            Mix(ref v2, ref v6, ref v10, ref v14, m + Schedule[(16 * round) + 4], m + Schedule[(16 * round) + 5]);
+            Mix(ref v3, ref v7, ref v11, ref v15, m + Schedule[(16 * round) + 6], m + Schedule[(16 * round) + 7]);
+            Mix(ref v0, ref v5, ref v10, ref v15, m + Schedule[(16 * round) + 8], m + Schedule[(16 * round) + 9]);
+            Mix(ref v1, ref v6, ref v11, ref v12, m + Schedule[(16 * round) + 10], m + Schedule[(16 * round) + 11]);
+            Mix(ref v2, ref v7, ref v8, ref v13, m + Schedule[(16 * round) + 12], m + Schedule[(16 * round) + 13]);
+            Mix(ref v3, ref v4, ref v9, ref v14, m + Schedule[(16 * round) + 14], m + Schedule[(16 * round) + 15]);
+        }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Mix(ref Vector256<uint> a, ref Vector256<uint> b, ref Vector256<uint> c, ref Vector256<uint> d, Vector256<uint> x, Vector256<uint> y)
+    private static void Mix(ref Vector256<uint> a, ref Vector256<uint> b, ref Vector256<uint> c, ref Vector256<uint> d, Vector256<uint>* x, Vector256<uint>* y)
     {
         unchecked
         {
-            a = a + b + x;
+            a = a + b + *x;
             d = RotateRight16(d ^ a);
             c += d;
             b = RotateRight12(b ^ c);
-            a = a + b + y;
+            a = a + b + *y;
             d = RotateRight8(d ^ a);
             c += d;
             b = RotateRight7(b ^ c);

@@ -1,5 +1,6 @@
 using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 
 namespace TokTok.Storage.Core.Hashing;
@@ -187,16 +188,16 @@ internal static unsafe partial class Blake3Kernel
             Vector128<uint> row2 = Vector128.Create(Iv0, Iv1, Iv2, Iv3);
             Vector128<uint> row3 = Vector128.Create((uint)counter, (uint)(counter >> 32), blockBytes, flags);
 
-            ref byte at = ref System.Runtime.InteropServices.MemoryMarshal.GetReference(Schedule);
+            ref byte at = ref MemoryMarshal.GetReference(Schedule);
             for (int round = 0; round < RoundCount; round++)
             {
-                Mix(ref row0, ref row1, ref row2, ref row3, Gather(message, ref at, 0), Gather(message, ref at, 1));
+                MixRows(ref row0, ref row1, ref row2, ref row3, Gather(message, ref at, 0), Gather(message, ref at, 1));
 
                 // The diagonals become columns, are mixed and go back.
                 row1 = Vector128.Shuffle(row1, Vector128.Create(1u, 2, 3, 0));
                 row2 = Vector128.Shuffle(row2, Vector128.Create(2u, 3, 0, 1));
                 row3 = Vector128.Shuffle(row3, Vector128.Create(3u, 0, 1, 2));
-                Mix(ref row0, ref row1, ref row2, ref row3, Gather(message, ref at, 8), Gather(message, ref at, 9));
+                MixRows(ref row0, ref row1, ref row2, ref row3, Gather(message, ref at, 8), Gather(message, ref at, 9));
                 row1 = Vector128.Shuffle(row1, Vector128.Create(3u, 0, 1, 2));
                 row2 = Vector128.Shuffle(row2, Vector128.Create(2u, 3, 0, 1));
                 row3 = Vector128.Shuffle(row3, Vector128.Create(1u, 2, 3, 0));
@@ -217,4 +218,21 @@ internal static unsafe partial class Blake3Kernel
     private static Vector128<uint> Gather(uint* message, ref byte at, int first) => Vector128.Create(
         message[Unsafe.Add(ref at, first)], message[Unsafe.Add(ref at, first + 2)],
         message[Unsafe.Add(ref at, first + 4)], message[Unsafe.Add(ref at, first + 6)]);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static void MixRows(
+        ref Vector128<uint> a, ref Vector128<uint> b, ref Vector128<uint> c, ref Vector128<uint> d, Vector128<uint> x, Vector128<uint> y)
+    {
+        unchecked
+        {
+            a = a + b + x;
+            d = RotateRight16(d ^ a);
+            c += d;
+            b = RotateRight12(b ^ c);
+            a = a + b + y;
+            d = RotateRight8(d ^ a);
+            c += d;
+            b = RotateRight7(b ^ c);
+        }
+    }
 }

@@ -1,0 +1,320 @@
+using System.Buffers;
+using TokTok.Storage.Core;
+
+namespace TokTok.Storage.Files;
+
+/// <summary>A file to be stored: its bytes, and where they lie.</summary>
+public interface IFileSource
+{
+    /// <summary>The size when it was opened. What is read decides: a file may shrink or grow meanwhile.</summary>
+    long Length { get; }
+
+    /// <summary>Reads at an offset; 0 at the end.</summary>
+    ValueTask<int> ReadAsync(long offset, Memory<byte> target, CancellationToken cancel);
+
+    /// <summary>The first stretch of data at or behind an offset; false where only a hole follows. Without holes: all of the file.</summary>
+    bool TryFindData(long from, out long start, out long end)
+    {
+        start = from;
+        end = Length;
+        return from < Length;
+    }
+}
+
+/// <summary>Sizes that shape stored content. With other ones it reads alike; only equal ones deduplicate.</summary>
+public sealed record ContentOptions
+{
+    /// <summary>A file of at most so many bytes lies inside its entry.</summary>
+    public int InlineBytes { get; init; } = 1024;
+
+    /// <summary>The mean of content-defined chunks: 64, 128 or 256 KiB.</summary>
+    public int MeanChunkBytes { get; init; } = 128 * 1024;
+
+    /// <summary>The pieces of <see cref="CuttingRule.Fixed"/>.</summary>
+    public int FixedChunkBytes { get; init; } = 16 * 1024;
+
+    /// <summary>So many extents lie inside the entry, more in a tree.</summary>
+    public int InlineExtents { get; init; } = 4;
+
+    /// <summary>Holes from this size on end a chunk; smaller ones are zeros within it, and holes still among the extents.</summary>
+    public int BridgedHoleBytes { get; init; } = 64 * 1024;
+
+    public static ContentOptions Default { get; } = new();
+}
+
+/// <summary>What storing a file came to.</summary>
+/// <param name="Content">For the file's entry.</param>
+/// <param name="DataBytes">Bytes in chunks and inline, holes apart.</param>
+/// <param name="ChunkCount">Blocks of type Data that the file has.</param>
+/// <param name="NewChunkCount">Of these, the ones the store did not have.</param>
+/// <param name="NewBytes">Plain bytes of the new ones.</param>
+/// <param name="StoredBytes">What the new ones take in arenas.</param>
+public readonly record struct WrittenContent(FileContent Content, long DataBytes, int ChunkCount, int NewChunkCount, long NewBytes, long StoredBytes);
+
+/// <summary>Cuts files into chunks, writes them as blocks, and gives the content for the file's entry.</summary>
+/// <remarks>
+/// Format: docs/format.md 13.2 and 13.3; chunking 2.2. Holes: what the source names a hole becomes a hole and nothing else does, however many zeros a
+/// file holds, so a restored file takes the disk that the original took. A file without data beyond one chunk costs one write and no tree.
+/// Safe from many threads, one file each; a call holds one buffer of at most <see cref="BufferBytes"/>.
+/// </remarks>
+public sealed class FileContentWriter
+{
+    /// <summary>Twice the largest chunk: reads stay large while a cut is looked for.</summary>
+    public const int BufferBytes = 2 * BlockLimits.MaxBlockBytes;
+
+    private readonly IBlockStore _blocks;
+    private readonly ContentOptions _options;
+    private readonly ChunkCutter _cutter;
+
+    /// <param name="chunkerSeed">The domain's gear seed, 32 bytes.</param>
+    public FileContentWriter(IBlockStore blocks, ReadOnlyMemory<byte> chunkerSeed, ContentOptions? options = null)
+    {
+        _options = options ?? ContentOptions.Default;
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(_options.InlineBytes, EntryLimits.MaxInlineContentBytes);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(_options.FixedChunkBytes is > 0 and <= BlockLimits.MaxBlockBytes, true);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(_options.BridgedHoleBytes, BlockLimits.MaxBlockBytes);
+        _blocks = blocks;
+        _cutter = new ChunkCutter(chunkerSeed.Span, _options.MeanChunkBytes);
+    }
+
+    /// <summary>Stores the file as it is read now. Nothing is durable before the store is flushed.</summary>
+    public async ValueTask<WrittenContent> WriteAsync(IFileSource source, CuttingRule rule, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(source);
+
+        // One byte more than the size, so that the read which fetches a small file also meets its end.
+        int capacity = (int)Math.Clamp(source.Length + 1, 4096, BufferBytes);
+        byte[] rented = ArrayPool<byte>.Shared.Rent(capacity);
+        try
+        {
+            var run = new Run(this, source, rule, rented.AsMemory(0, rented.Length));
+            return await run.WriteAsync(cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(rented);
+        }
+    }
+
+    /// <summary>One file on its way: a window of its bytes, from the start of the next chunk to what has been read.</summary>
+    private sealed class Run(FileContentWriter writer, IFileSource source, CuttingRule rule, Memory<byte> window)
+    {
+        private readonly ExtentsBuilder _extents = new(writer._blocks, writer._options.InlineExtents);
+
+        /// <summary>Small holes whose zeros lie in the window, ascending: at most one each few KiB of it.</summary>
+        private readonly Queue<(long Start, long End)> _bridged = new();
+        private Memory<byte> _window = window;
+        private byte[]? _grown;
+        private long _chunkStart;
+        private int _filled;
+        private long _dataEnd;
+        private long _zerosEnd;
+        private bool _stretchEnds;
+        private bool _fileEnds;
+        private long _holeBytes;
+        private long _dataBytes;
+        private int _chunks;
+        private int _newChunks;
+        private long _newBytes;
+        private long _storedBytes;
+
+        public async ValueTask<WrittenContent> WriteAsync(CancellationToken cancel)
+        {
+            try
+            {
+                while (true)
+                {
+                    await FillAsync(cancel).ConfigureAwait(false);
+                    if (_fileEnds && _extents.Length == 0 && _holeBytes == 0 && _bridged.Count == 0 && _filled <= writer._options.InlineBytes)
+                    {
+                        return new WrittenContent(FileContent.OfInline(rule, _window[.._filled].ToArray()), _filled, 0, 0, 0, 0);
+                    }
+
+                    await CutAsync(cancel).ConfigureAwait(false);
+                    if (!_stretchEnds)
+                    {
+                        continue;
+                    }
+
+                    if (_holeBytes > 0)
+                    {
+                        await _extents.AddAsync(new Extent(0, _holeBytes, default, 0, 0), cancel).ConfigureAwait(false);
+                        _chunkStart += _holeBytes;
+                        _holeBytes = 0;
+                    }
+
+                    _stretchEnds = false;
+                    if (_fileEnds)
+                    {
+                        FileContent content = await _extents.FinishAsync(rule, cancel).ConfigureAwait(false);
+                        return new WrittenContent(content, _dataBytes, _chunks, _newChunks, _newBytes, _storedBytes);
+                    }
+                }
+            }
+            finally
+            {
+                if (_grown is not null)
+                {
+                    ArrayPool<byte>.Shared.Return(_grown);
+                }
+            }
+        }
+
+        /// <summary>Reads until the window is full, or a hole worth an extent of its own or the end of the file comes.</summary>
+        private async ValueTask FillAsync(CancellationToken cancel)
+        {
+            while (!_stretchEnds)
+            {
+                if (_filled == _window.Length && !TryGrow())
+                {
+                    return;
+                }
+
+                long at = _chunkStart + _filled;
+                if (at < _zerosEnd)
+                {
+                    int zeros = (int)Math.Min(_zerosEnd - at, _window.Length - _filled);
+                    _window.Span.Slice(_filled, zeros).Clear();
+                    _filled += zeros;
+                    continue;
+                }
+
+                if (at >= _dataEnd && at < source.Length)
+                {
+                    FindData(at);
+                    continue;
+                }
+
+                // Up to the end of the data that the source named; behind its size whatever still comes.
+                long wanted = at < _dataEnd ? _dataEnd - at : _window.Length;
+                int ask = (int)Math.Min(wanted, _window.Length - _filled);
+                if (ask == wanted && _dataEnd >= source.Length && ask < _window.Length - _filled)
+                {
+                    ask++;
+                }
+
+                int read = await source.ReadAsync(at, _window.Slice(_filled, ask), cancel).ConfigureAwait(false);
+                _filled += read;
+                if (read == 0 || (read < ask && at + read >= source.Length))
+                {
+                    _stretchEnds = true;
+                    _fileEnds = true;
+                }
+            }
+        }
+
+        private void FindData(long at)
+        {
+            if (!source.TryFindData(at, out long start, out long end) || start >= source.Length)
+            {
+                _holeBytes = source.Length - at;
+                _stretchEnds = true;
+                _fileEnds = true;
+                return;
+            }
+
+            _dataEnd = Math.Max(Math.Min(end, source.Length), start + 1);
+            if (start <= at)
+            {
+                return;
+            }
+
+            if (_filled == 0 || start - at >= writer._options.BridgedHoleBytes)
+            {
+                _holeBytes = start - at;
+                _stretchEnds = true;
+                return;
+            }
+
+            _bridged.Enqueue((at, start));
+            _zerosEnd = start;
+        }
+
+        /// <summary>A file that grew past its size needs the full buffer after all.</summary>
+        private bool TryGrow()
+        {
+            if (_window.Length >= BufferBytes)
+            {
+                return false;
+            }
+
+            byte[] larger = ArrayPool<byte>.Shared.Rent(BufferBytes);
+            _window.Span[.._filled].CopyTo(larger);
+            _window = larger;
+            _grown = larger;
+            return true;
+        }
+
+        /// <summary>Writes the chunks whose end is known, and moves the rest to the front of the window.</summary>
+        private async ValueTask CutAsync(CancellationToken cancel)
+        {
+            int start = 0;
+            while (start < _filled && (_stretchEnds || _filled - start >= writer._cutter.LookAheadBytes))
+            {
+                int fixedBytes = writer._options.FixedChunkBytes;
+                int length = rule == CuttingRule.Fixed
+                    ? (int)Math.Min(fixedBytes - (_chunkStart % fixedBytes), _filled - start)
+                    : writer._cutter.Cut(_window.Span[start.._filled]);
+                await EmitAsync(_window.Slice(start, length), cancel).ConfigureAwait(false);
+                start += length;
+                _chunkStart += length;
+            }
+
+            _window[start.._filled].CopyTo(_window);
+            _filled -= start;
+        }
+
+        private async ValueTask EmitAsync(Memory<byte> chunk, CancellationToken cancel)
+        {
+            long end = _chunkStart + chunk.Length;
+            if (_bridged.TryPeek(out (long Start, long End) only) && only.Start <= _chunkStart && only.End >= end)
+            {
+                await _extents.AddAsync(new Extent(0, chunk.Length, default, 0, 0), cancel).ConfigureAwait(false);
+                DropBridgedBefore(end);
+                return;
+            }
+
+            BlockWrite write = await writer._blocks.WriteAsync(BlockType.Data, chunk, cancel).ConfigureAwait(false);
+            _chunks++;
+            if (write.IsNew)
+            {
+                _newChunks++;
+                _newBytes += chunk.Length;
+                _storedBytes += write.StoredBytes;
+            }
+
+            long at = _chunkStart;
+            while (at < end)
+            {
+                bool hasHole = _bridged.TryPeek(out (long Start, long End) hole) && hole.Start < end;
+                long dataEnd = hasHole ? Math.Max(hole.Start, at) : end;
+                if (dataEnd > at)
+                {
+                    _dataBytes += dataEnd - at;
+                    await _extents.AddAsync(new Extent(0, dataEnd - at, write.Score, (int)(at - _chunkStart), chunk.Length), cancel).ConfigureAwait(false);
+                }
+
+                at = dataEnd;
+                if (hasHole)
+                {
+                    long holeEnd = Math.Min(hole.End, end);
+                    await _extents.AddAsync(new Extent(0, holeEnd - at, default, 0, 0), cancel).ConfigureAwait(false);
+                    at = holeEnd;
+                    DropBridgedBefore(at);
+                    if (hole.End > end)
+                    {
+                        break;
+                    }
+                }
+            }
+        }
+
+        private void DropBridgedBefore(long offset)
+        {
+            while (_bridged.TryPeek(out (long Start, long End) hole) && hole.End <= offset)
+            {
+                _bridged.Dequeue();
+            }
+        }
+    }
+}

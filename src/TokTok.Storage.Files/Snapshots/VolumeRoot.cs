@@ -1,0 +1,160 @@
+using TokTok.Storage.Core;
+
+namespace TokTok.Storage.Files;
+
+/// <summary>How a volume compares names.</summary>
+public enum CaseMode : byte
+{
+    Sensitive = 0,
+
+    /// <summary>By a frozen fold table, whose version stands beside it. No volume has it yet.</summary>
+    Folded = 1,
+}
+
+/// <summary>The block that a head names: a volume's present, its snapshots, and what they share.</summary>
+/// <remarks>Format: docs/format.md 14.1. A root is never changed; every change of the volume is another root and another head.</remarks>
+public sealed record VolumeRoot
+{
+    public const byte Version = 1;
+
+    /// <summary>Devices that ever gave out file ids in one volume.</summary>
+    public const int MaxDevices = 4096;
+
+    /// <summary>File ids one device may give out in one volume.</summary>
+    public const ulong MaxCounter = (1UL << 40) - 1;
+
+    public required VolumeId Id { get; init; }
+
+    public CaseMode CaseMode { get; init; }
+
+    public ushort FoldTable { get; init; }
+
+    /// <summary>How files are cut that nobody has given another rule.</summary>
+    public CuttingRule DefaultRule { get; init; }
+
+    /// <summary>The journal's intents up to here are in the active tree.</summary>
+    public ulong IntentSequence { get; init; }
+
+    /// <summary>Per device the next file id's counter.</summary>
+    public IReadOnlyDictionary<uint, ulong> NextFile { get; init; } = new Dictionary<uint, ulong>();
+
+    /// <summary>The active tree's topmost directory; null before the first import.</summary>
+    public Entry? Active { get; init; }
+
+    /// <summary>The active tree's records of files with several names.</summary>
+    public TableRoot Links { get; init; } = TableRoot.Empty;
+
+    public TableRoot Snapshots { get; init; } = TableRoot.Empty;
+
+    public byte[] Encode()
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(NextFile.Count, MaxDevices);
+        var writer = new FormatWriter();
+        writer.Byte(Version);
+        Span<byte> id = stackalloc byte[VolumeId.Size];
+        Id.Write(id);
+        writer.Bytes(id);
+        writer.Byte((byte)CaseMode);
+        writer.Varint(FoldTable);
+        writer.Byte((byte)DefaultRule);
+        writer.Varint(IntentSequence);
+        writer.Varint(NextFile.Count);
+        foreach ((uint device, ulong next) in NextFile.OrderBy(pair => pair.Key))
+        {
+            writer.Varint(device);
+            writer.Varint(next);
+        }
+
+        writer.Counted(Active?.Encode() ?? []);
+        Links.Write(writer);
+        Snapshots.Write(writer);
+        return writer.ToArray();
+    }
+
+    public static VolumeRoot Decode(ReadOnlyMemory<byte> block)
+    {
+        var reader = new FormatReader(block, "volume root");
+        reader.Expect(Version, "version");
+        VolumeId id = VolumeId.Read(reader.Bytes(VolumeId.Size, "volume id").Span);
+        byte caseMode = reader.Byte("case mode");
+        ushort fold = (ushort)reader.Varint("fold table", ushort.MaxValue);
+        byte rule = reader.Byte("cutting rule");
+        if (caseMode > (byte)CaseMode.Folded || rule > (byte)CuttingRule.Fixed)
+        {
+            throw reader.Damaged("modes", "at most 1 each", $"{caseMode} and {rule}");
+        }
+
+        ulong intents = reader.Varint("intent sequence");
+        int devices = reader.Length("devices", Math.Min(MaxDevices, reader.Remaining / 2));
+        Dictionary<uint, ulong> next = new(devices);
+        long previous = -1;
+        for (int at = 0; at < devices; at++)
+        {
+            uint device = (uint)reader.Varint("device", FileIds.MaxDevice);
+            if (device <= previous)
+            {
+                throw reader.Damaged("device", "numbers that ascend", $"{device} after {previous}");
+            }
+
+            previous = device;
+            next.Add(device, reader.Varint("next file", MaxCounter));
+        }
+
+        ReadOnlyMemory<byte> active = reader.Counted("active tree", TableLimits.MaxValueBytes);
+        Entry? root = active.IsEmpty ? null : Entry.Decode(active);
+        if (root is not null && root.Type != EntryType.Directory)
+        {
+            throw reader.Damaged("active tree", "a directory", $"{root.Type}");
+        }
+
+        TableRoot links = TableRoot.Read(ref reader);
+        TableRoot snapshots = TableRoot.Read(ref reader);
+        reader.End();
+        return new VolumeRoot
+        {
+            Id = id,
+            CaseMode = (CaseMode)caseMode,
+            FoldTable = fold,
+            DefaultRule = (CuttingRule)rule,
+            IntentSequence = intents,
+            NextFile = next,
+            Active = root,
+            Links = links,
+            Snapshots = snapshots,
+        };
+    }
+}
+
+/// <summary>Gives out a volume's file ids: the device's number in the upper 24 bits, a counter in the lower 40. Safe from many threads.</summary>
+public sealed class FileIds
+{
+    public const uint MaxDevice = (1 << 24) - 1;
+    private readonly uint _device;
+    private long _next;
+
+    public FileIds(VolumeRoot root, uint device)
+    {
+        ArgumentNullException.ThrowIfNull(root);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(device, MaxDevice);
+        _device = device;
+
+        // Zero names no file, so that a field nobody filled in is noticed.
+        _next = (long)root.NextFile.GetValueOrDefault(device, 1UL);
+    }
+
+    public ulong Next()
+    {
+        ulong counter = (ulong)(Interlocked.Increment(ref _next) - 1);
+        return counter < VolumeRoot.MaxCounter
+            ? ((ulong)_device << 40) | counter
+            : throw new InvalidOperationException($"Device {_device} has given out all {VolumeRoot.MaxCounter} file ids of the volume.");
+    }
+
+    /// <summary>The root with the counter as it stands now.</summary>
+    public VolumeRoot Apply(VolumeRoot root)
+    {
+        ArgumentNullException.ThrowIfNull(root);
+        ulong next = Math.Max((ulong)Interlocked.Read(ref _next), root.NextFile.GetValueOrDefault(_device));
+        return root with { NextFile = new Dictionary<uint, ulong>(root.NextFile) { [_device] = next } };
+    }
+}

@@ -160,7 +160,8 @@ internal unsafe struct Blake3State
 
                 while (left > Blake3Kernel.ChunkSize)
                 {
-                    int count = BatchSize((left - 1) / Blake3Kernel.ChunkSize);
+                    // May take all that is left: two halves on the stack can still become the root.
+                    int count = BatchSize(left / Blake3Kernel.ChunkSize);
                     Blake3Kernel.HashMany(
                         _path, input, count, Blake3Kernel.ChunkSize, Blake3Kernel.BlocksPerChunk, key, _firstChunk + _chunks, 1,
                         _flags, Blake3Kernel.ChunkStart, Blake3Kernel.ChunkEnd, work);

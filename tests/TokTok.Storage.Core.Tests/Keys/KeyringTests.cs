@@ -1,0 +1,231 @@
+using TokTok.Storage.Core.Encryption;
+using TokTok.Storage.Core.Hashing;
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Testing;
+
+namespace TokTok.Storage.Core.Tests.Keys;
+
+public sealed class KeyringTests
+{
+    private static ReadOnlySpan<byte> Passphrase => "correct horse battery staple"u8;
+
+    [Fact]
+    public void The_example_of_the_format_page_is_what_is_written()
+    {
+        using Keyring keyring = Example();
+        byte[] file = keyring.WriteWithoutPassphrase(new CountingRandom(), DareSuite.Aes256Gcm);
+        Assert.Equal(Repository.HexLines(Repository.FormatExample("3.4")), Repository.HexLines(file));
+    }
+
+    [Fact]
+    public void What_is_written_reads_back_under_the_passphrase()
+    {
+        using Keyring keyring = Example();
+        keyring.Add(KeyDomain.Create(DomainKind.Burnable, new SeededRandom(1)));
+        byte[] file = keyring.Write(Passphrase, Argon2Cost.Least, new SeededRandom(2));
+        KeyringRead read = Keyring.Read(file, Passphrase);
+        Assert.Equal((KeyringOutcome.Opened, ""), (read.Outcome, read.Message));
+        using Keyring back = read.Keyring!;
+        AssertSame(keyring, back);
+    }
+
+    [Fact]
+    public void A_wrong_passphrase_is_told_from_damage_and_from_none()
+    {
+        using Keyring keyring = Example();
+        byte[] file = keyring.Write(Passphrase, Argon2Cost.Least, new SeededRandom(2));
+        KeyringRead wrong = Keyring.Read(file, "Correct horse battery staple"u8);
+        Assert.Equal((KeyringOutcome.WrongPassphrase, null, "The passphrase is wrong."), (wrong.Outcome, wrong.Keyring, wrong.Message));
+        Assert.Equal(KeyringOutcome.PassphraseNeeded, Keyring.Read(file, []).Outcome);
+        file[100] ^= 1;
+        Assert.Equal(KeyringOutcome.Damaged, Keyring.Read(file, Passphrase).Outcome);
+    }
+
+    [Fact]
+    public void Another_version_is_told_by_name()
+    {
+        byte[] file = Repository.FormatExample("3.4");
+        file[7] = (byte)'2';
+        KeyringRead read = Keyring.Read(file, []);
+        Assert.Equal((KeyringOutcome.OtherVersion, "The keyring begins with 'TDFSKEY2'; this release reads 'TDFSKEY1'."), (read.Outcome, read.Message));
+        Assert.Equal(KeyringOutcome.OtherVersion, Keyring.ReadHeader(file, out _, out _));
+    }
+
+    [Fact]
+    public void An_agent_with_the_unlock_key_reads_and_rewrites_without_the_passphrase()
+    {
+        using Keyring keyring = Example();
+        byte[] file = keyring.Write(Passphrase, Argon2Cost.Least, new SeededRandom(2));
+        Assert.Equal(KeyringOutcome.Opened, Keyring.ReadHeader(file, out KeyringHeader header, out _));
+        Assert.Equal((KeyringMode.Passphrase, Argon2Cost.Least), (header.Mode, header.Cost));
+        using SecretBytes unlockKey = Keyring.DeriveUnlockKey(header, Passphrase);
+        using Keyring unlocked = Keyring.ReadWithKey(file, unlockKey.Span).Keyring!;
+        unlocked.Add(KeyDomain.Create(DomainKind.Session, new SeededRandom(3)));
+        unlocked.Domains[0].AddEpoch(new SeededRandom(4));
+        byte[] rewritten = unlocked.WriteWithKey(header, unlockKey.Span, new SeededRandom(5));
+        using Keyring back = Keyring.Read(rewritten, Passphrase).Keyring!;
+        AssertSame(unlocked, back);
+        Assert.Equal(2u, back.Domains[0].CurrentEpoch);
+        Assert.Equal(KeyringOutcome.WrongPassphrase, Keyring.ReadWithKey(rewritten, new byte[32]).Outcome);
+    }
+
+    [Fact]
+    public void A_removed_domain_is_zeroed_and_not_written()
+    {
+        using Keyring keyring = Example();
+        KeyDomain burnable = KeyDomain.Create(DomainKind.Burnable, new SeededRandom(1));
+        DomainId id = burnable.Id;
+        keyring.Add(burnable);
+        Assert.Throws<InvalidOperationException>(() => keyring.Add(burnable));
+        Assert.Same(burnable, keyring.Find(id));
+        Assert.True(keyring.Remove(id));
+        Assert.False(keyring.Remove(id));
+        Assert.Throws<ObjectDisposedException>(() => burnable.BlockKey(1, new byte[32], new byte[32]));
+        using Keyring back = Keyring.Read(keyring.WriteWithoutPassphrase(new SeededRandom(2)), []).Keyring!;
+        Assert.Null(back.Find(id));
+        Assert.Single(back.Domains);
+    }
+
+    [Fact]
+    public void Every_flip_cut_and_extension_is_damage_or_another_version()
+    {
+        int seed = Environment.TickCount;
+        var random = new Random(seed);
+        using Keyring keyring = Example();
+        byte[] file = keyring.Write(Passphrase, Argon2Cost.Least, new SeededRandom(2));
+        for (int i = 0; i < file.Length; i++)
+        {
+            byte[] damaged = [.. file];
+            damaged[i] ^= (byte)random.Next(1, 256);
+            KeyringRead read = Keyring.Read(damaged, Passphrase);
+            Assert.True(read.Outcome == KeyringOutcome.Damaged || (i == 7 && read.Outcome == KeyringOutcome.OtherVersion), $"seed {seed}, offset {i}: {read.Outcome}");
+            Assert.Equal(KeyringOutcome.Damaged, Keyring.Read(file.AsSpan(0, i), Passphrase).Outcome);
+        }
+
+        Assert.Equal(KeyringOutcome.Damaged, Keyring.Read([.. file, 0], Passphrase).Outcome);
+        Assert.Equal(KeyringOutcome.Damaged, Keyring.Read([], Passphrase).Outcome);
+    }
+
+    /// <summary>A checksum keeps no forger out: these files carry a right one.</summary>
+    [Fact]
+    public void Forged_headers_open_nothing_and_cost_nothing()
+    {
+        using Keyring keyring = Example();
+        byte[] file = keyring.Write(Passphrase, Argon2Cost.Least, new SeededRandom(2));
+        KeyringOutcome With(int offset, params byte[] value)
+        {
+            byte[] forged = [.. file];
+            value.CopyTo(forged, offset);
+            Blake3.Hash(forged.AsSpan(0, forged.Length - 32), forged.AsSpan(forged.Length - 32));
+            return Keyring.Read(forged, Passphrase).Outcome;
+        }
+
+        Assert.Equal(KeyringOutcome.Opened, With(0));
+        Assert.Equal(KeyringOutcome.Damaged, With(8, 0)); // mode 0 with a salt
+        Assert.Equal(KeyringOutcome.Damaged, With(8, 2));
+        Assert.Equal(KeyringOutcome.Damaged, With(9, 1));
+        Assert.Equal(KeyringOutcome.Damaged, With(12, 0xff, 0xff, 0xff, 0xff)); // passes
+        Assert.Equal(KeyringOutcome.Damaged, With(16, 0xff, 0xff, 0xff, 0xff)); // memory
+        Assert.Equal(KeyringOutcome.WrongPassphrase, With(12, 2));
+        Assert.Equal(KeyringOutcome.WrongPassphrase, With(20, (byte)(file[20] ^ 1))); // salt
+        Assert.Equal(KeyringOutcome.Damaged, With(36, 0xff, 0xff, 0xff, 0xff)); // length
+        Assert.Equal(KeyringOutcome.WrongPassphrase, With(60, (byte)(file[60] ^ 1))); // contents
+        byte[] stripped = [.. file];
+        stripped.AsSpan(8, 28).Clear();
+        Blake3.Hash(stripped.AsSpan(0, stripped.Length - 32), stripped.AsSpan(stripped.Length - 32));
+        Assert.Equal(KeyringOutcome.Damaged, Keyring.Read(stripped, Passphrase).Outcome);
+    }
+
+    /// <summary>What somebody who has the key could still write wrongly: the parser behind the cipher.</summary>
+    [Fact]
+    public void Damaged_contents_behind_a_right_key_are_damage_and_allocate_within_bounds()
+    {
+        int seed = Environment.TickCount;
+        var random = new Random(seed);
+        byte[] file = Repository.FormatExample("3.4");
+        byte[] key = new byte[32];
+        Blake3.DeriveKey("tdfs 2026-11 keyring v1", [.. new byte[32], .. file[..36]], key);
+        byte[] contents = new byte[file.Length];
+        Assert.True(Dare.TryDecrypt(key, file.AsSpan(40, file.Length - 72), contents, out int contentBytes));
+        int opened = 0;
+        for (int round = 0; round < 400; round++)
+        {
+            byte[] changed = contents[..contentBytes];
+            if (round % 4 == 0)
+            {
+                changed = changed[..random.Next(1, contentBytes)];
+            }
+            else
+            {
+                changed[random.Next(contentBytes)] ^= (byte)random.Next(1, 256);
+            }
+
+            byte[] forged = new byte[40 + Dare.CipherBytes(changed.Length) + 32];
+            file.AsSpan(0, 36).CopyTo(forged);
+            BitConverter.TryWriteBytes(forged.AsSpan(36), Dare.CipherBytes(changed.Length));
+            Dare.Encrypt(key, new SeededRandom(round), changed, forged.AsSpan(40));
+            Blake3.Hash(forged.AsSpan(0, forged.Length - 32), forged.AsSpan(forged.Length - 32));
+            long before = GC.GetAllocatedBytesForCurrentThread();
+            KeyringRead read = Keyring.Read(forged, []);
+            Assert.True(GC.GetAllocatedBytesForCurrentThread() - before < 100_000, $"seed {seed}, round {round}");
+            Assert.True(read.Outcome is KeyringOutcome.Damaged or KeyringOutcome.Opened, $"seed {seed}, round {round}");
+            opened += read.Outcome == KeyringOutcome.Opened ? 1 : 0;
+            read.Keyring?.Dispose();
+        }
+
+        // Flips in plain secrets (anchor key, bases) cannot be seen; those in lengths, keys and the certificate are.
+        Assert.InRange(opened, 1, 300);
+    }
+
+    [Fact]
+    public void A_certificate_of_another_account_or_device_makes_no_keyring()
+    {
+        using AccountKeys account = AccountKeysTests.ExampleAccount(), stranger = AccountKeys.FromEntropy(new byte[32]);
+        using DeviceKeys device = DeviceKeys.Create(new SeededRandom(1)), other = DeviceKeys.Create(new SeededRandom(2));
+        foreach (DeviceCertificate certificate in (DeviceCertificate[])[
+            AccountKeysTests.ExampleCertificate(stranger, device), AccountKeysTests.ExampleCertificate(account, other)])
+        {
+            Assert.Throws<ArgumentException>(() => new Keyring(
+                account.PublicKey, account.RecoveryPublicKey, account.Tag, new SecretBytes(32), device, "x", certificate, new SecretBytes(32)));
+        }
+    }
+
+    [Fact]
+    public void An_empty_passphrase_is_refused_when_writing()
+    {
+        using Keyring keyring = Example();
+        Assert.Throws<ArgumentException>(() => keyring.Write([], Argon2Cost.Least, new CountingRandom()));
+    }
+
+    internal static Keyring Example()
+    {
+        using AccountKeys account = AccountKeysTests.ExampleAccount();
+        DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        DeviceCertificate certificate = AccountKeysTests.ExampleCertificate(account, device);
+        SecretBytes cacheKey = SecretBytes.CopyOf([.. Enumerable.Range(0x40, 32).Select(i => (byte)i)]);
+        var keyring = new Keyring(
+            account.PublicKey, account.RecoveryPublicKey, account.Tag, SecretBytes.CopyOf(account.AnchorKey.Span), device, "laptop", certificate, cacheKey);
+        keyring.Add(KeyDomainTests.ExampleDomain());
+        return keyring;
+    }
+
+    private static void AssertSame(Keyring expected, Keyring actual)
+    {
+        Assert.Equal(expected.AccountPublicKey, actual.AccountPublicKey);
+        Assert.Equal(expected.RecoveryPublicKey, actual.RecoveryPublicKey);
+        Assert.Equal(expected.Tag, actual.Tag);
+        Assert.Equal(expected.AnchorKey.Span, actual.AnchorKey.Span);
+        Assert.Equal(expected.CacheKey.Span, actual.CacheKey.Span);
+        Assert.Equal(expected.DeviceName, actual.DeviceName);
+        Assert.Equal(expected.DeviceNumber, actual.DeviceNumber);
+        Assert.Equal(expected.Certificate.Bytes, actual.Certificate.Bytes);
+        Assert.Equal(expected.Device.SigningSeed.Span, actual.Device.SigningSeed.Span);
+        Assert.Equal(expected.Device.AgreementPrivateKey.Span, actual.Device.AgreementPrivateKey.Span);
+        Assert.Equal(expected.Domains.Count, actual.Domains.Count);
+        for (int i = 0; i < expected.Domains.Count; i++)
+        {
+            using SecretBytes one = expected.Domains[i].Serialize(), two = actual.Domains[i].Serialize();
+            Assert.Equal(one.Span, two.Span);
+        }
+    }
+}

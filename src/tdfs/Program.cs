@@ -1,1 +1,35 @@
-return 0;
+using System.Runtime.InteropServices;
+using System.Text;
+using TokTok.Storage.Tdfs.Commands;
+using TokTok.Storage.Tdfs.Output;
+
+// The first Ctrl-C cancels and the verb ends in order; the second ends the process at once: everything durable survives that too.
+using CancellationTokenSource interrupted = new();
+void Interrupt(PosixSignalContext signal)
+{
+    signal.Cancel = !interrupted.IsCancellationRequested;
+    interrupted.Cancel();
+}
+
+using PosixSignalRegistration onInterrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Interrupt);
+using PosixSignalRegistration onTerminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Interrupt);
+
+UTF8Encoding utf8 = new(encoderShouldEmitUTF8Identifier: false);
+using Stream dataBytes = Console.OpenStandardOutput();
+using StreamWriter data = new(dataBytes, utf8, bufferSize: 16 * 1024) { AutoFlush = false };
+using StreamWriter talk = new(Console.OpenStandardError(), utf8) { AutoFlush = true };
+VerbContext context = new()
+{
+    Output = new CommandOutput
+    {
+        Data = data,
+        DataBytes = dataBytes,
+        Talk = talk,
+        Clock = TimeProvider.System,
+        Zone = TimeZoneInfo.Local,
+        TerminalWidth = Console.IsErrorRedirected ? null : () => Math.Max(20, Console.WindowWidth),
+    },
+    Environment = Environment.GetEnvironmentVariable,
+    Host = null,
+};
+return await CommandTree.RunAsync(context, args, interrupted.Token).ConfigureAwait(false);

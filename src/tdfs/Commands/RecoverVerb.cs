@@ -1,0 +1,55 @@
+using System.CommandLine;
+using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Output;
+using TokTok.Storage.Tdfs.Passphrases;
+
+namespace TokTok.Storage.Tdfs.Commands;
+
+/// <summary>`tdfs recover`: everything back from the words and enough holders.</summary>
+internal static class RecoverVerb
+{
+    internal static Verb Create(VerbContext context)
+    {
+        Option<bool> drill = new("--drill") { Description = "Prove that words and holders suffice, in a temporary folder; the store is not touched" };
+        Option<int?> wordsFd = new("--words-fd") { Description = "Read the words from this file descriptor, on one line", HelpName = "n" };
+        Verb verb = new(
+            "recover",
+            "Rebuilds a lost store from its 24 words and the holders that storage.toml names",
+            "tdfs recover --drill    # do it once a year",
+            "tdfs recover            # on the new machine, holders attached and named in storage.toml")
+        {
+            drill, wordsFd,
+        };
+        verb.Does(context, async (run, cancel) =>
+        {
+            bool isDrill = run.Get(drill);
+            StorageConfig config = run.LoadConfig();
+            using SecretBuffer words = ReadWords(context, run.Get(wordsFd), cancel);
+            using SecretBuffer? passphrase = isDrill ? null : run.Passphrases.ReadNew(cancel);
+            RecoverRequest request = new() { Config = config, Words = words, NewPassphrase = passphrase, IsDrill = isDrill };
+            using ProgressWriter progress = run.Output.StartProgress();
+            RecoverResult result = await run.Host.RecoverAsync(request, progress, cancel).ConfigureAwait(false);
+            progress.Dispose();
+            run.Output.Result(
+                json =>
+                {
+                    json.WriteBoolean("drill", isDrill);
+                    json.WriteNumber("holders", result.HolderCount);
+                    json.WriteNumber("arenas", result.ArenaCount);
+                    json.WriteNumber("snapshots", result.SnapshotCount);
+                    Report.WriteList(json, "problems", result.Problems);
+                },
+                text => text.WriteLine(
+                    $"{(isDrill ? "the drill found" : "recovered")} {Show.Count(result.SnapshotCount, "snapshot")} and {Show.Count(result.ArenaCount, "arena")} at {Show.Count(result.HolderCount, "holder")}"
+                    + (isDrill ? "; the store was not touched" : "")));
+            return Report.Problems(run.Output, result.Problems) ? ExitCode.Reported : ExitCode.Ok;
+        });
+        return verb;
+    }
+
+    private static SecretBuffer ReadWords(VerbContext context, int? descriptor, CancellationToken cancel) => descriptor is int number
+        ? TerminalPrompt.ReadLine(number, cancel)
+        : TerminalPrompt.TryAsk("The 24 words, on one line: ", context.Terminal, cancel)
+            ?? throw new UserError(ExitCode.Keys, "found no terminal to ask for the words, expected one, or --words-fd N");
+}

@@ -1,0 +1,36 @@
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Output;
+
+namespace TokTok.Storage.Tdfs.Commands;
+
+/// <summary>`tdfs repair`: rebuilds what parity can, and restores the wanted redundancy.</summary>
+internal static class RepairVerb
+{
+    internal static Verb Create(VerbContext context)
+    {
+        Verb verb = new(
+            "repair",
+            "Rebuilds damaged or missing fragments, and only those",
+            "tdfs repair");
+        verb.Does(context, async (run, cancel) =>
+        {
+            IStoreSession store = await run.OpenAsync(StoreAccess.Write, cancel).ConfigureAwait(false);
+            await using (store.ConfigureAwait(false))
+            {
+                using ProgressWriter progress = run.Output.StartProgress();
+                RepairResult result = await store.Care.RepairAsync(progress, cancel).ConfigureAwait(false);
+                progress.Dispose();
+                run.Output.Result(
+                    json =>
+                    {
+                        json.WriteNumber("repairedFragments", result.RepairedFragmentCount);
+                        json.WriteNumber("writtenBytes", result.WrittenBytes);
+                        Report.WriteList(json, "unrepairable", result.Unrepairable);
+                    },
+                    text => text.WriteLine($"repaired {Show.Count(result.RepairedFragmentCount, "fragment")}, {Show.Size(result.WrittenBytes)} written"));
+                return Report.Problems(run.Output, result.Unrepairable) ? ExitCode.Damaged : ExitCode.Ok;
+            }
+        });
+        return verb;
+    }
+}

@@ -1,0 +1,72 @@
+using System.CommandLine;
+using System.Text.Json;
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Output;
+
+namespace TokTok.Storage.Tdfs.Commands;
+
+/// <summary>`tdfs snapshots`: what there is to go back to.</summary>
+internal static class SnapshotsVerb
+{
+    internal static Verb Create(VerbContext context)
+    {
+        Argument<string?> volume = new("volume") { Description = "Only this volume's", Arity = ArgumentArity.ZeroOrOne };
+        Verb verb = new(
+            "snapshots",
+            "Lists snapshots, oldest first",
+            "tdfs snapshots",
+            "tdfs snapshots photos --json")
+        {
+            volume,
+        };
+        verb.Does(context, async (run, cancel) =>
+        {
+            IStoreSession store = await run.OpenAsync(StoreAccess.Read, cancel).ConfigureAwait(false);
+            await using (store.ConfigureAwait(false))
+            {
+                IReadOnlyList<SnapshotInfo> snapshots = await store.Volumes.SnapshotsAsync(run.Get(volume), cancel).ConfigureAwait(false);
+                run.Output.Result(json => WriteSnapshots(json, "snapshots", snapshots), text => WriteTable(text, snapshots, run.Output.Zone));
+                return ExitCode.Ok;
+            }
+        });
+        return verb;
+    }
+
+    internal static void WriteTable(TextWriter text, IReadOnlyList<SnapshotInfo> snapshots, TimeZoneInfo zone)
+    {
+        Table table = new("SNAPSHOT", "TIME", ">FILES", ">SIZE", "LABEL");
+        foreach (SnapshotInfo s in snapshots)
+        {
+            string marks = (s.IsKept ? " (kept)" : "") + (s.IsUnfinished ? " (unfinished)" : "");
+            table.Add($"{TerminalText.Clean(s.Volume)}@{s.Number}", Show.Time(s.TimeNs, zone), Show.Count(s.FileCount), Show.Size(s.Bytes), (TerminalText.Clean(s.Label ?? "") + marks).Trim());
+        }
+
+        table.Write(text);
+    }
+
+    internal static void WriteSnapshots(Utf8JsonWriter json, string name, IReadOnlyList<SnapshotInfo> snapshots)
+    {
+        json.WriteStartArray(name);
+        foreach (SnapshotInfo snapshot in snapshots)
+        {
+            WriteSnapshot(json, snapshot);
+        }
+
+        json.WriteEndArray();
+    }
+
+    internal static void WriteSnapshot(Utf8JsonWriter json, SnapshotInfo snapshot)
+    {
+        json.WriteStartObject();
+        json.WriteString("volume", snapshot.Volume);
+        json.WriteNumber("number", snapshot.Number);
+        json.WriteString("time", Show.IsoTime(snapshot.TimeNs));
+        json.WriteString("host", snapshot.Host);
+        json.WriteString("label", snapshot.Label);
+        json.WriteBoolean("kept", snapshot.IsKept);
+        json.WriteBoolean("unfinished", snapshot.IsUnfinished);
+        json.WriteNumber("files", snapshot.FileCount);
+        json.WriteNumber("bytes", snapshot.Bytes);
+        json.WriteEndObject();
+    }
+}

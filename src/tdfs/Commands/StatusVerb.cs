@@ -1,0 +1,74 @@
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Output;
+
+namespace TokTok.Storage.Tdfs.Commands;
+
+/// <summary>`tdfs status`: the store at a glance.</summary>
+internal static class StatusVerb
+{
+    internal static Verb Create(VerbContext context)
+    {
+        Verb verb = new("status", "Shows the store at a glance: space, holders, redundancy, what waits", "tdfs status", "tdfs status --json");
+        verb.Does(context, async (run, cancel) =>
+        {
+            IStoreSession store = await run.OpenAsync(StoreAccess.Read, cancel).ConfigureAwait(false);
+            await using (store.ConfigureAwait(false))
+            {
+                StoreStatus status = store.Care.Status();
+                run.Output.Result(
+                    json =>
+                    {
+                        json.WriteString("store", status.StorePath);
+                        json.WriteString("redundancy", status.RedundancyClass);
+                        json.WriteNumber("survivablePlaces", status.SurvivablePlaceCount);
+                        json.WriteBoolean("passphrase", status.HasPassphrase);
+                        json.WriteNumber("volumes", status.VolumeCount);
+                        json.WriteNumber("arenas", status.ArenaCount);
+                        json.WriteNumber("storedBytes", status.StoredBytes);
+                        json.WriteNumber("parityBytes", status.ParityBytes);
+                        json.WriteNumber("journalBytes", status.JournalBytes);
+                        json.WriteNumber("trashBytes", status.TrashBytes);
+                        Report.WriteList(json, "waitingFor", status.WaitingFor);
+                        json.WriteStartArray("holders");
+                        foreach (HolderStatus holder in status.Holders)
+                        {
+                            json.WriteStartObject();
+                            json.WriteString("path", holder.Path);
+                            json.WriteString("place", holder.Place);
+                            json.WriteBoolean("present", holder.IsPresent);
+                            json.WriteNumber("usedBytes", holder.UsedBytes);
+                            json.WriteNumber("freeBytes", holder.FreeBytes);
+                            json.WriteEndObject();
+                        }
+
+                        json.WriteEndArray();
+                    },
+                    text => WriteText(text, status));
+                return ExitCode.Ok;
+            }
+        });
+        return verb;
+    }
+
+    private static void WriteText(TextWriter text, StoreStatus status)
+    {
+        text.WriteLine($"store       {TerminalText.Clean(status.StorePath)}");
+        text.WriteLine($"redundancy  {status.RedundancyClass}: survives the loss of {Show.Count(status.SurvivablePlaceCount, "place")}");
+        text.WriteLine($"keyring     {(status.HasPassphrase ? "under a passphrase" : "WITHOUT a passphrase: protected by its file mode alone")}");
+        text.WriteLine($"kept        {Show.Size(status.StoredBytes)} in {Show.Count(status.ArenaCount, "arena")} of {Show.Count(status.VolumeCount, "volume")}, parity {Show.Size(status.ParityBytes)}, journal {Show.Size(status.JournalBytes)}");
+        text.WriteLine($"trash       {Show.Size(status.TrashBytes)}");
+        foreach (string reason in status.WaitingFor)
+        {
+            text.WriteLine("waiting for " + reason);
+        }
+
+        text.WriteLine();
+        Table table = new("HOLDER", "PLACE", ">USED", ">QUOTA", ">FREE", "");
+        foreach (HolderStatus h in status.Holders)
+        {
+            table.Add(TerminalText.Clean(h.Path), h.Place, Show.Size(h.UsedBytes), h.QuotaBytes is long quota ? Show.Size(quota) : "-", Show.Size(h.FreeBytes), h.IsPresent ? "" : "MISSING");
+        }
+
+        table.Write(text);
+    }
+}

@@ -1,0 +1,153 @@
+using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Tdfs.Output;
+using TokTok.Storage.Tdfs.Passphrases;
+
+namespace TokTok.Storage.Tdfs.Facades;
+
+/// <summary>Makes, opens and recovers stores: the one door of the verbs, composed in Composition.</summary>
+/// <remarks>Errors are <see cref="UserError"/> (no store, foreign, locked, wrong passphrase), the exceptions of Core, or cancellation; one line each.</remarks>
+internal interface IStoreHost
+{
+    /// <summary>Makes a store where there is none. Fails with <see cref="ExitCode.Exists"/> where there is one.</summary>
+    ValueTask<InitResult> InitAsync(StorageConfig config, SecretBuffer passphrase, CancellationToken cancel);
+
+    /// <summary>Opens the store, unlocking its keyring by the agent or the passphrase.</summary>
+    ValueTask<IStoreSession> OpenAsync(OpenRequest request, CancellationToken cancel);
+
+    /// <summary>Rebuilds the state folder from words and holders; a drill builds it in a temporary folder and takes that away again.</summary>
+    ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel);
+}
+
+internal enum StoreAccess
+{
+    /// <summary>From the last committed state, beside a writer.</summary>
+    Read,
+
+    /// <summary>The one writer; <see cref="ExitCode.Locked"/> names the process that is it already.</summary>
+    Write,
+}
+
+internal sealed record OpenRequest
+{
+    public required StorageConfig Config { get; init; }
+
+    public required StoreAccess Access { get; init; }
+
+    public required PassphraseSource Passphrases { get; init; }
+}
+
+/// <summary>A new store. The owner disposes it, which zeroes the words.</summary>
+internal sealed class InitResult(SecretBuffer words) : IDisposable
+{
+    /// <summary>The 24 words in ASCII, single spaces between, to be shown once.</summary>
+    public SecretBuffer Words { get; } = words;
+
+    public required string StorePath { get; init; }
+
+    public required IReadOnlyList<HolderConfig> Holders { get; init; }
+
+    /// <summary>As people write it: "16+1".</summary>
+    public required string RedundancyClass { get; init; }
+
+    public void Dispose() => Words.Dispose();
+}
+
+internal sealed record RecoverRequest
+{
+    public required StorageConfig Config { get; init; }
+
+    /// <summary>The words as typed; the caller disposes them.</summary>
+    public required SecretBuffer Words { get; init; }
+
+    /// <summary>The passphrase of the new keyring; null in a drill.</summary>
+    public SecretBuffer? NewPassphrase { get; init; }
+
+    public bool IsDrill { get; init; }
+}
+
+internal sealed record RecoverResult(int HolderCount, long ArenaCount, long SnapshotCount, IReadOnlyList<string> Problems);
+
+/// <summary>An open store. Dispose flushes nothing: what a verb acknowledged is durable before.</summary>
+internal interface IStoreSession : IAsyncDisposable
+{
+    IStoreCare Care { get; }
+
+    IVolumes Volumes { get; }
+}
+
+/// <summary>What Blocks does for the verbs: keep the store whole.</summary>
+internal interface IStoreCare
+{
+    StoreStatus Status();
+
+    /// <summary>Compares the store with what it should be: structures, fragments by name; with readAll every fragment's bytes and every block's score.</summary>
+    ValueTask<CheckResult> CheckAsync(bool readAll, IProgressSink progress, CancellationToken cancel);
+
+    ValueTask<RepairResult> RepairAsync(IProgressSink progress, CancellationToken cancel);
+
+    ValueTask<ReclaimResult> ReclaimAsync(bool dryRun, IProgressSink progress, CancellationToken cancel);
+
+    ValueTask<ReindexResult> ReindexAsync(IProgressSink progress, CancellationToken cancel);
+
+    /// <summary>The structures that <see cref="DebugAsync"/> prints and checks.</summary>
+    IReadOnlyList<string> DebugStructures { get; }
+
+    /// <summary>Prints one structure; what names one of several (an arena's id) is given, or null for all. False when the check found damage.</summary>
+    ValueTask<bool> DebugAsync(string structure, string? name, TextWriter target, CancellationToken cancel);
+}
+
+internal sealed record StoreStatus
+{
+    public required string StorePath { get; init; }
+
+    public required string RedundancyClass { get; init; }
+
+    public required int SurvivablePlaceCount { get; init; }
+
+    public required bool HasPassphrase { get; init; }
+
+    public required long ArenaCount { get; init; }
+
+    public required long StoredBytes { get; init; }
+
+    public required long ParityBytes { get; init; }
+
+    public required long JournalBytes { get; init; }
+
+    /// <summary>Bytes in the trash, and those that wait for something, with the reason.</summary>
+    public required long TrashBytes { get; init; }
+
+    public required IReadOnlyList<string> WaitingFor { get; init; }
+
+    public required IReadOnlyList<HolderStatus> Holders { get; init; }
+
+    public required int VolumeCount { get; init; }
+}
+
+internal sealed record HolderStatus(string Path, string Place, bool IsPresent, long UsedBytes, long? QuotaBytes, long FreeBytes);
+
+/// <summary>Damage by place; empty lists mean a clean store.</summary>
+internal sealed record CheckResult
+{
+    public required long ArenaCount { get; init; }
+
+    public required long FragmentCount { get; init; }
+
+    public required long BlockCount { get; init; }
+
+    public required long ReadBytes { get; init; }
+
+    /// <summary>One line a damaged fragment or structure: what, where, found, expected.</summary>
+    public required IReadOnlyList<string> Damaged { get; init; }
+
+    /// <summary>Paths, in their text form, with a block that parity cannot bring back.</summary>
+    public required IReadOnlyList<string> UnreadablePaths { get; init; }
+
+    public bool IsClean => Damaged.Count == 0 && UnreadablePaths.Count == 0;
+}
+
+internal sealed record RepairResult(long RepairedFragmentCount, long WrittenBytes, IReadOnlyList<string> Unrepairable);
+
+internal sealed record ReclaimResult(long CondemnedArenaCount, long CopiedBytes, long FreedBytes, long TrashedBytes, IReadOnlyList<string> WaitingFor);
+
+internal sealed record ReindexResult(long ArenaCount, long BlockCount);

@@ -1,0 +1,188 @@
+using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Tdfs.Output;
+
+namespace TokTok.Storage.Tdfs.Facades;
+
+/// <summary>What Files does for the verbs: trees in, snapshots, trees out.</summary>
+/// <remarks>
+/// A snapshot is named "latest", a label, a number or the beginning of its time, alone or as VOLUME@NAME; alone it must mean one snapshot of all volumes.
+/// An unknown one is a <see cref="UserError"/> with <see cref="ExitCode.NotFound"/>. Paths are bytes, parts separated by '/'.
+/// </remarks>
+internal interface IVolumes
+{
+    ValueTask<ImportResult> ImportAsync(ImportRequest request, IProgressSink progress, CancellationToken cancel);
+
+    /// <summary>Oldest first; of one volume or, for null, of all.</summary>
+    ValueTask<IReadOnlyList<SnapshotInfo>> SnapshotsAsync(string? volume, CancellationToken cancel);
+
+    /// <summary>The snapshots in which the path is another than in the one before, newest first.</summary>
+    IAsyncEnumerable<LogEntry> LogAsync(string volume, byte[] path, CancellationToken cancel);
+
+    IAsyncEnumerable<EntryInfo> ListAsync(string snapshot, byte[] path, bool recursive, CancellationToken cancel);
+
+    ValueTask CatAsync(string snapshot, byte[] path, Stream target, CancellationToken cancel);
+
+    IAsyncEnumerable<ChangeInfo> DiffAsync(string from, string to, byte[] path, CancellationToken cancel);
+
+    ValueTask<RestoreResult> RestoreAsync(RestoreRequest request, IProgressSink progress, CancellationToken cancel);
+
+    ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel);
+
+    /// <summary>What is wanted for the path and, inherited or not, why.</summary>
+    ValueTask<RedundancyInfo> RedundancyAsync(string volume, byte[] path, CancellationToken cancel);
+
+    /// <summary>Wants the path to survive the loss of so many places; null: as the folder above it.</summary>
+    ValueTask SetRedundancyAsync(string volume, byte[] path, int? survive, CancellationToken cancel);
+
+    /// <summary>What was verified of the path, and when.</summary>
+    ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, IProgressSink progress, CancellationToken cancel);
+}
+
+internal sealed record ImportRequest
+{
+    public required string Folder { get; init; }
+
+    /// <summary>Null: host:path.</summary>
+    public string? Volume { get; init; }
+
+    public string? Label { get; init; }
+
+    public required ImportConfig Rules { get; init; }
+}
+
+internal sealed record ImportResult
+{
+    public required SnapshotInfo Snapshot { get; init; }
+
+    public required long FileCount { get; init; }
+
+    public required long UnchangedFileCount { get; init; }
+
+    public required long ReadBytes { get; init; }
+
+    public required long SavedBytes { get; init; }
+
+    public required long StoredBytes { get; init; }
+
+    /// <summary>One line each: unreadable, vanished, torn files.</summary>
+    public required IReadOnlyList<string> Problems { get; init; }
+}
+
+internal sealed record SnapshotInfo
+{
+    public required string Volume { get; init; }
+
+    public required long Number { get; init; }
+
+    public required long TimeNs { get; init; }
+
+    public required string Host { get; init; }
+
+    public string? Label { get; init; }
+
+    public bool IsKept { get; init; }
+
+    /// <summary>Left by an import that was interrupted; the next one continues from it.</summary>
+    public bool IsUnfinished { get; init; }
+
+    public required long FileCount { get; init; }
+
+    public required long Bytes { get; init; }
+}
+
+internal enum ChangeKind
+{
+    Added,
+    Removed,
+    Changed,
+
+    /// <summary>Same content, other metadata.</summary>
+    Metadata,
+}
+
+internal sealed record LogEntry(SnapshotInfo Snapshot, ChangeKind Change, long Bytes);
+
+internal sealed record EntryInfo
+{
+    public required byte[] Path { get; init; }
+
+    public required uint Mode { get; init; }
+
+    public required uint UserId { get; init; }
+
+    public required uint GroupId { get; init; }
+
+    public string? User { get; init; }
+
+    public string? Group { get; init; }
+
+    public required long Bytes { get; init; }
+
+    public required long ModifiedNs { get; init; }
+
+    public byte[]? LinkTarget { get; init; }
+
+    public bool IsTorn { get; init; }
+}
+
+internal sealed record ChangeInfo(ChangeKind Kind, byte[] Path, long OldBytes, long NewBytes);
+
+internal enum Overwrite
+{
+    /// <summary>An existing file is a problem that is reported.</summary>
+    Never,
+
+    /// <summary>Replace files whose size or time differ.</summary>
+    Changed,
+    Always,
+}
+
+internal sealed record RestoreRequest
+{
+    public required string Snapshot { get; init; }
+
+    public required byte[] Path { get; init; }
+
+    public required string Target { get; init; }
+
+    public required Overwrite Overwrite { get; init; }
+
+    public bool Verify { get; init; }
+}
+
+internal sealed record RestoreResult(long FileCount, long Bytes, long SkippedFileCount, IReadOnlyList<string> Problems, IReadOnlyList<string> DamagedPaths);
+
+/// <summary>Either named snapshots, or keep rules over one volume or all.</summary>
+internal sealed record ForgetRequest
+{
+    public required IReadOnlyList<string> Snapshots { get; init; }
+
+    public string? Volume { get; init; }
+
+    public KeepConfig? Keep { get; init; }
+
+    public bool IsDryRun { get; init; }
+}
+
+internal sealed record ForgetResult(IReadOnlyList<SnapshotInfo> Kept, IReadOnlyList<SnapshotInfo> Forgotten);
+
+internal sealed record RedundancyInfo(int? Survive, string RedundancyClass, byte[]? InheritedFrom);
+
+internal sealed record HealthInfo
+{
+    public required long FileCount { get; init; }
+
+    public required long BlockCount { get; init; }
+
+    /// <summary>Blocks all of whose fragments were verified, those that parity brings back, those that are lost.</summary>
+    public required long HealthyBlockCount { get; init; }
+
+    public required long DegradedBlockCount { get; init; }
+
+    public required long LostBlockCount { get; init; }
+
+    /// <summary>The oldest verification among the path's fragments; null when some never were.</summary>
+    public long? VerifiedNs { get; init; }
+
+    public required IReadOnlyList<string> LostPaths { get; init; }
+}

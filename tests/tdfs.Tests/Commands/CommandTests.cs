@@ -1,0 +1,274 @@
+using System.Text.Json;
+using TokTok.Storage.Core;
+using TokTok.Storage.Tdfs.Facades;
+
+namespace TokTok.Storage.Tdfs.Tests.Commands;
+
+public sealed class CommandTests : IDisposable
+{
+    private readonly Transcript _transcript = new();
+
+    public void Dispose() => _transcript.Dispose();
+
+    private T Asked<T>() => Assert.IsType<T>(Assert.Single(_transcript.Host.Asked));
+
+    private JsonElement Json() => JsonDocument.Parse(_transcript.Data).RootElement;
+
+    [Fact]
+    public async Task Every_verb_has_help_with_examples_that_parse()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("--help"));
+        string[] verbs = [.. _transcript.Data.Split("Commands:")[1].Split('\n').Select(l => l.Trim().Split(' ')[0]).Where(v => v.Length > 0)];
+        Assert.Equal(20, verbs.Length);
+        foreach (string verb in verbs)
+        {
+            Assert.Equal(0, await _transcript.RunAsync(verb, "--help"));
+            string[] examples = [.. _transcript.Data.Split("Examples:\n")[1].Split('\n').Where(l => l.StartsWith("  ", StringComparison.Ordinal)).Select(l => l.Trim())];
+            Assert.NotEmpty(examples);
+            Assert.All(examples, e => Assert.Contains("tdfs " + verb, e));
+        }
+    }
+
+    [Fact]
+    public async Task Without_a_composed_store_only_verbs_that_need_none_exist()
+    {
+        Assert.Equal(0, await _transcript.RunAsync(null, ["--help"]));
+        Assert.DoesNotContain("import", _transcript.Data);
+        Assert.Contains("completion", _transcript.Data);
+        Assert.Equal(2, await _transcript.RunAsync(null, ["import", "/x"]));
+    }
+
+    public static TheoryData<string[], int, string> BadLines => new()
+    {
+        { [], 2, "Required command was not provided; `tdfs --help` lists what there is" },
+        { ["imprt", "/x"], 2, "found 'imprt', expected a verb, was 'import' meant; `tdfs --help`" },
+        { ["import"], 2, "`tdfs import --help` shows how it is used" },
+        { ["import", ""], 2, "found an empty folder name" },
+        { ["import", "/x", "--workers", "0"], 2, "found --workers 0, expected 1 to 256" },
+        { ["import", "/x", "--workers", "many"], 2, "many" },
+        { ["import", "/x", "/y"], 2, "/y" },
+        { ["ls", "latest", @"a\q"], 2, "found a backslash that begins no escape" },
+        { ["cat", "latest", "a", "--json"], 2, "cat writes the file's bytes" },
+        { ["restore", "latest", ""], 2, "found an empty target" },
+        { ["restore", "latest", "/x", "--overwrite", "maybe"], 2, "maybe" },
+        { ["forget"], 2, "found neither snapshots nor keep rules" },
+        { ["forget", "a", "--keep"], 2, "found both snapshots and keep rules" },
+        { ["forget", "--keep-last", "0"], 2, "found keep rules that keep nothing" },
+        { ["forget", "--keep-last", "-1"], 2, "found --keep-last -1, expected 0 to 10000" },
+        { ["redundancy", "set", "v", "p", "2"], 2, "found '2', expected survive=N" },
+        { ["redundancy", "set", "v", "p", "survive=17"], 2, "expected survive=N" },
+        { ["debug", "nonsense"], 2, "expected one of catalog, arena" },
+        { ["completion", "csh"], 2, "csh" },
+        { ["status", "--config", "/nowhere/storage.toml"], 3, "/nowhere/storage.toml: found no such file" },
+        { ["status", "--store", ""], 2, "found an empty --store" },
+        { ["init"], 6, "found no terminal to ask for the passphrase" },
+        { ["recover", "--drill"], 6, "found no terminal to ask for the words" },
+    };
+
+    [Theory]
+    [MemberData(nameof(BadLines))]
+    public async Task A_bad_line_is_one_line_of_trouble_and_its_code(string[] words, int expectedCode, string expected)
+    {
+        Assert.Equal(expectedCode, await _transcript.RunAsync(words));
+        Assert.Equal("", _transcript.Data);
+        Assert.Matches(@"\Atdfs: [^\n]+\n\z", _transcript.Talk);
+        Assert.Contains(expected, _transcript.Talk);
+    }
+
+    [Theory]
+    [InlineData("snapshots")]
+    [InlineData("log", "photos")]
+    [InlineData("ls", "latest")]
+    [InlineData("cat", "latest", "a")]
+    [InlineData("diff", "a", "b")]
+    [InlineData("restore", "latest", "/x")]
+    [InlineData("check")]
+    [InlineData("health", "latest")]
+    [InlineData("status")]
+    [InlineData("debug")]
+    [InlineData("forget", "--keep", "--dry-run")]
+    [InlineData("reclaim", "--dry-run")]
+    [InlineData("redundancy", "show", "photos")]
+    public async Task Reading_verbs_open_the_store_for_reading(params string[] words)
+    {
+        Assert.Equal(0, await _transcript.RunAsync(words));
+        Assert.Equal(StoreAccess.Read, _transcript.Host.Access);
+    }
+
+    [Theory]
+    [InlineData("import", "/x")]
+    [InlineData("forget", "latest")]
+    [InlineData("reclaim")]
+    [InlineData("repair")]
+    [InlineData("reindex")]
+    [InlineData("redundancy", "set", "v", "p", "survive=2")]
+    public async Task Writing_verbs_open_it_for_writing_and_say_who_does_already(params string[] words)
+    {
+        Assert.Equal(0, await _transcript.RunAsync(words));
+        Assert.Equal(StoreAccess.Write, _transcript.Host.Access);
+        _transcript.Host.Fails = new UserError(ExitCode.Locked, "found process 42 writing this store, expected none");
+        Assert.Equal(5, await _transcript.RunAsync(words));
+        Assert.Equal("tdfs: found process 42 writing this store, expected none\n", _transcript.Talk);
+    }
+
+    [Fact]
+    public async Task Init_shows_the_words_numbered()
+    {
+        string pass = Path.Join(_transcript.Home, "pass");
+        File.WriteAllText(pass, "secret\n");
+        using FileStream file = File.OpenRead(pass);
+        Assert.Equal(0, await _transcript.RunAsync("init", "--sheet", "--store", "/vault", "--passphrase-fd", $"{file.SafeFileHandle.DangerousGetHandle()}"));
+        Assert.Contains("   1. abandon      2. ability      3. able         4. about\n   5. above ", _transcript.Data);
+        Assert.Contains("Holder:  /h (place here)", _transcript.Data);
+        Assert.Contains("/vault", _transcript.Data);
+        Assert.DoesNotContain("secret", _transcript.Data + _transcript.Talk);
+    }
+
+    [Fact]
+    public async Task Import_carries_its_options_and_tells_what_came_of_it()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("import", "/data/", "--volume", "photos", "--label", "x", "--exclude", "*.o", "--exclude", "/tmp", "--one-file-system", "--workers", "3"));
+        ImportRequest request = Asked<ImportRequest>();
+        Assert.Equal(("photos", "x", true, 3), (request.Volume, request.Label, request.Rules.OneFileSystem, request.Rules.Workers));
+        Assert.Equal(["*.o", "/tmp"], request.Rules.Exclude);
+        Assert.Equal("photos@3: 12 files (2 unchanged), 2.00 KiB read, 1.00 KiB known already, 512 B stored, 0.0s\n", _transcript.Data);
+        Assert.Equal("", _transcript.Talk);
+    }
+
+    [Fact]
+    public async Task An_import_with_unreadable_files_finishes_names_them_and_says_so_by_its_code()
+    {
+        _transcript.Host.Problems = ["/data/x: Permission denied"];
+        Assert.Equal(1, await _transcript.RunAsync("import", "/data"));
+        Assert.Equal("tdfs: /data/x: Permission denied\n", _transcript.Talk);
+        Assert.Equal(1, await _transcript.RunAsync("import", "/data", "--json"));
+        Assert.Equal("", _transcript.Talk);
+        Assert.Equal("/data/x: Permission denied", Json().GetProperty("problems")[0].GetString());
+        Assert.Equal(512, Json().GetProperty("storedBytes").GetInt64());
+    }
+
+    [Fact]
+    public async Task Snapshots_are_a_table_or_json()
+    {
+        await _transcript.RunAsync("snapshots", "photos");
+        Assert.Equal("SNAPSHOT  TIME                 FILES      SIZE  LABEL\nphotos@3  2026-11-21 04:30:05     12  2.00 KiB  summer\n", _transcript.Data);
+        await _transcript.RunAsync("snapshots", "--json");
+        JsonElement snapshot = Json().GetProperty("snapshots")[0];
+        Assert.Equal("2026-11-21T04:30:05.000000000Z", snapshot.GetProperty("time").GetString());
+    }
+
+    [Fact]
+    public async Task A_listed_name_can_be_given_back_byte_for_byte()
+    {
+        byte[] name = [0x61, 0xFF, (byte)'\n'];
+        _transcript.Host.Entries.Add(new EntryInfo { Path = name, Mode = 0x81A4, UserId = 1000, GroupId = 1000, User = "ann", Bytes = 5, ModifiedNs = 0, LinkTarget = null });
+        await _transcript.RunAsync("ls", "latest");
+        Assert.Equal("a\\xff\\n\n", _transcript.Data);
+        _transcript.Host.Asked.Clear();
+        await _transcript.RunAsync("ls", "latest", _transcript.Data.TrimEnd('\n'), "-l");
+        Assert.Equal(name, Asked<byte[]>());
+        Assert.StartsWith("-rw-r--r-- ann:1000", _transcript.Data, StringComparison.Ordinal);
+        await _transcript.RunAsync("ls", "latest", "--json");
+        Assert.Equal(name, Json().GetProperty("entries")[0].GetProperty("pathBytes").GetBytesFromBase64());
+    }
+
+    [Fact]
+    public async Task Cat_writes_bytes_and_nothing_else()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("cat", "latest", "a"));
+        Assert.Equal("\u0001\0\uFFFD", _transcript.Data);
+        Assert.Equal("", _transcript.Talk);
+    }
+
+    [Fact]
+    public async Task Diff_marks_each_change()
+    {
+        await _transcript.RunAsync("diff", "a", "b");
+        Assert.Equal("+ a\nM b\\xff  (1.00 KiB -> 2.00 KiB)\nm c\n", _transcript.Data);
+        await _transcript.RunAsync("diff", "a", "b", "--json");
+        Assert.Equal("added", Json().GetProperty("changes")[0].GetProperty("change").GetString());
+    }
+
+    [Fact]
+    public async Task Restore_overwrites_only_when_told()
+    {
+        await _transcript.RunAsync("restore", "latest", "/back");
+        Assert.Equal((Overwrite.Never, true), (Asked<RestoreRequest>().Overwrite, Asked<RestoreRequest>().Verify));
+        _transcript.Host.Asked.Clear();
+        await _transcript.RunAsync("restore", "latest", "/back", "--overwrite", "changed", "--no-verify", "--path", "a/b");
+        RestoreRequest request = Asked<RestoreRequest>();
+        Assert.Equal((Overwrite.Changed, false, "/back"), (request.Overwrite, request.Verify, request.Target));
+        Assert.Equal("a/b"u8.ToArray(), request.Path);
+    }
+
+    [Fact]
+    public async Task Damage_is_named_and_has_its_code()
+    {
+        _transcript.Host.Damage = ["fragment 3 of arena x"];
+        foreach (string[] words in (string[][])[["check"], ["repair"], ["restore", "latest", "/x"], ["health", "latest"], ["debug", "catalog"]])
+        {
+            Assert.Equal(7, await _transcript.RunAsync(words));
+        }
+
+        await _transcript.RunAsync("check");
+        Assert.Equal("damaged: fragment 3 of arena x\nNOT clean: 1 arena, 3 fragments, 9 blocks, 0 B read\n", _transcript.Data);
+    }
+
+    [Fact]
+    public async Task Forget_takes_rules_from_the_file_and_from_the_line()
+    {
+        await _transcript.RunAsync("forget", "--keep-daily", "7");
+        Assert.Equal((0, 7), (Asked<ForgetRequest>().Keep!.Last, Asked<ForgetRequest>().Keep!.Daily));
+        _transcript.Host.Asked.Clear();
+        await _transcript.RunAsync("forget", "--keep", "--keep-daily", "30");
+        Assert.Equal((3, 30, 10), (Asked<ForgetRequest>().Keep!.Last, Asked<ForgetRequest>().Keep!.Daily, Asked<ForgetRequest>().Keep!.Yearly));
+    }
+
+    [Fact]
+    public async Task Redundancy_is_set_and_inherited()
+    {
+        await _transcript.RunAsync("redundancy", "set", "v", "p", "survive=inherit");
+        Assert.Equal(-1, Asked<int>());
+        await _transcript.RunAsync("redundancy", "show", "v");
+        Assert.Equal("4+2, survive=2 (from the volume's root)\n", _transcript.Data);
+    }
+
+    [Fact]
+    public async Task Status_shows_missing_holders_and_a_keyring_without_passphrase()
+    {
+        await _transcript.RunAsync("status");
+        Assert.Contains("WITHOUT a passphrase", _transcript.Data);
+        Assert.Contains("MISSING", _transcript.Data);
+        Assert.Contains("waiting for device 2", _transcript.Data);
+    }
+
+    [Fact]
+    public async Task A_full_disk_is_one_line_and_its_code()
+    {
+        _transcript.Host.Fails = new DiskException(DiskFailure.Full, "write", "/s/journal", "No space left on device");
+        Assert.Equal(8, await _transcript.RunAsync("import", "/x"));
+        Assert.StartsWith("tdfs: write /s/journal: No space left on device", _transcript.Talk, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("bash", "complete -o filenames -F _tdfs tdfs")]
+    [InlineData("zsh", "compdef _tdfs tdfs")]
+    [InlineData("fish", "complete -c tdfs")]
+    public async Task Completion_scripts_ask_tdfs(string shell, string expected)
+    {
+        Assert.Equal(0, await _transcript.RunAsync("completion", shell));
+        Assert.Contains(expected, _transcript.Data);
+        Assert.Contains("[suggest:", _transcript.Data);
+        Assert.Equal(0, await _transcript.RunAsync("[suggest:8]", "tdfs sna"));
+        Assert.Contains("snapshots\n", _transcript.Data);
+    }
+
+    [Fact]
+    public async Task Agent_says_when_nothing_runs()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("agent", "status"));
+        Assert.Equal("locked: the agent holds no keyring\n", _transcript.Data);
+        Assert.Equal(0, await _transcript.RunAsync("agent", "lock", "--quiet"));
+        Assert.Equal("", _transcript.Talk);
+    }
+}

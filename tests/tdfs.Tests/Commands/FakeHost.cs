@@ -1,0 +1,151 @@
+using System.Text;
+using TokTok.Storage.Tdfs.Commands;
+using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Output;
+using TokTok.Storage.Tdfs.Passphrases;
+
+namespace TokTok.Storage.Tdfs.Tests.Commands;
+
+/// <summary>Runs a line of words against a store that only remembers what it was asked and answers what the test put in.</summary>
+internal sealed class Transcript : IDisposable
+{
+    private readonly string _home = Directory.CreateTempSubdirectory("tdfs-command-").FullName;
+
+    public FakeHost Host { get; } = new();
+
+    public string Data { get; private set; } = "";
+
+    public string Talk { get; private set; } = "";
+
+    public string Home => _home;
+
+    public void Dispose() => Directory.Delete(_home, recursive: true);
+
+    public async Task<int> RunAsync(params string[] words) => await RunAsync(Host, words);
+
+    public async Task<int> RunAsync(IStoreHost? host, string[] words)
+    {
+        using MemoryStream bytes = new();
+        using StreamWriter data = new(bytes, new UTF8Encoding(false)) { NewLine = "\n" };
+        StringWriter talk = new() { NewLine = "\n" };
+        Dictionary<string, string> environment = new() { ["HOME"] = _home, ["XDG_RUNTIME_DIR"] = _home };
+        VerbContext context = new()
+        {
+            Output = new CommandOutput { Data = data, DataBytes = bytes, Talk = talk, Clock = new Agent.TwoClocks(), Zone = TimeZoneInfo.Utc },
+            Environment = environment.GetValueOrDefault,
+            Host = host,
+            Terminal = "/nowhere/tty",
+        };
+        int code = await CommandTree.RunAsync(context, words, TestContext.Current.CancellationToken);
+        data.Flush();
+        Data = Encoding.UTF8.GetString(bytes.ToArray());
+        Talk = talk.ToString();
+        return code;
+    }
+}
+
+internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
+{
+    public static readonly SnapshotInfo Snapshot = new() { Volume = "photos", Number = 3, TimeNs = 1795235405_000000000, Host = "box", Label = "summer", FileCount = 12, Bytes = 2048 };
+
+    public List<object> Asked { get; } = [];
+
+    public StoreAccess? Access { get; private set; }
+
+    public Exception? Fails { get; set; }
+
+    public IReadOnlyList<string> Problems { get; set; } = [];
+
+    public IReadOnlyList<string> Damage { get; set; } = [];
+
+    public List<EntryInfo> Entries { get; } = [];
+
+    public IStoreCare Care => this;
+
+    public IVolumes Volumes => this;
+
+    public IReadOnlyList<string> DebugStructures => ["catalog", "arena"];
+
+    public ValueTask DisposeAsync() => ValueTask.CompletedTask;
+
+    public ValueTask<InitResult> InitAsync(StorageConfig config, SecretBuffer passphrase, CancellationToken cancel) =>
+        ValueTask.FromResult(new InitResult(SecretBuffer.Copy("abandon ability able about above absent absorb abstract"u8)) { StorePath = config.StorePath, Holders = [new HolderConfig { Path = "/h", Place = "here" }], RedundancyClass = "16+1" });
+
+    public ValueTask<IStoreSession> OpenAsync(OpenRequest request, CancellationToken cancel)
+    {
+        Access = request.Access;
+        return Fails is null ? ValueTask.FromResult<IStoreSession>(this) : ValueTask.FromException<IStoreSession>(Fails);
+    }
+
+    public ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel) => Asking(request, new RecoverResult(2, 5, 7, Problems));
+
+    public StoreStatus Status() => new()
+    {
+        StorePath = "/s", RedundancyClass = "2+1", SurvivablePlaceCount = 1, HasPassphrase = false, ArenaCount = 4, StoredBytes = 4096, ParityBytes = 2048, JournalBytes = 1, TrashBytes = 0,
+        WaitingFor = ["device 2"], VolumeCount = 1, Holders = [new HolderStatus("/h", "here", false, 10, null, 20)],
+    };
+
+    public ValueTask<CheckResult> CheckAsync(bool readAll, IProgressSink progress, CancellationToken cancel) =>
+        Asking(readAll, new CheckResult { ArenaCount = 1, FragmentCount = 3, BlockCount = 9, ReadBytes = 0, Damaged = Damage, UnreadablePaths = [] });
+
+    public ValueTask<RepairResult> RepairAsync(IProgressSink progress, CancellationToken cancel) => ValueTask.FromResult(new RepairResult(2, 100, Damage));
+
+    public ValueTask<ReclaimResult> ReclaimAsync(bool dryRun, IProgressSink progress, CancellationToken cancel) => Asking(dryRun, new ReclaimResult(1, 2, 3, 4, []));
+
+    public ValueTask<ReindexResult> ReindexAsync(IProgressSink progress, CancellationToken cancel) => ValueTask.FromResult(new ReindexResult(1, 2));
+
+    public ValueTask<bool> DebugAsync(string structure, string? name, TextWriter target, CancellationToken cancel)
+    {
+        target.WriteLine($"{structure} {name}");
+        return ValueTask.FromResult(Damage.Count == 0);
+    }
+
+    public ValueTask<ImportResult> ImportAsync(ImportRequest request, IProgressSink progress, CancellationToken cancel) =>
+        Asking(request, new ImportResult { Snapshot = Snapshot, FileCount = 12, UnchangedFileCount = 2, ReadBytes = 2048, SavedBytes = 1024, StoredBytes = 512, Problems = Problems });
+
+    public ValueTask<IReadOnlyList<SnapshotInfo>> SnapshotsAsync(string? volume, CancellationToken cancel) => Asking<IReadOnlyList<SnapshotInfo>>(volume ?? "all", [Snapshot]);
+
+    public IAsyncEnumerable<LogEntry> LogAsync(string volume, byte[] path, CancellationToken cancel) => Many([new LogEntry(Snapshot, ChangeKind.Added, 5)]);
+
+    public IAsyncEnumerable<EntryInfo> ListAsync(string snapshot, byte[] path, bool recursive, CancellationToken cancel)
+    {
+        Asked.Add(path);
+        return Many(Entries);
+    }
+
+    public async ValueTask CatAsync(string snapshot, byte[] path, Stream target, CancellationToken cancel) => await target.WriteAsync((byte[])[1, 0, 255], cancel);
+
+    public IAsyncEnumerable<ChangeInfo> DiffAsync(string from, string to, byte[] path, CancellationToken cancel) => Many(
+        [new ChangeInfo(ChangeKind.Added, "a"u8.ToArray(), 0, 1), new ChangeInfo(ChangeKind.Changed, [0x62, 0xFF], 1024, 2048), new ChangeInfo(ChangeKind.Metadata, "c"u8.ToArray(), 1, 1)]);
+
+    public ValueTask<RestoreResult> RestoreAsync(RestoreRequest request, IProgressSink progress, CancellationToken cancel) => Asking(request, new RestoreResult(3, 4096, 1, Problems, Damage));
+
+    public ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel) => Asking(request, new ForgetResult([], [Snapshot]));
+
+    public ValueTask<RedundancyInfo> RedundancyAsync(string volume, byte[] path, CancellationToken cancel) => ValueTask.FromResult(new RedundancyInfo(2, "4+2", []));
+
+    public ValueTask SetRedundancyAsync(string volume, byte[] path, int? survive, CancellationToken cancel)
+    {
+        Asked.Add(survive ?? -1);
+        return ValueTask.CompletedTask;
+    }
+
+    public ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, IProgressSink progress, CancellationToken cancel) =>
+        ValueTask.FromResult(new HealthInfo { FileCount = 1, BlockCount = 2, HealthyBlockCount = 1, DegradedBlockCount = 1, LostBlockCount = Damage.Count, LostPaths = Damage });
+
+    private ValueTask<T> Asking<T>(object asked, T answer)
+    {
+        Asked.Add(asked);
+        return ValueTask.FromResult(answer);
+    }
+
+    private static async IAsyncEnumerable<T> Many<T>(IEnumerable<T> items)
+    {
+        await Task.CompletedTask;
+        foreach (T item in items)
+        {
+            yield return item;
+        }
+    }
+}

@@ -1,5 +1,3 @@
-using TokTok.Storage.Core;
-
 namespace TokTok.Storage.Blocks.Arenas;
 
 /// <summary>How an arena is cut into fragments: k data slices and m parity fragments of one length.</summary>

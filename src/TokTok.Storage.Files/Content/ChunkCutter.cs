@@ -1,22 +1,25 @@
-using TokTok.Storage.Core;
+using TokTok.Storage.Core.Chunking;
 
 namespace TokTok.Storage.Files;
 
-/// <summary>Where content-defined chunks end, for one key domain and one mean size.</summary>
-internal sealed class ChunkCutter
+/// <summary>Where content-defined chunks end, for one key domain and one mean size. Dispose zeroes the table made from the domain's seed.</summary>
+internal sealed class ChunkCutter : IDisposable
 {
-    private readonly int _meanBytes;
+    private readonly GearTable _gear;
+    private readonly FastCdc _chunker;
 
     public ChunkCutter(ReadOnlySpan<byte> seed, int meanBytes)
     {
-        ArgumentOutOfRangeException.ThrowIfNotEqual(seed.Length, 32);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(meanBytes * 4, BlockLimits.MaxBlockBytes);
-        _meanBytes = meanBytes;
+        ArgumentOutOfRangeException.ThrowIfNotEqual(seed.Length, GearTable.SeedSize);
+        _gear = GearTable.FromSeed(seed);
+        _chunker = new FastCdc(_gear, ChunkBounds.ForMean(meanBytes));
     }
 
     /// <summary>With so many bytes in sight a cut does not depend on those behind.</summary>
-    public int LookAheadBytes => _meanBytes * 4;
+    public int LookAheadBytes => _chunker.Bounds.MaxBytes;
 
     /// <summary>The length of the first chunk.</summary>
-    public int Cut(ReadOnlySpan<byte> data) => Math.Min(data.Length, _meanBytes);
+    public int Cut(ReadOnlySpan<byte> data) => _chunker.NextCut(data);
+
+    public void Dispose() => _gear.Dispose();
 }

@@ -57,7 +57,7 @@ public readonly record struct WrittenContent(FileContent Content, long DataBytes
 /// file holds, so a restored file takes the disk that the original took. A file without data beyond one chunk costs one write and no tree.
 /// Safe from many threads, one file each; a call holds one buffer of at most <see cref="BufferBytes"/>.
 /// </remarks>
-public sealed class FileContentWriter
+public sealed class FileContentWriter : IDisposable
 {
     /// <summary>Twice the largest chunk: reads stay large while a cut is looked for.</summary>
     public const int BufferBytes = 2 * BlockLimits.MaxBlockBytes;
@@ -95,6 +95,9 @@ public sealed class FileContentWriter
             ArrayPool<byte>.Shared.Return(rented);
         }
     }
+
+    /// <summary>Zeroes the chunker's table. No write may run any more.</summary>
+    public void Dispose() => _cutter.Dispose();
 
     /// <summary>One file on its way: a window of its bytes, from the start of the next chunk to what has been read.</summary>
     private sealed class Run(FileContentWriter writer, IFileSource source, CuttingRule rule, Memory<byte> window)

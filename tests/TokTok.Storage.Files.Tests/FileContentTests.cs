@@ -1,0 +1,176 @@
+using TokTok.Storage.Core;
+using TokTok.Storage.Testing;
+
+namespace TokTok.Storage.Files.Tests;
+
+public sealed class FileContentTests
+{
+    private static readonly ContentOptions s_small = new() { MeanChunkBytes = 8192, FixedChunkBytes = 4096, BridgedHoleBytes = 16 * 1024 };
+
+    public static TheoryData<int, CuttingRule> Sizes
+    {
+        get
+        {
+            var sizes = new TheoryData<int, CuttingRule>();
+            foreach (int size in (int[])[0, 1, 1023, 1024, 1025, 4095, 4096, 4097, 32767, 32768, 32769, 1 << 20, (3 << 20) + 7])
+            {
+                sizes.Add(size, CuttingRule.ContentDefined);
+                sizes.Add(size, CuttingRule.Fixed);
+            }
+
+            return sizes;
+        }
+    }
+
+    [Theory]
+    [MemberData(nameof(Sizes))]
+    public async Task What_was_written_reads_back_at_any_offset(int size, CuttingRule rule)
+    {
+        byte[] bytes = new byte[size];
+        new Random(size).NextBytes(bytes);
+        await RoundTripAsync(new MemorySource(bytes, []), rule, new Random(size));
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(4)]
+    [InlineData(5)]
+    [InlineData(6)]
+    [InlineData(7)]
+    [InlineData(8)]
+    public async Task Holes_stay_where_they_were(int seed)
+    {
+        var random = new Random(seed);
+        byte[] bytes = new byte[random.Next(1, 600) * 1024];
+        random.NextBytes(bytes);
+        List<(long, long)> holes = [];
+        for (long at = random.Next(3) == 0 ? 0 : 4096; at < bytes.Length;)
+        {
+            long end = Math.Min(bytes.Length, at + (4096L * (random.Next(4) == 0 ? random.Next(1, 30) : random.Next(1, 3))));
+            holes.Add((at, end));
+            bytes.AsSpan((int)at, (int)(end - at)).Clear();
+            at = end + (4096L * random.Next(1, 12));
+        }
+
+        await RoundTripAsync(new MemorySource(bytes, holes), seed % 2 == 0 ? CuttingRule.Fixed : CuttingRule.ContentDefined, random);
+    }
+
+    [Fact]
+    public async Task Zeros_that_are_no_hole_stay_data_and_a_small_file_costs_one_write()
+    {
+        var store = new MemoryVolumeStore();
+        using var writer = new FileContentWriter(store.Blocks, store.ChunkerSeed(store.Realm));
+        WrittenContent written = await writer.WriteAsync(new MemorySource(new byte[20_000], []), CuttingRule.ContentDefined, default);
+        Assert.Equal(20_000, written.DataBytes);
+        Assert.Equal(1, store.Blocks.WriteCount);
+        Assert.Equal(ContentKind.Extents, written.Content.Kind);
+    }
+
+    [Fact]
+    public async Task A_file_that_shrank_or_grew_ends_where_reading_ends()
+    {
+        var store = new MemoryVolumeStore();
+        using var writer = new FileContentWriter(store.Blocks, store.ChunkerSeed(store.Realm), s_small);
+        byte[] bytes = new byte[3 << 20];
+        new Random(5).NextBytes(bytes);
+        foreach (int claimed in (int[])[0, 10, 5000, 4 << 20])
+        {
+            WrittenContent written = await writer.WriteAsync(new MemorySource(bytes, []) { Length = claimed }, CuttingRule.ContentDefined, default);
+            Assert.Equal(bytes.Length, written.Content.Size);
+            Assert.Equal(bytes, await ReadAllAsync(store.Blocks, written.Content));
+        }
+    }
+
+    [Fact]
+    public async Task An_edit_in_the_middle_leaves_most_blocks_known()
+    {
+        var store = new MemoryVolumeStore();
+        using var writer = new FileContentWriter(store.Blocks, store.ChunkerSeed(store.Realm), s_small);
+        byte[] bytes = new byte[8 << 20];
+        new Random(6).NextBytes(bytes);
+        await writer.WriteAsync(new MemorySource(bytes, []), CuttingRule.ContentDefined, default);
+        byte[] edited = [.. bytes[..4_000_000], 1, 2, 3, .. bytes[4_000_000..]];
+        WrittenContent again = await writer.WriteAsync(new MemorySource(edited, []), CuttingRule.ContentDefined, default);
+        Assert.Equal(ContentKind.Tree, again.Content.Kind);
+        Assert.InRange(again.NewChunkCount, 1, 8);
+    }
+
+    private static async Task RoundTripAsync(MemorySource source, CuttingRule rule, Random random)
+    {
+        var store = new MemoryVolumeStore();
+        using var writer = new FileContentWriter(store.Blocks, store.ChunkerSeed(store.Realm), s_small);
+        WrittenContent written = await writer.WriteAsync(source, rule, default);
+        var entry = new Entry { Type = EntryType.File, FileId = 7, Content = written.Content };
+        FileContent content = Entry.Decode(entry.Encode()).Content;
+        Assert.Equal(source.Bytes.Length, content.Size);
+        Assert.Equal(rule, content.Rule);
+        Assert.Equal(source.Bytes, await ReadAllAsync(store.Blocks, content));
+        using var reader = new FileContentReader(store.Blocks, content);
+        for (int trial = 0; trial < 20; trial++)
+        {
+            int offset = random.Next(source.Bytes.Length + 10);
+            byte[] target = new byte[random.Next(20_000)];
+            int read = await reader.ReadAsync(offset, target, default);
+            Assert.Equal(source.Bytes.AsSpan(Math.Min(offset, source.Bytes.Length)).Length < target.Length
+                ? Math.Max(source.Bytes.Length - offset, 0) : target.Length, read);
+            Assert.True(target.AsSpan(0, read).SequenceEqual(source.Bytes.AsSpan(Math.Min(offset, source.Bytes.Length), read)));
+        }
+
+        List<(long, long)> holes = [];
+        long at = 0;
+        await foreach (Extent extent in reader.ExtentsAsync())
+        {
+            Assert.Equal(at, extent.Offset);
+            at += extent.Length;
+            if (extent.IsHole)
+            {
+                holes.Add((extent.Offset, at));
+            }
+        }
+
+        Assert.Equal(source.Holes, holes);
+    }
+
+    private static async Task<byte[]> ReadAllAsync(IBlockStore blocks, FileContent content)
+    {
+        using var reader = new FileContentReader(blocks, content);
+        byte[] bytes = new byte[content.Size + 1];
+        int read = await reader.ReadAsync(0, bytes, default);
+        Assert.Equal(content.Size, read);
+        return bytes[..read];
+    }
+
+    private sealed class MemorySource(byte[] bytes, List<(long Start, long End)> holes) : IFileSource
+    {
+        public byte[] Bytes => bytes;
+
+        public List<(long Start, long End)> Holes => holes;
+
+        public long Length { get; init; } = bytes.Length;
+
+        public ValueTask<int> ReadAsync(long offset, Memory<byte> target, CancellationToken cancel)
+        {
+            int read = (int)Math.Clamp(bytes.Length - offset, 0, target.Length);
+            bytes.AsSpan((int)Math.Min(offset, bytes.Length), read).CopyTo(target.Span);
+            return ValueTask.FromResult(read);
+        }
+
+        public bool TryFindData(long from, out long start, out long end)
+        {
+            start = from;
+            foreach ((long holeStart, long holeEnd) in holes)
+            {
+                if (start >= holeStart && start < holeEnd)
+                {
+                    start = holeEnd;
+                }
+            }
+
+            long data = start;
+            end = holes.Where(hole => hole.Start > data).Select(hole => hole.Start).DefaultIfEmpty(Length).First();
+            return start < Length;
+        }
+    }
+}

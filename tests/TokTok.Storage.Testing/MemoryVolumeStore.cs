@@ -1,0 +1,176 @@
+using System.Buffers.Binary;
+using System.Collections.Concurrent;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Hashing;
+
+namespace TokTok.Storage.Testing;
+
+/// <summary>A store in memory, for whoever builds on <see cref="IVolumeStore"/>: scores as real as the store's, no arenas, nothing durable.</summary>
+/// <remarks>
+/// Domains do not share blocks. Redundancy is noted by nobody. Counts what is asked of it; blocks can be dropped, damaged,
+/// or replaced by bytes that their score does not match, as no real store would give them out.
+/// </remarks>
+public sealed class MemoryVolumeStore : IVolumeStore
+{
+    private readonly object _gate = new();
+    private readonly ConcurrentDictionary<DomainId, MemoryBlocks> _domains = new();
+    private readonly Dictionary<(VolumeId Volume, uint Device), Head> _heads = [];
+    private readonly TimeProvider _clock;
+
+    public MemoryVolumeStore(TimeProvider? clock = null, uint device = 1)
+    {
+        _clock = clock ?? TimeProvider.System;
+        Device = device;
+        Realm = new DomainId(1);
+    }
+
+    public DomainId Realm { get; }
+
+    public uint Device { get; }
+
+    /// <summary>The realm's blocks.</summary>
+    public MemoryBlocks Blocks => BlocksOf(Realm);
+
+    public int CommitCount { get; private set; }
+
+    /// <summary>Runs before a commit looks at the heads: a test lets another writer slip in, or throws.</summary>
+    public Action? BeforeCommit { get; set; }
+
+    public IReadOnlyList<Head> Heads
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return [.. _heads.Values];
+            }
+        }
+    }
+
+    public MemoryBlocks BlocksOf(DomainId domain) => _domains.GetOrAdd(domain, static id => new MemoryBlocks(id));
+
+    public IBlockStore OpenBlocks(DomainId domain, int? survive) => BlocksOf(domain);
+
+    public ReadOnlyMemory<byte> ChunkerSeed(DomainId domain)
+    {
+        byte[] seed = new byte[32];
+        BinaryPrimitives.WriteUInt128BigEndian(seed, domain.Value);
+        return seed;
+    }
+
+    public ValueTask<Head> CommitAsync(VolumeId volume, string volumeName, DomainId domain, Score root, Head? replaces, CancellationToken cancel)
+    {
+        BeforeCommit?.Invoke();
+        lock (_gate)
+        {
+            Head? present = _heads.GetValueOrDefault((volume, Device));
+            if (present != replaces)
+            {
+                throw new InvalidOperationException($"Volume {volumeName}: the newest head is not the one that the new head follows.");
+            }
+
+            CommitCount++;
+            var head = new Head
+            {
+                Volume = volume,
+                VolumeName = volumeName,
+                Domain = domain,
+                Device = Device,
+                Incarnation = 1,
+                Sequence = (present?.Sequence ?? 0) + 1,
+                Previous = default,
+                TimeNs = (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * 100,
+                Root = root,
+            };
+            _heads[(volume, Device)] = head;
+            return ValueTask.FromResult(head);
+        }
+    }
+}
+
+/// <summary>One domain's blocks of a <see cref="MemoryVolumeStore"/>.</summary>
+public sealed class MemoryBlocks(DomainId domain) : IBlockStore
+{
+    private readonly ConcurrentDictionary<(Score Score, BlockType Type), byte[]> _blocks = new();
+    private readonly ConcurrentDictionary<Score, bool> _damaged = new();
+    private long _reads;
+    private long _writes;
+    private long _writtenBytes;
+    private long _flushes;
+
+    /// <summary>Calls of ReadAsync.</summary>
+    public long ReadCount => Interlocked.Read(ref _reads);
+
+    /// <summary>Calls of WriteAsync, also of known blocks.</summary>
+    public long WriteCount => Interlocked.Read(ref _writes);
+
+    /// <summary>Plain bytes of blocks that were new.</summary>
+    public long WrittenBytes => Interlocked.Read(ref _writtenBytes);
+
+    public long FlushCount => Interlocked.Read(ref _flushes);
+
+    public IReadOnlyCollection<(Score Score, BlockType Type)> Known => [.. _blocks.Keys];
+
+    public byte[] Peek(Score score, BlockType type) => _blocks[(score, type)];
+
+    /// <summary>The block is missing from now on, until it is written again.</summary>
+    public bool Drop(Score score, BlockType type) => _blocks.TryRemove((score, type), out _);
+
+    /// <summary>Reading the block fails from now on.</summary>
+    public void Damage(Score score) => _damaged[score] = true;
+
+    /// <summary>Gives out other bytes under a score.</summary>
+    public void Replace(Score score, BlockType type, byte[] bytes) => _blocks[(score, type)] = bytes;
+
+    public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel)
+    {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(plain.Length, BlockLimits.MaxBlockBytes);
+        cancel.ThrowIfCancellationRequested();
+        Interlocked.Increment(ref _writes);
+        Span<byte> key = stackalloc byte[Blake3.KeySize];
+        key.Clear();
+        BinaryPrimitives.WriteUInt128BigEndian(key, domain.Value);
+        key[^1] = (byte)type;
+        Span<byte> hash = stackalloc byte[Score.Size];
+        Blake3.KeyedHash(key, plain.Span, hash);
+        Score score = Score.Read(hash);
+        if (!_blocks.TryAdd((score, type), plain.ToArray()))
+        {
+            return ValueTask.FromResult(new BlockWrite(score, 0));
+        }
+
+        Interlocked.Add(ref _writtenBytes, plain.Length);
+        return ValueTask.FromResult(new BlockWrite(score, plain.Length + 1));
+    }
+
+    public ValueTask<BlockRead> ReadAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel)
+    {
+        cancel.ThrowIfCancellationRequested();
+        Interlocked.Increment(ref _reads);
+        if (_damaged.ContainsKey(score))
+        {
+            throw new DamagedBlockException($"{type} block {score} is damaged, as the test asked.");
+        }
+
+        if (!_blocks.TryGetValue((score, type), out byte[]? bytes))
+        {
+            return ValueTask.FromResult(BlockRead.Missing);
+        }
+
+        if (target.Length < bytes.Length)
+        {
+            throw new ArgumentException($"The block has {bytes.Length} bytes, the target {target.Length}.", nameof(target));
+        }
+
+        bytes.CopyTo(target);
+        return ValueTask.FromResult(new BlockRead(true, bytes.Length));
+    }
+
+    public ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel) => ValueTask.FromResult(_blocks.ContainsKey((score, type)));
+
+    public ValueTask FlushAsync(CancellationToken cancel)
+    {
+        Interlocked.Increment(ref _flushes);
+        return ValueTask.CompletedTask;
+    }
+}

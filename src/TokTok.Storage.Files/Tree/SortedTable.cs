@@ -51,7 +51,8 @@ public sealed class SortedTable(IBlockStore blocks, TableOptions? options = null
 
             if (level == 0)
             {
-                return block[at].Key.Span.SequenceEqual(key.Span) ? block[at].Value : null;
+                // The cast matters: a bare null would become empty memory, an empty value.
+                return block[at].Key.Span.SequenceEqual(key.Span) ? (ReadOnlyMemory<byte>?)block[at].Value : null;
             }
 
             upper = at + 1 < block.Count ? block[at + 1].Key : upper;

@@ -1,3 +1,4 @@
+using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Erasure;
@@ -43,8 +44,8 @@ internal sealed class CodedArena
     internal ValueTask PutAsync(FolderHolder holder, params int[] indexes) =>
         holder.PutAsync(Id, Data, Parity, Slice, [.. indexes.Select(index => Fragments[index])], default);
 
-    internal FragmentRepair Repair(Func<int, IFragmentHolder?> holder) =>
-        new(Id, Data, Parity, Slice, [.. Fragments.Select(fragment => new FragmentPlace(fragment.Name, holder(fragment.Index)))]);
+    internal FragmentSet Set(Func<int, IFragmentHolder?> holder) =>
+        new(Id, new ArenaLayout(Data, Parity, Slice), [.. Fragments.Select(fragment => new FragmentSource(fragment.Name, holder(fragment.Index)))]);
 
     internal string Path(string root) => $"{root}/fragments/{Id.ToString()[..2]}/{Id}";
 }

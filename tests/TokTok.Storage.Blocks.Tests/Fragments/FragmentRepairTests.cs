@@ -108,10 +108,11 @@ public sealed class FragmentRepairTests
         }
 
         byte[] window = new byte[20000];
-        await arena.Repair(index => holders[index]).ReadWindowAsync(0, 10000, window, default);
+        await FragmentRepair.ReadWindowAsync(arena.Set(index => holders[index]), 0, 10000, window, default);
         Assert.Equal(arena.Fragments[0].Bytes.Slice(10000, 20000).ToArray(), window);
 
-        RepairReport report = await arena.Repair(index => holders[index]).RepairAsync(default);
+        Assert.True(await FragmentRepair.IsReadableAsync(arena.Set(index => holders[index]), default));
+        RepairReport report = await FragmentRepair.RepairAsync(arena.Set(index => holders[index]), default);
         Assert.True(report.IsWhole, string.Join("; ", report.After));
         Assert.Contains(report.Before, found => found.Health != FragmentHealth.Good || found.IsRecordDamaged);
         Assert.All(report.Before.Skip(parity), found => Assert.Equal(FragmentHealth.Good, found.Health));
@@ -139,15 +140,16 @@ public sealed class FragmentRepairTests
         }
 
         byte[] good = new byte[100];
-        await arena.Repair(index => holders[index]).ReadWindowAsync(0, 0, good, default);
+        await FragmentRepair.ReadWindowAsync(arena.Set(index => holders[index]), 0, 0, good, default);
         Assert.Equal(arena.Fragments[0].Bytes[..100].ToArray(), good);
         DamagedBlockException e = await Assert.ThrowsAsync<DamagedBlockException>(
-            async () => await arena.Repair(index => holders[index]).ReadWindowAsync(0, 17000, good, default));
+            async () => await FragmentRepair.ReadWindowAsync(arena.Set(index => holders[index]), 0, 17000, good, default));
         Assert.Contains(arena.Id.ToString(), e.Message, StringComparison.Ordinal);
         Assert.Contains("group 1 of fragment 0", e.Message, StringComparison.Ordinal);
 
+        Assert.False(await FragmentRepair.IsReadableAsync(arena.Set(index => holders[index]), default));
         long before = disk.WrittenBytes;
-        RepairReport report = await arena.Repair(index => holders[index]).RepairAsync(default);
+        RepairReport report = await FragmentRepair.RepairAsync(arena.Set(index => holders[index]), default);
         Assert.False(report.IsWhole);
         Assert.Equal(before, disk.WrittenBytes);
         Assert.Equal(parity + 1, report.After.Count(found => found.Health == FragmentHealth.Damaged));
@@ -161,7 +163,7 @@ public sealed class FragmentRepairTests
         disk.Corrupt(arena.Path("/h1"), 4096 + 16384 + 5, 1);
         disk.Corrupt(arena.Path("/h6"), 4096 + 32768 + 5, 1);
         long before = disk.WrittenBytes;
-        RepairReport report = await arena.Repair(index => holders[index]).RepairAsync(default);
+        RepairReport report = await FragmentRepair.RepairAsync(arena.Set(index => holders[index]), default);
         Assert.True(report.IsWhole);
         Assert.Equal(2, report.RewrittenGroups);
         Assert.Equal([1], report.Before[1].DamagedGroups);
@@ -179,7 +181,7 @@ public sealed class FragmentRepairTests
             disk.Corrupt(arena.Path($"/h{index}"), 4096 + (index * 16384), 0x40);
         }
 
-        Assert.True((await arena.Repair(index => holders[index]).RepairAsync(default)).IsWhole);
+        Assert.True((await FragmentRepair.RepairAsync(arena.Set(index => holders[index]), default)).IsWhole);
     }
 
     [Fact]
@@ -187,7 +189,7 @@ public sealed class FragmentRepairTests
     {
         CodedArena arena = CodedArena.Make(2, 1, Slice);
         (_, FolderHolder[] holders) = await SpreadAsync(arena, CodedArena.Make(2, 1, Slice, seed: 6));
-        IReadOnlyList<FragmentReport> reports = await arena.Repair(index => index == 1 ? null : holders[index]).VerifyAsync(default);
+        IReadOnlyList<FragmentReport> reports = await FragmentRepair.VerifyAsync(arena.Set(index => index == 1 ? null : holders[index]), default);
         Assert.Equal([FragmentHealth.Good, FragmentHealth.Unreachable, FragmentHealth.Good], reports.Select(report => report.Health));
     }
 
@@ -211,7 +213,7 @@ public sealed class FragmentRepairTests
                 disk.CrashAfter(crash);
                 try
                 {
-                    _ = await arena.Repair(_ => holder).RepairAsync(default);
+                    _ = await FragmentRepair.RepairAsync(arena.Set(_ => holder), default);
                 }
                 catch (SimulatedCrashException)
                 {
@@ -222,7 +224,7 @@ public sealed class FragmentRepairTests
             {
                 SimulatedDisk after = disk.Recover(seed);
                 using FolderHolder holder = FolderHolder.Open(after, "/h", new SeededRandom(2));
-                RepairReport report = await arena.Repair(_ => holder).RepairAsync(default);
+                RepairReport report = await FragmentRepair.RepairAsync(arena.Set(_ => holder), default);
                 Assert.True(report.IsWhole, $"crash {crash} seed {seed}: {string.Join("; ", report.After)}");
             }
 

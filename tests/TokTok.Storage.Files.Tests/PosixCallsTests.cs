@@ -75,10 +75,10 @@ public sealed class PosixCallsTests
     public void Users_are_known_by_name_and_number()
     {
         var names = new PosixNames();
-        Assert.Equal("root"u8.ToArray(), names.UserName(0));
-        Assert.Equal("root"u8.ToArray(), names.GroupName(0));
-        Assert.Equal(0u, names.UserNumber("root"u8, 77));
-        Assert.Equal(77u, names.UserNumber("no such user at all"u8, 77));
+        Assert.Equal("root", names.UserName(0));
+        Assert.Equal("root", names.GroupName(0));
+        Assert.Equal(0u, names.UserNumber("root", 77));
+        Assert.Equal(77u, names.UserNumber("no such user at all", 77));
         Assert.Empty(names.UserName(3_999_999_999));
     }
 

@@ -9,7 +9,7 @@ public sealed class StatCacheTests
     private static readonly VolumeId s_volume = new(77);
     private static readonly byte[] s_key = [.. Enumerable.Range(0, 32).Select(i => (byte)i)];
     private static readonly byte[] s_settings = [.. Enumerable.Range(100, 32).Select(i => (byte)i)];
-    private static readonly Score[] s_bases = [new(1, 2), new(3, 4)];
+    private static readonly SnapshotId[] s_bases = [new(1), new(ulong.MaxValue)];
 
     [Fact]
     public void What_was_written_is_read_in_order()

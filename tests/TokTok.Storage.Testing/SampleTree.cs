@@ -1,4 +1,5 @@
 using System.Text;
+using TokTok.Storage.Files;
 using TokTok.Storage.Files.Posix;
 
 namespace TokTok.Storage.Testing;
@@ -54,7 +55,7 @@ public static class SampleTree
                 Finish(root, name, directory, random);
             }
 
-            _ = Check(PosixCalls.SetTimes(root, Year2020Ns + 123_456_789), path);
+            _ = Check(PosixCalls.SetTimes(root, Time(Year2020Ns + 123_456_789)), path);
             return count;
         }
         finally
@@ -124,7 +125,7 @@ public static class SampleTree
         _ = Check(PosixCalls.HardLink(links, "small"u8, links, "small-too"u8), "small-too");
         _ = Check(PosixCalls.HardLink(links, "first"u8, at, "above"u8), "above");
         _ = Check(PosixCalls.MakeLink("nowhere"u8, links, "symlink"u8), "symlink");
-        _ = Check(PosixCalls.SetTimes(links, "symlink"u8, Year2020Ns), "symlink");
+        _ = Check(PosixCalls.SetTimes(links, "symlink"u8, Time(Year2020Ns)), "symlink");
         _ = Check(PosixCalls.HardLink(links, "symlink"u8, links, "symlink-too"u8), "symlink-too");
         count += 8;
         Finish(at, "links", links, random);
@@ -149,7 +150,7 @@ public static class SampleTree
         byte[] longTarget = new byte[4000];
         Array.Fill(longTarget, (byte)'t');
         _ = Check(PosixCalls.MakeLink(longTarget, at, "long-target"u8), "long-target");
-        _ = Check(PosixCalls.SetTimes(at, "long-target"u8, Year2020Ns), "long-target");
+        _ = Check(PosixCalls.SetTimes(at, "long-target"u8, Time(Year2020Ns)), "long-target");
         count++;
 
         Node(at, "fifo", 0x1000 | 0x1A4, 0, random);
@@ -173,9 +174,9 @@ public static class SampleTree
         WriteFile(at, "setuid", "#!/bin/sh\n"u8.ToArray(), random, 0x9ED);
         WriteFile(at, "unreadable", "only for root"u8.ToArray(), random, IsRoot ? 0u : 0x100u);
         WriteFile(at, "old", "before 1970"u8.ToArray(), random);
-        _ = Check(PosixCalls.SetTimes(at, "old"u8, -1_000_000_001), "old");
+        _ = Check(PosixCalls.SetTimes(at, "old"u8, Time(-1_000_000_001)), "old");
         WriteFile(at, "far-future", "2200"u8.ToArray(), random);
-        _ = Check(PosixCalls.SetTimes(at, "far-future"u8, 7_258_118_400_000_000_001), "far-future");
+        _ = Check(PosixCalls.SetTimes(at, "far-future"u8, Time(7_258_118_400_000_000_001)), "far-future");
         count += 4;
         Xattrs(at, random);
         count++;
@@ -260,7 +261,13 @@ public static class SampleTree
         PosixCalls.Close(fd);
     }
 
-    private static long RandomTime(Random random) => Year2020Ns + random.NextInt64(0, 150_000_000_000_000_000);
+    private static FileTime RandomTime(Random random) => Time(Year2020Ns + random.NextInt64(0, 150_000_000_000_000_000));
+
+    private static FileTime Time(long ns)
+    {
+        long seconds = (long)Math.Floor((decimal)ns / FileTime.NanosecondsPerSecond);
+        return new FileTime(seconds, (uint)(ns - (seconds * FileTime.NanosecondsPerSecond)));
+    }
 
     private static int Size(Random random) => random.Next(100) switch
     {

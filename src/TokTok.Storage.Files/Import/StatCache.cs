@@ -30,6 +30,9 @@ internal readonly ref struct StatRecord
     /// <summary>False: the entry gives its file id, and is otherwise not to be used without reading the file.</summary>
     internal bool IsTrusted { get; init; }
 
+    /// <summary>Of a Leave: the names above it are not all in the entry's table.</summary>
+    internal bool IsCutOff { get; init; }
+
     internal FileStat Stat { get; init; }
 
     internal ReadOnlySpan<byte> Name { get; init; }
@@ -62,7 +65,7 @@ internal static class StatCache
     internal const int NonceBytes = 12;
     internal const int TagBytes = 16;
     internal const int SegmentHeadBytes = sizeof(uint) + NonceBytes;
-    internal const int FooterPlainBytes = (2 * sizeof(ulong)) + VolumeId.Size + FingerprintBytes + sizeof(ulong) + (MaxBases * Score.Size);
+    internal const int FooterPlainBytes = (2 * sizeof(ulong)) + VolumeId.Size + FingerprintBytes + sizeof(ulong) + (MaxBases * SnapshotId.Size);
     internal const int FooterBytes = NonceBytes + FooterPlainBytes + TagBytes;
     internal const int RecordHeadBytes = 4 + (2 * sizeof(uint));
     internal const int StatBytes = (4 * sizeof(ulong)) + (4 * sizeof(uint));
@@ -71,6 +74,7 @@ internal static class StatCache
     internal const int TargetSegmentBytes = 64 * 1024;
 
     internal const byte TrustedFlag = 1;
+    internal const byte CutOffFlag = 2;
     private const int MagicBytes = 8;
     private const int AssociatedBytes = FileIdBytes + sizeof(ulong) + sizeof(uint);
 
@@ -105,7 +109,7 @@ internal sealed class StatCacheReader : IDisposable
     private int _recordBytes;
     private StatRecordKind _kind;
 
-    private StatCacheReader(IDiskFile file, AesGcm cipher, byte[] fileId, long end, ulong segmentCount, Score[] bases)
+    private StatCacheReader(IDiskFile file, AesGcm cipher, byte[] fileId, long end, ulong segmentCount, SnapshotId[] bases)
     {
         _file = file;
         _cipher = cipher;
@@ -115,8 +119,8 @@ internal sealed class StatCacheReader : IDisposable
         Bases = bases;
     }
 
-    /// <summary>The roots of the snapshots that hold the blocks the entries name.</summary>
-    internal IReadOnlyList<Score> Bases { get; }
+    /// <summary>The snapshots that hold the blocks the entries name.</summary>
+    internal IReadOnlyList<SnapshotId> Bases { get; }
 
     /// <summary>Why the stream ended before its end, or null. From there on nothing is known to be unchanged.</summary>
     internal string? Trouble { get; private set; }
@@ -137,6 +141,7 @@ internal sealed class StatCacheReader : IDisposable
             {
                 Kind = _kind,
                 IsTrusted = (record[1] & StatCache.TrustedFlag) != 0,
+                IsCutOff = (record[1] & StatCache.CutOffFlag) != 0,
                 Stat = new FileStat
                 {
                     Inode = BinaryPrimitives.ReadUInt64LittleEndian(record[stat..]),
@@ -204,10 +209,10 @@ internal sealed class StatCacheReader : IDisposable
                 return null;
             }
 
-            var bases = new Score[baseCount];
+            var bases = new SnapshotId[baseCount];
             for (int i = 0; i < baseCount; i++)
             {
-                bases[i] = Score.Read(fields.Bytes(Score.Size));
+                bases[i] = new SnapshotId(fields.U64());
             }
 
             var reader = new StatCacheReader(file, cipher, fileId, end, segmentCount, bases);
@@ -388,7 +393,7 @@ internal sealed class StatCacheWriter : IDisposable
     }
 
     internal void Write(
-        StatRecordKind kind, bool isTrusted, in FileStat stat, ReadOnlySpan<byte> name, ReadOnlySpan<byte> entry, ReadOnlySpan<byte> link)
+        StatRecordKind kind, bool isTrusted, in FileStat stat, ReadOnlySpan<byte> name, ReadOnlySpan<byte> entry, ReadOnlySpan<byte> link, bool isCutOff = false)
     {
         Debug.Assert(entry.Length <= StatCache.MaxEntryBytes && link.Length <= StatCache.MaxEntryBytes, "an entry larger than a table takes");
         if (Trouble is not null)
@@ -398,7 +403,7 @@ internal sealed class StatCacheWriter : IDisposable
 
         Span<byte> record = _plain.Take(StatCache.RecordHeadBytes + StatCache.StatBytes);
         record[0] = (byte)kind;
-        record[1] = isTrusted ? StatCache.TrustedFlag : (byte)0;
+        record[1] = (byte)((isTrusted ? StatCache.TrustedFlag : 0) | (isCutOff ? StatCache.CutOffFlag : 0));
         BinaryPrimitives.WriteUInt16LittleEndian(record[2..], (ushort)name.Length);
         BinaryPrimitives.WriteUInt32LittleEndian(record[4..], (uint)entry.Length);
         BinaryPrimitives.WriteUInt32LittleEndian(record[8..], (uint)link.Length);
@@ -421,7 +426,7 @@ internal sealed class StatCacheWriter : IDisposable
     }
 
     /// <summary>Puts the new cache in the old one's place. A crash leaves the old one, the new one, or one that is refused as damaged.</summary>
-    internal void Commit(VolumeId volume, ReadOnlySpan<byte> fingerprint, IReadOnlyList<Score> bases)
+    internal void Commit(VolumeId volume, ReadOnlySpan<byte> fingerprint, IReadOnlyList<SnapshotId> bases)
     {
         if (Trouble is not null)
         {
@@ -443,11 +448,11 @@ internal sealed class StatCacheWriter : IDisposable
             {
                 if (i < bases.Count)
                 {
-                    bases[i].Write(plain.Take(Score.Size));
+                    plain.U64(bases[i].Value);
                 }
                 else
                 {
-                    plain.Reserved(Score.Size);
+                    plain.Reserved(SnapshotId.Size);
                 }
             }
 

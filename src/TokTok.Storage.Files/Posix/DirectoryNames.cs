@@ -17,7 +17,7 @@ internal sealed class DirectoryNames : IDisposable
 
     private const int ReadBufferBytes = 64 * 1024;
     private const int RecordHeaderBytes = 19;
-    private readonly int _fd;
+    private int _fd;
     private readonly int _budgetBytes;
     private byte[] _bytes = ArrayPool<byte>.Shared.Rent(4096);
     private Name[] _names = ArrayPool<Name>.Shared.Rent(128);
@@ -63,6 +63,9 @@ internal sealed class DirectoryNames : IDisposable
         type = found.Type;
         return true;
     }
+
+    /// <summary>The same directory, opened anew.</summary>
+    internal void Reopened(int fd) => _fd = fd;
 
     public void Dispose()
     {

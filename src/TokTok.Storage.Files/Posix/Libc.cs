@@ -72,6 +72,9 @@ internal static unsafe partial class Libc
     internal static partial int renameat(int fromDirfd, byte* from, int toDirfd, byte* to);
 
     [LibraryImport(Name, SetLastError = true)]
+    internal static partial int renameat2(int fromDirfd, byte* from, int toDirfd, byte* to, uint flags);
+
+    [LibraryImport(Name, SetLastError = true)]
     internal static partial int unlinkat(int dirfd, byte* path, int flags);
 
     [LibraryImport(Name, SetLastError = true)]

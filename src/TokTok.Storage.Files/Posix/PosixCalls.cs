@@ -403,6 +403,29 @@ internal static unsafe class PosixCalls
         }
     }
 
+    /// <summary>Renames where the new name is free; -EEXIST where it is not. A filesystem that cannot promise this is asked first and renamed after.</summary>
+    internal static int RenameToFree(int directory, ReadOnlySpan<byte> from, ReadOnlySpan<byte> to)
+    {
+        Span<byte> fromBuffer = stackalloc byte[MaxNameBytes + 1];
+        Span<byte> toBuffer = stackalloc byte[MaxNameBytes + 1];
+        if (!TryTerminate(from, fromBuffer) || !TryTerminate(to, toBuffer))
+        {
+            return -Errno.ENAMETOOLONG;
+        }
+
+        const uint NoReplace = 1;
+        fixed (byte* fromPath = fromBuffer, toPath = toBuffer)
+        {
+            int result = Result(Libc.renameat2(directory, fromPath, directory, toPath, NoReplace));
+            if (result is not -Errno.EINVAL and not -Errno.ENOSYS)
+            {
+                return result;
+            }
+        }
+
+        return Stat(directory, to, out _) == -Errno.ENOENT ? Rename(directory, from, to) : -Errno.EEXIST;
+    }
+
     internal static int Remove(int directory, ReadOnlySpan<byte> name, bool isDirectory)
     {
         Span<byte> buffer = stackalloc byte[MaxNameBytes + 1];
@@ -451,14 +474,14 @@ internal static unsafe class PosixCalls
     }
 
     /// <summary>Sets the modification time, and the access time to the same.</summary>
-    internal static int SetTimes(int fd, long modifyNs)
+    internal static int SetTimes(int fd, FileTime modified)
     {
         TimeSpec* times = stackalloc TimeSpec[2];
-        times[0] = times[1] = Split(modifyNs);
+        times[0] = times[1] = new TimeSpec { Seconds = modified.Seconds, Nanoseconds = modified.Nanoseconds };
         return Result(Libc.futimens(fd, times));
     }
 
-    internal static int SetTimes(int directory, ReadOnlySpan<byte> name, long modifyNs)
+    internal static int SetTimes(int directory, ReadOnlySpan<byte> name, FileTime modified)
     {
         Span<byte> buffer = stackalloc byte[MaxNameBytes + 1];
         if (!TryTerminate(name, buffer))
@@ -467,7 +490,7 @@ internal static unsafe class PosixCalls
         }
 
         TimeSpec* times = stackalloc TimeSpec[2];
-        times[0] = times[1] = Split(modifyNs);
+        times[0] = times[1] = new TimeSpec { Seconds = modified.Seconds, Nanoseconds = modified.Nanoseconds };
         fixed (byte* path = buffer)
         {
             return Result(Libc.utimensat(directory, path, times, AtSymlinkNoFollow));
@@ -480,6 +503,10 @@ internal static unsafe class PosixCalls
 
     internal static ulong MakeDevice(uint major, uint minor) =>
         ((ulong)(major & 0xFFFFF000) << 32) | ((ulong)(major & 0xFFF) << 8) | ((ulong)(minor & 0xFFFFFF00) << 12) | (minor & 0xFF);
+
+    internal static (uint Major, uint Minor) SplitDevice(ulong device) => unchecked((
+        (uint)((device >> 32) & 0xFFFFF000) | (uint)((device >> 8) & 0xFFF),
+        (uint)((device >> 12) & 0xFFFFFF00) | (uint)(device & 0xFF)));
 
     // "/proc/self/fd/" and a number and '/' and a name and NUL.
     private const int ProcPathBytes = 14 + 11 + 1 + MaxNameBytes + 1;
@@ -494,12 +521,6 @@ internal static unsafe class PosixCalls
         name = name[..Math.Min(name.Length, MaxNameBytes)];
         name.CopyTo(target[position..]);
         target[position + name.Length] = 0;
-    }
-
-    private static TimeSpec Split(long ns)
-    {
-        (long seconds, long rest) = Math.DivRem(ns, 1_000_000_000L);
-        return rest < 0 ? new TimeSpec { Seconds = seconds - 1, Nanoseconds = rest + 1_000_000_000L } : new TimeSpec { Seconds = seconds, Nanoseconds = rest };
     }
 
     private static bool TryTerminate(ReadOnlySpan<byte> name, Span<byte> buffer)
@@ -555,6 +576,7 @@ internal static unsafe class PosixCalls
         stat.SizeBytes = unchecked((long)buffer.Size);
         stat.Blocks = unchecked((long)buffer.Blocks);
         stat.ModifyNs = Nanoseconds(buffer.ModifySeconds, buffer.ModifyNanoseconds);
+        stat.Modified = new FileTime(buffer.ModifySeconds, buffer.ModifyNanoseconds);
         stat.ChangeNs = Nanoseconds(buffer.ChangeSeconds, buffer.ChangeNanoseconds);
         stat.LinkCount = buffer.LinkCount;
         stat.Uid = buffer.Uid;

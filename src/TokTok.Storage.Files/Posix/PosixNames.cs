@@ -8,39 +8,38 @@ namespace TokTok.Storage.Files.Posix;
 internal sealed unsafe class PosixNames
 {
     private const int MaxRecordBytes = 1024 * 1024;
-    private readonly ConcurrentDictionary<uint, byte[]> _users = new();
-    private readonly ConcurrentDictionary<uint, byte[]> _groups = new();
+    private readonly ConcurrentDictionary<uint, string> _users = new();
+    private readonly ConcurrentDictionary<uint, string> _groups = new();
     private readonly ConcurrentDictionary<string, long> _userNumbers = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, long> _groupNumbers = new(StringComparer.Ordinal);
 
     /// <summary>The user's name, empty when the number has none.</summary>
-    internal byte[] UserName(uint uid) => _users.TryGetValue(uid, out byte[]? name) ? name : _users.GetOrAdd(uid, static id => NameOf(id, isGroup: false));
+    internal string UserName(uint uid) => _users.TryGetValue(uid, out string? name) ? name : _users.GetOrAdd(uid, static id => NameOf(id, isGroup: false));
 
-    internal byte[] GroupName(uint gid) => _groups.TryGetValue(gid, out byte[]? name) ? name : _groups.GetOrAdd(gid, static id => NameOf(id, isGroup: true));
+    internal string GroupName(uint gid) => _groups.TryGetValue(gid, out string? name) ? name : _groups.GetOrAdd(gid, static id => NameOf(id, isGroup: true));
 
     /// <summary>The number that the name has on this machine, otherwise the number given.</summary>
-    internal uint UserNumber(ReadOnlySpan<byte> name, uint otherwise) => Number(_userNumbers, name, otherwise, isGroup: false);
+    internal uint UserNumber(string name, uint otherwise) => Number(_userNumbers, name, otherwise, isGroup: false);
 
-    internal uint GroupNumber(ReadOnlySpan<byte> name, uint otherwise) => Number(_groupNumbers, name, otherwise, isGroup: true);
+    internal uint GroupNumber(string name, uint otherwise) => Number(_groupNumbers, name, otherwise, isGroup: true);
 
-    private static uint Number(ConcurrentDictionary<string, long> known, ReadOnlySpan<byte> name, uint otherwise, bool isGroup)
+    private static uint Number(ConcurrentDictionary<string, long> known, string name, uint otherwise, bool isGroup)
     {
-        if (name.IsEmpty || name.Contains((byte)0))
+        if (name.Length == 0 || name.Contains('\0', StringComparison.Ordinal))
         {
             return otherwise;
         }
 
-        string key = Encoding.Latin1.GetString(name);
-        if (!known.TryGetValue(key, out long number))
+        if (!known.TryGetValue(name, out long number))
         {
-            number = NumberOf(name, isGroup);
-            known[key] = number;
+            number = NumberOf(Encoding.UTF8.GetBytes(name), isGroup);
+            known[name] = number;
         }
 
         return number < 0 ? otherwise : (uint)number;
     }
 
-    private static byte[] NameOf(uint id, bool isGroup)
+    private static string NameOf(uint id, bool isGroup)
     {
         for (int size = 4096; size <= MaxRecordBytes; size *= 4)
         {
@@ -57,12 +56,16 @@ internal sealed unsafe class PosixNames
                     continue;
                 }
 
-                return error != 0 || result == null ? [] : MemoryMarshal.CreateReadOnlySpanFromNullTerminated(record.Name).ToArray();
+                return error != 0 || result == null ? "" : Text(MemoryMarshal.CreateReadOnlySpanFromNullTerminated(record.Name));
             }
         }
 
-        return [];
+        return "";
     }
+
+    // A name that an entry cannot hold is left out; the number remains.
+    private static string Text(ReadOnlySpan<byte> name) =>
+        System.Text.Unicode.Utf8.IsValid(name) && name.Length <= EntryLimits.MaxOwnerBytes ? Encoding.UTF8.GetString(name) : "";
 
     private static long NumberOf(ReadOnlySpan<byte> name, bool isGroup)
     {

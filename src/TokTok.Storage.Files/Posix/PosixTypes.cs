@@ -86,6 +86,9 @@ internal struct FileStat
     internal long Blocks;
 
     internal long ModifyNs;
+
+    /// <summary>The modification time over its whole range; <see cref="ModifyNs"/> stops at the years 1678 and 2262. Not kept in the stat cache.</summary>
+    internal FileTime Modified;
     internal long ChangeNs;
     internal uint LinkCount;
     internal uint Uid;

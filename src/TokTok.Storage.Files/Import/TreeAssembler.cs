@@ -1,0 +1,239 @@
+using System.Threading.Channels;
+
+namespace TokTok.Storage.Files;
+
+/// <summary>Takes the walk's slots in their order, each once it is filled in, and makes of them directories, the link table and the new stat cache.</summary>
+/// <remarks>
+/// One thread. Directories end in post-order. As long as every name of a directory is what the stat cache said, its entries only wait in memory:
+/// if it stays so to the end, the table of the snapshot before is taken over as it is. Waiting entries of all directories on the way down are bounded
+/// together (<see cref="MaxWaitingBytes"/>); beyond that they go into tables, which gives the same bytes.
+/// The link table's records are held until the end, since only then the number of names is known: some 300 bytes for each file of several names.
+/// </remarks>
+internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
+{
+    internal const long MaxWaitingBytes = 16 * 1024 * 1024;
+
+    private readonly Stack<Building> _way = [];
+    private readonly Dictionary<ulong, LinkBuilding> _links = [];
+    private readonly HashSet<ulong> _skippedLinks = [];
+    private long _waitingBytes;
+
+    /// <summary>Names were left out because the import was stopped.</summary>
+    internal bool HasSkipped { get; private set; }
+
+    /// <summary>The topmost directory's entry once all is assembled.</summary>
+    internal Entry? Root { get; private set; }
+
+    internal async Task AssembleAsync(ChannelReader<ImportSlot> order, CancellationToken abort)
+    {
+        await foreach (ImportSlot slot in order.ReadAllAsync(abort).ConfigureAwait(false))
+        {
+            if (slot.Done is { } done)
+            {
+                await done.Task.WaitAsync(abort).ConfigureAwait(false);
+            }
+
+            switch (slot.Kind)
+            {
+                case SlotKind.Enter:
+                    _way.Push(new Building());
+                    cache?.Write(StatRecordKind.Enter, true, default, slot.Name, [], []);
+                    break;
+                case SlotKind.Leave:
+                    await LeaveAsync(slot, abort).ConfigureAwait(false);
+                    break;
+                case SlotKind.CacheOnly:
+                    cache?.Write(slot.RecordKind, slot.IsTrusted, slot.Stat, slot.Name, slot.OldEntry, slot.OldLink, slot.IsCutOff);
+                    break;
+                default:
+                    await AddAsync(slot, abort).ConfigureAwait(false);
+                    break;
+            }
+        }
+    }
+
+    /// <summary>The link table, once all is assembled.</summary>
+    internal async ValueTask<TableRoot> FinishLinksAsync(CancellationToken cancel)
+    {
+        ulong[] ids = [.. _links.Keys];
+        Array.Sort(ids);
+        TableBuilder builder = run.Tables.NewBuilder();
+        foreach (ulong id in ids)
+        {
+            LinkBuilding link = _links[id];
+            await builder.AddAsync(LinkTable.Key(id), (link.Record with { LinkCount = link.Names }).Encode(), cancel).ConfigureAwait(false);
+        }
+
+        return await builder.FinishAsync(cancel).ConfigureAwait(false);
+    }
+
+    private async ValueTask AddAsync(ImportSlot slot, CancellationToken cancel)
+    {
+        Building directory = _way.Peek();
+        if (slot.IsLaterLink && !_links.ContainsKey(slot.FileId))
+        {
+            // The name that was to give the record could not be read, or had not its turn before the stop.
+            if (!_skippedLinks.Contains(slot.FileId))
+            {
+                run.Report(ImportTroubleKind.Unreadable, slot.Frame, slot.Name, 0);
+            }
+
+            slot.Entry = null;
+        }
+
+        if (slot.Entry is null)
+        {
+            directory.IsSame = false;
+            if (slot.IsSkipped && slot.IsFirstLink)
+            {
+                _ = _skippedLinks.Add(slot.FileId);
+            }
+
+            HasSkipped |= slot.IsSkipped;
+            if (slot.OldEntry.Length > 0)
+            {
+                // For its file id. The directory's table does not have it, so the next import must not take that table over.
+                directory.IsCutOff = true;
+                cache?.Write(StatRecordKind.Entry, false, slot.Stat, slot.Name, slot.OldEntry, slot.OldLink);
+            }
+
+            return;
+        }
+
+        bool isUnchanged = ReferenceEquals(slot.Entry, slot.OldEntry);
+        bool isTrusted = isUnchanged || slot.IsTrusted || (slot.IsLaterLink && run.IsSettled(slot.Stat));
+        bool isLink = slot.IsFirstLink || slot.IsLaterLink;
+        long size = slot.SizeBytes;
+        if (slot.IsFirstLink)
+        {
+            _links[slot.FileId] = new LinkBuilding(slot.LinkRecord!);
+        }
+        else if (slot.IsLaterLink)
+        {
+            LinkBuilding link = _links[slot.FileId];
+            link.Names++;
+            size = link.Record.Type == EntryType.File ? link.Record.Content.Size : 0;
+        }
+
+        cache?.Write(StatRecordKind.Entry, isTrusted, slot.Stat, slot.Name, slot.Entry, slot.LinkBytes);
+        bool isSame = isUnchanged || slot.Entry.AsSpan().SequenceEqual(slot.OldEntry);
+        var totals = new DirectoryTotals(directory.Totals.Entries + 1, directory.Totals.Bytes + (ulong)size, directory.Totals.Links + (isLink ? 1UL : 0));
+        await PutAsync(directory, slot.Name, slot.Entry, isSame, totals, cancel).ConfigureAwait(false);
+        _ = Interlocked.Increment(ref run.Progress.FilesValue);
+        _ = Interlocked.Add(ref run.Progress.BytesValue, size);
+    }
+
+    private async ValueTask LeaveAsync(ImportSlot slot, CancellationToken cancel)
+    {
+        Building directory = _way.Pop();
+        Entry? old = slot.OldEntry.Length > 0 ? Entry.Decode(slot.OldEntry) : null;
+        TableRoot children;
+        if (directory.IsSame && !slot.HasOtherNames && old is not null && directory.Builder is null)
+        {
+            children = old.Children;
+            _waitingBytes -= directory.WaitingBytes;
+            _ = Interlocked.Increment(ref run.Progress.ReusedDirectoriesValue);
+        }
+        else
+        {
+            TableBuilder builder = await FlushAsync(directory, cancel).ConfigureAwait(false);
+            children = await builder.FinishAsync(cancel).ConfigureAwait(false);
+        }
+
+        Entry entry;
+        if (slot.IsTrusted && old is not null)
+        {
+            entry = old with { Children = children, Totals = directory.Totals };
+        }
+        else
+        {
+            StoredAttributes attributes = await AttributeList.StoreAsync(run.Blocks, slot.Attributes, cancel).ConfigureAwait(false);
+            entry = run.NewEntry(EntryType.Directory, slot.FileId, slot.Stat) with
+            {
+                Attributes = attributes,
+                Children = children,
+                Totals = directory.Totals,
+                Survive = old?.Survive,
+            };
+        }
+
+        byte[] encoded = entry.Encode();
+        cache?.Write(StatRecordKind.Leave, slot.IsTrusted || run.IsSettled(slot.Stat), slot.Stat, [], encoded, [], slot.IsCutOff || directory.IsCutOff);
+        _ = Interlocked.Increment(ref run.Progress.DirectoriesValue);
+        if (!_way.TryPeek(out Building? parent))
+        {
+            Root = entry;
+            return;
+        }
+
+        DirectoryTotals above = parent.Totals;
+        DirectoryTotals below = directory.Totals;
+        var totals = new DirectoryTotals(above.Entries + 1 + below.Entries, above.Bytes + below.Bytes, above.Links + below.Links);
+        await PutAsync(parent, slot.Name, encoded, encoded.AsSpan().SequenceEqual(slot.OldEntry), totals, cancel).ConfigureAwait(false);
+    }
+
+    private async ValueTask PutAsync(Building directory, byte[] name, byte[] entry, bool isSame, DirectoryTotals totals, CancellationToken cancel)
+    {
+        directory.Totals = totals;
+        directory.IsSame &= isSame;
+        if (directory.Builder is not null)
+        {
+            await directory.Builder.AddAsync(name, entry, cancel).ConfigureAwait(false);
+            return;
+        }
+
+        const int Overhead = 96;
+        directory.Waiting.Add((name, entry));
+        directory.WaitingBytes += name.Length + entry.Length + Overhead;
+        _waitingBytes += name.Length + entry.Length + Overhead;
+        if (!directory.IsSame)
+        {
+            _ = await FlushAsync(directory, cancel).ConfigureAwait(false);
+        }
+        else if (_waitingBytes > MaxWaitingBytes)
+        {
+            foreach (Building each in _way)
+            {
+                _ = await FlushAsync(each, cancel).ConfigureAwait(false);
+            }
+        }
+    }
+
+    private async ValueTask<TableBuilder> FlushAsync(Building directory, CancellationToken cancel)
+    {
+        directory.Builder ??= run.Tables.NewBuilder();
+        foreach ((byte[] name, byte[] entry) in directory.Waiting)
+        {
+            await directory.Builder.AddAsync(name, entry, cancel).ConfigureAwait(false);
+        }
+
+        directory.Waiting.Clear();
+        _waitingBytes -= directory.WaitingBytes;
+        directory.WaitingBytes = 0;
+        return directory.Builder;
+    }
+
+    private sealed class Building
+    {
+        internal List<(byte[] Name, byte[] Entry)> Waiting { get; } = [];
+
+        internal long WaitingBytes { get; set; }
+
+        internal TableBuilder? Builder { get; set; }
+
+        /// <summary>Every name so far is what the stat cache said.</summary>
+        internal bool IsSame { get; set; } = true;
+
+        /// <summary>The new stat cache has names of it that its table has not.</summary>
+        internal bool IsCutOff { get; set; }
+
+        internal DirectoryTotals Totals { get; set; }
+    }
+
+    private sealed class LinkBuilding(Entry record)
+    {
+        internal Entry Record { get; } = record;
+
+        internal uint Names { get; set; } = 1;
+    }
+}

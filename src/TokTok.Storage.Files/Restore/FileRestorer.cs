@@ -1,0 +1,337 @@
+using System.Buffers;
+using System.Text;
+using TokTok.Storage.Core;
+using TokTok.Storage.Files.Posix;
+
+namespace TokTok.Storage.Files;
+
+/// <summary>Restores one file of any type but directories at a time. One worker.</summary>
+internal sealed class FileRestorer(RestoreRun run) : IDisposable
+{
+    private byte[] _buffer = ArrayPool<byte>.Shared.Rent(BlockLimits.MaxBlockBytes);
+    private byte[] _present = [];
+
+    internal static byte[] TemporaryName(ulong fileId) =>
+        Encoding.ASCII.GetBytes(string.Create(System.Globalization.CultureInfo.InvariantCulture, $".tdfs-restoring-{fileId:x16}"));
+
+    public void Dispose()
+    {
+        ArrayPool<byte>.Shared.Return(_buffer);
+        _buffer = [];
+        if (_present.Length > 0)
+        {
+            ArrayPool<byte>.Shared.Return(_present);
+            _present = [];
+        }
+    }
+
+    /// <summary>True when the file is there afterwards.</summary>
+    internal async ValueTask<bool> RestoreAsync(RestoreJob job, CancellationToken cancel)
+    {
+        int directory = job.Handle!.Fd;
+        int error = PosixCalls.Stat(directory, job.Name, out FileStat present);
+        if (error >= 0)
+        {
+            if (present.Type == PosixType.Directory)
+            {
+                run.Report(RestoreTroubleKind.Exists, job.Frame, job.Name, "is there, and is a directory");
+                return false;
+            }
+
+            ExistingFiles existing = run.Options.Existing;
+            bool mayStay = run.Options.Resumes || existing == ExistingFiles.OverwriteIfDifferent;
+            if (existing == ExistingFiles.Skip || (mayStay && await IsSameAsync(job, present, cancel).ConfigureAwait(false)))
+            {
+                _ = Interlocked.Increment(ref run.Progress.KeptValue);
+                _ = Interlocked.Increment(ref run.Progress.FilesValue);
+                return true;
+            }
+
+            if (existing == ExistingFiles.Fail)
+            {
+                run.Report(RestoreTroubleKind.Exists, job.Frame, job.Name, run.Options.Resumes ? "is there, and differs" : "is there already");
+                return false;
+            }
+        }
+
+        IReadOnlyList<Xattr> attributes;
+        try
+        {
+            attributes = job.Entry.Attributes.IsNone
+                ? []
+                : await AttributeList.LoadAsync(run.Tables.Blocks, job.Entry.Attributes, cancel).ConfigureAwait(false);
+        }
+        catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+        {
+            run.Report(RestoreTroubleKind.Damaged, job.Frame, job.Name, damage.Message);
+            attributes = [];
+        }
+
+        byte[] temporary = TemporaryName(job.Entry.FileId);
+        bool isMade = job.Entry.Type == EntryType.File
+            ? await WriteFileAsync(job, temporary, attributes, cancel).ConfigureAwait(false)
+            : MakeOther(job, temporary, attributes);
+        if (!isMade)
+        {
+            return false;
+        }
+
+        int renamed = error == -Errno.ENOENT
+            ? PosixCalls.RenameToFree(directory, temporary, job.Name)
+            : PosixCalls.Rename(directory, temporary, job.Name);
+        if (renamed < 0)
+        {
+            _ = PosixCalls.Remove(directory, temporary, isDirectory: false);
+            RestoreRun.ThrowIfFatal(renamed, job.Frame, job.Name);
+            run.Report(renamed == -Errno.EEXIST ? RestoreTroubleKind.Exists : RestoreTroubleKind.NotMade, job.Frame, job.Name, Errno.Text(-renamed));
+            return false;
+        }
+
+        _ = Interlocked.Increment(ref run.Progress.FilesValue);
+        return true;
+    }
+
+    /// <summary>Owner, attributes, mode and times of what is open, or of a name that cannot be opened. What is refused is reported.</summary>
+    internal static void SetMetadata(
+        RestoreRun run, RestoreFrame frame, ReadOnlySpan<byte> shownName, Entry entry, int fd, ReadOnlySpan<byte> name, bool isOpen, IReadOnlyList<Xattr> attributes)
+    {
+        uint uid = run.UserOf(entry);
+        uint gid = run.GroupOf(entry);
+        uint mode = entry.Mode;
+        FileStat stat;
+        int error = isOpen ? PosixCalls.Stat(fd, out stat) : PosixCalls.Stat(fd, name, out stat);
+        if (error >= 0 && (stat.Uid != uid || stat.Gid != gid))
+        {
+            error = isOpen ? PosixCalls.SetOwner(fd, uid, gid) : PosixCalls.SetOwner(fd, name, uid, gid);
+            if (error < 0)
+            {
+                // Another's program must not run with the restoring user's rights.
+                mode &= 0x3FF;
+                run.Report(RestoreTroubleKind.Metadata, frame, shownName, $"owner {uid}:{gid}: {Errno.Text(-error)}");
+            }
+        }
+
+        foreach (Xattr attribute in attributes)
+        {
+            byte[] key = new byte[attribute.Name.Length + 1];
+            attribute.Name.Span.CopyTo(key);
+            error = isOpen ? PosixCalls.SetXattr(fd, key, attribute.Value.Span) : PosixCalls.SetXattr(fd, name, key, attribute.Value.Span);
+            if (error < 0)
+            {
+                run.Report(RestoreTroubleKind.Metadata, frame, shownName, $"attribute {PathText.Show(attribute.Name.Span)}: {Errno.Text(-error)}");
+            }
+        }
+
+        if (entry.Type != EntryType.Symlink)
+        {
+            error = isOpen ? PosixCalls.SetMode(fd, mode) : PosixCalls.SetMode(fd, name, mode);
+            if (error < 0)
+            {
+                run.Report(RestoreTroubleKind.Metadata, frame, shownName, $"mode: {Errno.Text(-error)}");
+            }
+        }
+
+        error = isOpen ? PosixCalls.SetTimes(fd, entry.Modified) : PosixCalls.SetTimes(fd, name, entry.Modified);
+        if (error < 0)
+        {
+            run.Report(RestoreTroubleKind.Metadata, frame, shownName, $"time: {Errno.Text(-error)}");
+        }
+    }
+
+    private static PosixType TypeOf(EntryType type) => type switch
+    {
+        EntryType.File => PosixType.File,
+        EntryType.Directory => PosixType.Directory,
+        EntryType.Symlink => PosixType.Symlink,
+        EntryType.Fifo => PosixType.Fifo,
+        EntryType.CharacterDevice => PosixType.CharacterDevice,
+        EntryType.BlockDevice => PosixType.BlockDevice,
+        _ => PosixType.Socket,
+    };
+
+    private async ValueTask<bool> IsSameAsync(RestoreJob job, FileStat present, CancellationToken cancel)
+    {
+        if (present.Type != TypeOf(job.Entry.Type) || present.Modified != job.Entry.Modified)
+        {
+            return false;
+        }
+
+        if (job.Entry.Type == EntryType.Symlink)
+        {
+            byte[] target = new byte[EntryLimits.MaxSymlinkBytes + 1];
+            int bytes = PosixCalls.ReadLink(job.Handle!.Fd, job.Name, target);
+            return bytes >= 0 && target.AsSpan(0, bytes).SequenceEqual(job.Entry.Target.Span);
+        }
+
+        if (job.Entry.Type != EntryType.File)
+        {
+            return true;
+        }
+
+        if (present.SizeBytes != job.Entry.Content.Size)
+        {
+            return false;
+        }
+
+        if (!run.Options.ComparesContents)
+        {
+            return true;
+        }
+
+        int fd = PosixCalls.OpenFile(job.Handle!.Fd, job.Name, keepAccessTime: true);
+        if (fd < 0)
+        {
+            return false;
+        }
+
+        try
+        {
+            return await HasContentAsync(fd, job.Entry.Content, cancel).ConfigureAwait(false);
+        }
+        catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+        {
+            return false;
+        }
+        finally
+        {
+            PosixCalls.Close(fd);
+        }
+    }
+
+    private async ValueTask<bool> WriteFileAsync(RestoreJob job, byte[] temporary, IReadOnlyList<Xattr> attributes, CancellationToken cancel)
+    {
+        int directory = job.Handle!.Fd;
+        int fd = PosixCalls.CreateFile(directory, temporary);
+        if (fd == -Errno.EEXIST)
+        {
+            // What an earlier restore left when it was cut off.
+            _ = PosixCalls.Remove(directory, temporary, isDirectory: false);
+            fd = PosixCalls.CreateFile(directory, temporary);
+        }
+
+        if (fd < 0)
+        {
+            RestoreRun.ThrowIfFatal(fd, job.Frame, job.Name);
+            run.Report(RestoreTroubleKind.NotMade, job.Frame, job.Name, Errno.Text(-fd));
+            return false;
+        }
+
+        bool isDone = false;
+        try
+        {
+            int error = await WriteContentAsync(fd, job.Entry.Content, cancel).ConfigureAwait(false);
+            RestoreRun.ThrowIfFatal(error, job.Frame, job.Name);
+            if (error < 0)
+            {
+                run.Report(RestoreTroubleKind.NotMade, job.Frame, job.Name, Errno.Text(-error));
+                return false;
+            }
+
+            if (run.Options.Verifies)
+            {
+                error = PosixCalls.Sync(fd);
+                RestoreRun.ThrowIfFatal(error, job.Frame, job.Name);
+                if (error < 0 || !await HasContentAsync(fd, job.Entry.Content, cancel).ConfigureAwait(false))
+                {
+                    run.Report(RestoreTroubleKind.NotVerified, job.Frame, job.Name, error < 0 ? Errno.Text(-error) : "read back, it is not what was written");
+                    return false;
+                }
+            }
+
+            SetMetadata(run, job.Frame, job.Name, job.Entry, fd, [], isOpen: true, attributes);
+            isDone = true;
+            return true;
+        }
+        catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+        {
+            run.Report(RestoreTroubleKind.Damaged, job.Frame, job.Name, damage.Message);
+            return false;
+        }
+        finally
+        {
+            PosixCalls.Close(fd);
+            if (!isDone)
+            {
+                _ = PosixCalls.Remove(directory, temporary, isDirectory: false);
+            }
+        }
+    }
+
+    /// <summary>0, or minus errno of a write.</summary>
+    private async ValueTask<int> WriteContentAsync(int fd, FileContent content, CancellationToken cancel)
+    {
+        if (content.Kind == ContentKind.Inline)
+        {
+            _ = Interlocked.Add(ref run.Progress.BytesValue, content.Size);
+            return content.Size == 0 ? 0 : Math.Min(0, PosixCalls.Write(fd, 0, content.Inline.Span));
+        }
+
+        using var reader = new FileContentReader(run.Tables.Blocks, content);
+        long written = 0;
+        await foreach (Extent extent in reader.ExtentsAsync(0, cancel).ConfigureAwait(false))
+        {
+            if (extent.IsHole)
+            {
+                continue;
+            }
+
+            int bytes = (int)extent.Length;
+            await reader.ReadPieceAsync(extent, 0, _buffer.AsMemory(0, bytes), cancel).ConfigureAwait(false);
+            int error = PosixCalls.Write(fd, extent.Offset, _buffer.AsSpan(0, bytes));
+            if (error < 0)
+            {
+                return error;
+            }
+
+            written = extent.Offset + bytes;
+            _ = Interlocked.Add(ref run.Progress.BytesValue, bytes);
+        }
+
+        return written == content.Size ? 0 : PosixCalls.SetLength(fd, content.Size);
+    }
+
+    private async ValueTask<bool> HasContentAsync(int fd, FileContent content, CancellationToken cancel)
+    {
+        if (_present.Length == 0)
+        {
+            _present = ArrayPool<byte>.Shared.Rent(BlockLimits.MaxBlockBytes);
+        }
+
+        using var reader = new FileContentReader(run.Tables.Blocks, content);
+        for (long offset = 0; ;)
+        {
+            int bytes = await reader.ReadAsync(offset, _buffer.AsMemory(0, BlockLimits.MaxBlockBytes), cancel).ConfigureAwait(false);
+            int found = PosixCalls.Read(fd, offset, _present.AsSpan(0, BlockLimits.MaxBlockBytes));
+            if (found != bytes || !_buffer.AsSpan(0, bytes).SequenceEqual(_present.AsSpan(0, bytes)))
+            {
+                return false;
+            }
+
+            if (bytes < BlockLimits.MaxBlockBytes)
+            {
+                return true;
+            }
+
+            offset += bytes;
+        }
+    }
+
+    private bool MakeOther(RestoreJob job, byte[] temporary, IReadOnlyList<Xattr> attributes)
+    {
+        int directory = job.Handle!.Fd;
+        Entry entry = job.Entry;
+        _ = PosixCalls.Remove(directory, temporary, isDirectory: false);
+        int error = entry.Type == EntryType.Symlink
+            ? PosixCalls.MakeLink(entry.Target.Span, directory, temporary)
+            : PosixCalls.MakeNode(directory, temporary, ((uint)TypeOf(entry.Type) << 12) | 0x180, PosixCalls.MakeDevice(entry.DeviceMajor, entry.DeviceMinor));
+        if (error < 0)
+        {
+            RestoreRun.ThrowIfFatal(error, job.Frame, job.Name);
+            run.Report(RestoreTroubleKind.NotMade, job.Frame, job.Name, $"{entry.Type}: {Errno.Text(-error)}");
+            return false;
+        }
+
+        SetMetadata(run, job.Frame, job.Name, entry, directory, temporary, isOpen: false, attributes);
+        return true;
+    }
+}

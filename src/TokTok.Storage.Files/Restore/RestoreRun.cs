@@ -1,0 +1,260 @@
+using TokTok.Storage.Files.Posix;
+
+namespace TokTok.Storage.Files;
+
+/// <summary>A directory that is being filled; whoever lets go last sets its metadata.</summary>
+internal sealed class RestoreFrame(RestoreFrame? parent, byte[] name, Entry? metadata)
+{
+    private int _holders = 1;
+
+    internal RestoreFrame? Parent { get; } = parent;
+
+    internal byte[] Name { get; } = name;
+
+    /// <summary>Null: its metadata stays as it is.</summary>
+    internal Entry? Metadata { get; } = metadata;
+
+    internal DirectoryHandle? Handle { get; set; }
+
+    internal FileStat Stat { get; init; }
+
+    internal IAsyncEnumerator<TableItem>? Items { get; set; }
+
+    /// <summary>Nothing more can be put into it.</summary>
+    internal bool IsBroken { get; set; }
+
+    internal void Hold() => Interlocked.Increment(ref _holders);
+
+    internal bool LetGo() => Interlocked.Decrement(ref _holders) == 0;
+}
+
+internal sealed record RestoreJob(RestoreFrame Frame, byte[] Name, Entry Entry)
+{
+    internal RestoredLink? FirstLink { get; init; }
+
+    internal DirectoryHandle? Handle { get; set; }
+}
+
+/// <summary>A file of several names of which one is restored.</summary>
+/// <param name="path">Below the target.</param>
+internal sealed class RestoredLink(byte[] path)
+{
+    internal byte[] Path { get; } = path;
+
+    /// <summary>Gives the path once the file is there, or null.</summary>
+    internal TaskCompletionSource<byte[]?> Done { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>Names still to come. Used by the walker alone.</summary>
+    internal int Left { get; set; }
+}
+
+/// <summary>What the walker and the workers of one restore share.</summary>
+internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOptions options, IRestoreObserver? observer)
+{
+    private readonly Lock _gate = new();
+    private readonly PosixNames _names = new();
+
+    /// <summary>The target, kept open for the paths of hard links.</summary>
+    internal DirectoryHandle? Root { get; set; }
+
+    internal SortedTable Tables { get; } = tables;
+
+    internal TableRoot LinkTable { get; } = links;
+
+    internal RestoreOptions Options { get; } = options;
+
+    internal RestoreProgress Progress { get; } = new();
+
+    internal bool IsAborted { get; set; }
+
+    /// <summary>Used by the walker alone.</summary>
+    internal Dictionary<ulong, RestoredLink> Links { get; } = [];
+
+    internal void Report(RestoreTroubleKind kind, RestoreFrame frame, ReadOnlySpan<byte> name, string reason)
+    {
+        _ = Interlocked.Increment(ref Progress.TroubleValues[(int)kind]);
+        var trouble = new RestoreTrouble(kind, PathText.Show(PathOf(frame, name)), reason);
+        lock (_gate)
+        {
+            observer?.Trouble(trouble);
+        }
+    }
+
+    internal static byte[] PathOf(RestoreFrame frame, ReadOnlySpan<byte> name)
+    {
+        var parts = new Stack<byte[]>();
+        for (RestoreFrame? at = frame; at?.Parent is not null; at = at.Parent)
+        {
+            parts.Push(at.Name);
+        }
+
+        var path = new List<byte>();
+        foreach (byte[] part in parts)
+        {
+            path.AddRange(part);
+            path.Add((byte)'/');
+        }
+
+        path.AddRange(name);
+        return [.. path];
+    }
+
+    /// <summary>Lets go of a directory; the last one sets its metadata, for nothing below it changes any more.</summary>
+    internal void Release(RestoreFrame frame)
+    {
+        if (!frame.LetGo())
+        {
+            return;
+        }
+
+        if (frame.Handle is { } handle)
+        {
+            if (frame.Metadata is { } entry && !IsAborted)
+            {
+                FileRestorer.SetMetadata(this, frame, [], entry, handle.Fd, [], isOpen: true, LoadNow(frame, entry));
+            }
+
+            handle.Release();
+            frame.Handle = null;
+        }
+
+        _ = Interlocked.Increment(ref Progress.DirectoriesValue);
+    }
+
+    /// <summary>Makes a directory, or opens the one that is there. Null, and reported, where neither can be.</summary>
+    internal RestoreFrame? MakeDirectory(RestoreFrame parent, byte[] name, Entry entry)
+    {
+        if (parent.Handle is null)
+        {
+            return null;
+        }
+
+        int made = PosixCalls.MakeDirectory(parent.Handle.Fd, name, 0x1C0);
+        ThrowIfFatal(made, parent, name);
+        int fd = made is < 0 and not -Errno.EEXIST ? made : PosixCalls.OpenDirectory(parent.Handle.Fd, name);
+        if (fd < 0)
+        {
+            bool isTaken = made == -Errno.EEXIST;
+            Report(isTaken ? RestoreTroubleKind.Exists : RestoreTroubleKind.NotMade, parent, name, isTaken ? "is there, and is not a directory" : Errno.Text(-fd));
+            return null;
+        }
+
+        bool setsMetadata = made >= 0 || Options.Resumes || Options.Existing is ExistingFiles.OverwriteIfDifferent or ExistingFiles.Replace;
+        _ = PosixCalls.Stat(fd, out FileStat stat);
+        return new RestoreFrame(parent, name, setsMetadata ? entry : null) { Handle = new DirectoryHandle(fd), Stat = stat };
+    }
+
+    /// <summary>Gives a file that is there another name.</summary>
+    /// <param name="path">The first name's path below the target, or null when it is not there.</param>
+    internal void MakeHardLink(RestoreFrame frame, byte[] name, Entry entry, byte[]? path, byte[] wanted)
+    {
+        if (path is null || frame.Handle is null)
+        {
+            Report(RestoreTroubleKind.NotMade, frame, name, $"is a link to {PathText.Show(wanted)}, which could not be restored");
+            return;
+        }
+
+        (int from, byte[] fromName) = OpenParentOf(path);
+        if (from < 0)
+        {
+            Report(RestoreTroubleKind.NotMade, frame, name, Errno.Text(-from));
+            return;
+        }
+
+        try
+        {
+            int directory = frame.Handle.Fd;
+            int result = PosixCalls.HardLink(from, fromName, directory, name);
+            if (result == -Errno.EEXIST)
+            {
+                bool isSame = PosixCalls.Stat(from, fromName, out FileStat first) >= 0
+                    && PosixCalls.Stat(directory, name, out FileStat present) >= 0
+                    && first.Inode == present.Inode && first.Device == present.Device;
+                if (isSame || Options.Existing == ExistingFiles.Skip)
+                {
+                    _ = Interlocked.Increment(ref Progress.KeptValue);
+                    _ = Interlocked.Increment(ref Progress.FilesValue);
+                    return;
+                }
+
+                if (Options.Existing == ExistingFiles.Fail && !Options.Resumes)
+                {
+                    Report(RestoreTroubleKind.Exists, frame, name, "is there already");
+                    return;
+                }
+
+                byte[] temporary = FileRestorer.TemporaryName(entry.FileId);
+                _ = PosixCalls.Remove(directory, temporary, isDirectory: false);
+                result = PosixCalls.HardLink(from, fromName, directory, temporary);
+                result = result < 0 ? result : PosixCalls.Rename(directory, temporary, name);
+            }
+
+            ThrowIfFatal(result, frame, name);
+            if (result < 0)
+            {
+                Report(RestoreTroubleKind.NotMade, frame, name, Errno.Text(-result));
+                return;
+            }
+
+            _ = Interlocked.Increment(ref Progress.FilesValue);
+        }
+        finally
+        {
+            PosixCalls.Close(from);
+        }
+    }
+
+    internal uint UserOf(Entry entry) => Options.HasNumericOwners ? entry.OwnerId : _names.UserNumber(entry.OwnerName, entry.OwnerId);
+
+    internal uint GroupOf(Entry entry) => Options.HasNumericOwners ? entry.GroupId : _names.GroupNumber(entry.GroupName, entry.GroupId);
+
+    /// <summary>A target that is full or failing cannot take the rest either.</summary>
+    internal static void ThrowIfFatal(int result, RestoreFrame frame, ReadOnlySpan<byte> name)
+    {
+        if (result is -Errno.ENOSPC or -Errno.EDQUOT or -Errno.EROFS or -Errno.EIO)
+        {
+            throw new PosixException(-result, "write", PathText.Show(PathOf(frame, name)));
+        }
+    }
+
+    /// <summary>Opens the directory that a path leads to, name by name, following nothing.</summary>
+    private (int Fd, byte[] Name) OpenParentOf(byte[] path)
+    {
+        int fd = PosixCalls.OpenDirectory(Root!.Fd, "."u8);
+        int start = 0;
+        while (fd >= 0)
+        {
+            int slash = path.AsSpan(start).IndexOf((byte)'/');
+            if (slash < 0)
+            {
+                return (fd, path[start..]);
+            }
+
+            int next = PosixCalls.OpenDirectory(fd, path.AsSpan(start, slash));
+            PosixCalls.Close(fd);
+            fd = next;
+            start += slash + 1;
+        }
+
+        return (fd, []);
+    }
+
+    private IReadOnlyList<Xattr> LoadNow(RestoreFrame frame, Entry entry)
+    {
+        if (entry.Attributes.IsNone)
+        {
+            return [];
+        }
+
+        try
+        {
+            // The last to let go may be any thread; attributes in blocks of their own are rare.
+            return AttributeList.LoadAsync(Tables.Blocks, entry.Attributes, CancellationToken.None).AsTask().GetAwaiter().GetResult();
+        }
+        catch (Exception error) when (error is Core.DamagedBlockException or Core.DamagedFormatException)
+        {
+            Report(RestoreTroubleKind.Damaged, frame, [], error.Message);
+            return [];
+        }
+    }
+}

@@ -1,6 +1,7 @@
 using System.Text;
 using TokTok.Storage.Core;
 using TokTok.Storage.Files.Posix;
+using TokTok.Storage.Testing;
 
 namespace TokTok.Storage.Files.Tests;
 
@@ -131,6 +132,40 @@ public sealed class StatCacheTests
 
         Assert.Same(old, disk.Files["cache"]);
         _ = Assert.Single(disk.Files);
+    }
+
+    [Fact]
+    public void The_header_and_a_record_are_the_example_of_the_format_page()
+    {
+        byte[] example = Repository.FormatExample("16.1");
+        var disk = new MemoryDisk();
+        using (StatCacheWriter writer = StatCacheWriter.Create(disk, "cache", s_key, new Ascending()))
+        {
+            var stat = new FileStat { Inode = 5, ModifyNs = 1, ChangeNs = 1, Mode = 0x81A4, LinkCount = 1 };
+            writer.Write(StatRecordKind.Entry, true, stat, "a"u8, [0xe0, 0xe1], []);
+            writer.Commit(s_volume, s_settings, []);
+        }
+
+        byte[] file = disk.Files["cache"];
+        Assert.Equal(example[..StatCache.HeaderBytes], file[..StatCache.HeaderBytes]);
+        byte[] segment = file[StatCache.HeaderBytes..^StatCache.FooterBytes];
+        int bytes = segment.Length - StatCache.SegmentHeadBytes - StatCache.TagBytes;
+        byte[] plain = new byte[bytes];
+        byte[] associated = [.. file[16..32], .. new byte[8], .. segment[..4]];
+        using var cipher = new System.Security.Cryptography.AesGcm(s_key, StatCache.TagBytes);
+        cipher.Decrypt(segment[4..16], segment[16..(16 + bytes)], segment[(16 + bytes)..], plain, associated);
+        Assert.Equal(example[StatCache.HeaderBytes..], plain);
+    }
+
+    private sealed class Ascending : IRandomSource
+    {
+        public void Fill(Span<byte> target)
+        {
+            for (int i = 0; i < target.Length; i++)
+            {
+                target[i] = (byte)i;
+            }
+        }
     }
 
     // The number of names read in order before the trouble; null if there was none.

@@ -37,6 +37,9 @@ public sealed class FasterIndex : IBlockIndex
     private const int MinTableBits = 12;
     private const int MaxTableBits = 30;
     private const int RecordBytes = 56;
+    private const int FlagsOffset = 7;
+    private const byte NotOnDiskFlag = 0x08;
+    private const int SectorBytes = 512;
     private const int PageBits = 20;
     private const int SegmentBits = 26;
 
@@ -447,16 +450,40 @@ public sealed class FasterIndex : IBlockIndex
     }
 
     /// <summary>The hash of one piece of the log, the last one cut off at <paramref name="logBytes"/>.</summary>
+    /// <remarks>
+    /// FASTER goes on in the last, part-filled sector: it writes that sector again with the same records, but for the bit that says that a record was not on disk yet.
+    /// So the bit counts as 0 there. Records of 56 bytes stand back to back from the beginning of a page up to the end of the log.
+    /// </remarks>
     private byte[] HashPiece(int piece, long logBytes)
     {
         long start = piece * Cover.PieceBytes;
-        int length = (int)Math.Min(Cover.PieceBytes, logBytes - start);
+        long end = Math.Min(start + Cover.PieceBytes, logBytes);
+        long lastSector = end & ~(SectorBytes - 1L);
         using var file = new FileStream(SegmentPath(start >> SegmentBits), FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, 0);
         file.Position = start & ((1L << SegmentBits) - 1);
-        return HashStream(file, length);
+        using var hasher = Blake3Hasher.Create();
+        HashStream(hasher, file, lastSector - start);
+        Span<byte> tail = stackalloc byte[SectorBytes];
+        tail = tail[..(int)(end - lastSector)];
+        file.ReadExactly(tail);
+        for (long record = end - RecordBytes; record >= Math.Max(start, end & ~((1L << PageBits) - 1)); record -= RecordBytes)
+        {
+            long flags = record + FlagsOffset - lastSector;
+            if (flags < 0)
+            {
+                break;
+            }
+
+            tail[(int)flags] &= unchecked((byte)~NotOnDiskFlag);
+        }
+
+        hasher.Update(tail);
+        byte[] hash = new byte[Cover.HashBytes];
+        hasher.Finish(hash);
+        return hash;
     }
 
-    /// <summary>The hash of a checkpoint's files: of each its name, length and bytes, in the order of the names.</summary>
+    /// <summary>The hash of a checkpoint's files: of each its name, length and bytes, in the order of the names. Empty ones say nothing, and recovery makes some.</summary>
     private byte[] HashCheckpoint(Guid token)
     {
         using var hasher = Blake3Hasher.Create();
@@ -471,8 +498,13 @@ public sealed class FasterIndex : IBlockIndex
             foreach (string path in Directory.EnumerateFiles(folder).Order(StringComparer.Ordinal))
             {
                 using var file = new FileStream(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete, 0);
+                if (file.Length == 0)
+                {
+                    continue;
+                }
+
                 hasher.Update(System.Text.Encoding.UTF8.GetBytes($"{Path.GetFileName(kind)}/{Path.GetFileName(path)} {file.Length}\n"));
-                hasher.Update(HashStream(file, file.Length));
+                HashStream(hasher, file, file.Length);
             }
         }
 
@@ -481,10 +513,9 @@ public sealed class FasterIndex : IBlockIndex
         return hash;
     }
 
-    private static byte[] HashStream(FileStream file, long length)
+    private static void HashStream(Blake3Hasher hasher, FileStream file, long length)
     {
-        using var hasher = Blake3Hasher.Create();
-        byte[] buffer = new byte[(int)Math.Min(256 << 10, Math.Max(length, 1))];
+        byte[] buffer = new byte[(int)Math.Min(256 << 10, length)];
         while (length > 0)
         {
             int read = file.Read(buffer, 0, (int)Math.Min(buffer.Length, length));
@@ -496,10 +527,6 @@ public sealed class FasterIndex : IBlockIndex
             hasher.Update(buffer.AsSpan(0, read));
             length -= read;
         }
-
-        byte[] hash = new byte[Cover.HashBytes];
-        hasher.Finish(hash);
-        return hash;
     }
 
     private void RemoveCheckpointsLocked(Guid except)

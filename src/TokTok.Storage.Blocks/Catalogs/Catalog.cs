@@ -1,0 +1,364 @@
+using TokTok.Storage.Core;
+
+namespace TokTok.Storage.Blocks.Catalogs;
+
+/// <summary>The truth about arenas, fragments, holders and heads, in memory: the state that the records of a catalog log add up to.</summary>
+/// <remarks>
+/// Format: docs/format.md 9. Records are immutable and are replaced, so what a reader took stays consistent.
+/// Locks: _gate guards every field; nothing does I/O inside. <see cref="CatalogLog"/> writes a record to its log before it applies it here.
+/// </remarks>
+public sealed class Catalog
+{
+    internal const int MaxAnnounceCount = 1024;
+    internal const int MaxForgetCount = 4096;
+
+    private readonly Lock _gate = new();
+    private readonly Dictionary<uint, ArenaRecord> _arenas = [];
+    private readonly Dictionary<ArenaId, uint> _ordinals = [];
+    private readonly SortedDictionary<uint, ArenaId> _announced = [];
+    private readonly List<HolderRecord> _holders = [];
+    private readonly Dictionary<(VolumeId Volume, uint Device), SignedHead> _heads = [];
+    private ulong _sequence;
+    private uint _nextOrdinal = 1;
+    private uint _runningDays;
+    private uint _lastDate;
+
+    /// <summary>How many records led here.</summary>
+    public ulong Sequence
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _sequence;
+            }
+        }
+    }
+
+    public uint NextOrdinal
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _nextOrdinal;
+            }
+        }
+    }
+
+    public uint RunningDays
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _runningDays;
+            }
+        }
+    }
+
+    public uint LastDate
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _lastDate;
+            }
+        }
+    }
+
+    /// <summary>The record of an ordinal, or null: announced only, forgotten, or never known.</summary>
+    public ArenaRecord? Arena(uint ordinal)
+    {
+        lock (_gate)
+        {
+            return _arenas.GetValueOrDefault(ordinal);
+        }
+    }
+
+    public ArenaRecord? Arena(ArenaId id)
+    {
+        lock (_gate)
+        {
+            return _ordinals.TryGetValue(id, out uint ordinal) ? _arenas.GetValueOrDefault(ordinal) : null;
+        }
+    }
+
+    /// <summary>Whether the catalog knows the id at all, announced ones included.</summary>
+    public bool Knows(ArenaId id)
+    {
+        lock (_gate)
+        {
+            return _ordinals.ContainsKey(id) || _announced.ContainsValue(id);
+        }
+    }
+
+    /// <summary>All arena records, in the order of their ordinals.</summary>
+    public IReadOnlyList<ArenaRecord> Arenas()
+    {
+        lock (_gate)
+        {
+            var arenas = new List<ArenaRecord>(_arenas.Values);
+            arenas.Sort(static (a, b) => a.Ordinal.CompareTo(b.Ordinal));
+            return arenas;
+        }
+    }
+
+    /// <summary>Arenas announced and neither sealed nor forgotten.</summary>
+    public IReadOnlyList<(uint Ordinal, ArenaId Id)> Announced()
+    {
+        lock (_gate)
+        {
+            return [.. _announced.Select(static pair => (pair.Key, pair.Value))];
+        }
+    }
+
+    public IReadOnlyList<HolderRecord> Holders()
+    {
+        lock (_gate)
+        {
+            return [.. _holders];
+        }
+    }
+
+    public IReadOnlyList<SignedHead> Heads()
+    {
+        lock (_gate)
+        {
+            return [.. _heads.Values];
+        }
+    }
+
+    public SignedHead? NewestHead(VolumeId volume, uint device)
+    {
+        lock (_gate)
+        {
+            return _heads.GetValueOrDefault((volume, device));
+        }
+    }
+
+    /// <summary>Applies one record. Used alike when a log is replayed and after a record was appended.</summary>
+    internal void Apply(ReadOnlySpan<byte> body)
+    {
+        var reader = new FieldReader(body, "catalog record");
+        byte kind = reader.U8();
+        lock (_gate)
+        {
+            switch ((CatalogRecordKind)kind)
+            {
+                case CatalogRecordKind.Begin:
+                    _sequence = reader.U64();
+                    _nextOrdinal = reader.U32();
+                    _runningDays = reader.U32();
+                    _lastDate = reader.U32();
+                    reader.End();
+                    return; // the sequence counts what came before
+                case CatalogRecordKind.End:
+                    reader.End();
+                    return;
+                case CatalogRecordKind.Holder:
+                    ApplyHolderLocked(ref reader);
+                    break;
+                case CatalogRecordKind.Announce:
+                    ApplyAnnounceLocked(ref reader);
+                    break;
+                case CatalogRecordKind.Arena:
+                    ApplyArenaLocked(ArenaRecord.Read(ref reader));
+                    reader.End();
+                    break;
+                case CatalogRecordKind.Forget:
+                    ApplyForgetLocked(ref reader);
+                    break;
+                case CatalogRecordKind.Head:
+                    SignedHead head = HeadCodec.Read(reader.Bytes(reader.Remaining));
+                    _heads[(head.Head.Volume, head.Head.Device)] = head;
+                    break;
+                case CatalogRecordKind.Day:
+                    _runningDays = reader.U32();
+                    _lastDate = reader.U32();
+                    reader.End();
+                    break;
+                default:
+                    if (kind < (byte)CatalogRecordKind.FirstOptional)
+                    {
+                        throw reader.Damaged($"kind {kind} found, 1 to 8 expected; the store was written by a newer version");
+                    }
+
+                    break;
+            }
+
+            _sequence = checked(_sequence + 1);
+        }
+    }
+
+    /// <summary>The records of a checkpoint, begin and end included, in order.</summary>
+    internal void WriteCheckpoint(Action<FieldWriter> append)
+    {
+        lock (_gate)
+        {
+            var writer = new FieldWriter(1024);
+            writer.U8((byte)CatalogRecordKind.Begin);
+            // Every record between begin and end counts again on replay: begin says what is left after them.
+            ulong repeated = (ulong)(_holders.Count + AnnounceRunsLocked().Count + _arenas.Count + _heads.Count);
+            writer.U64(_sequence - Math.Min(_sequence, repeated));
+            writer.U32(_nextOrdinal);
+            writer.U32(_runningDays);
+            writer.U32(_lastDate);
+            append(writer);
+            foreach (HolderRecord holder in _holders)
+            {
+                writer.Clear();
+                WriteHolder(writer, holder);
+                append(writer);
+            }
+
+            foreach ((uint first, List<ArenaId> ids) in AnnounceRunsLocked())
+            {
+                writer.Clear();
+                WriteAnnounce(writer, first, ids);
+                append(writer);
+            }
+
+            foreach (ArenaRecord arena in _arenas.Values.OrderBy(static arena => arena.Ordinal))
+            {
+                writer.Clear();
+                arena.Write(writer);
+                append(writer);
+            }
+
+            foreach (SignedHead head in _heads.Values)
+            {
+                writer.Clear();
+                WriteHead(writer, head);
+                append(writer);
+            }
+
+            writer.Clear();
+            writer.U8((byte)CatalogRecordKind.End);
+            append(writer);
+        }
+    }
+
+    internal static void WriteHolder(FieldWriter writer, HolderRecord holder)
+    {
+        writer.U8((byte)CatalogRecordKind.Holder);
+        writer.U16(holder.Number);
+        holder.Id.Write(writer.Take(HolderId.Size));
+        writer.U8(holder.IsGone ? (byte)1 : (byte)0);
+        writer.ShortText(holder.Place);
+    }
+
+    internal static void WriteAnnounce(FieldWriter writer, uint firstOrdinal, IReadOnlyList<ArenaId> ids)
+    {
+        writer.U8((byte)CatalogRecordKind.Announce);
+        writer.U32(firstOrdinal);
+        writer.U16((ushort)ids.Count);
+        foreach (ArenaId id in ids)
+        {
+            id.Write(writer.Take(ArenaId.Size));
+        }
+    }
+
+    internal static void WriteHead(FieldWriter writer, SignedHead head)
+    {
+        writer.U8((byte)CatalogRecordKind.Head);
+        writer.Bytes(head.Bytes.Span);
+    }
+
+    internal static void WriteForget(FieldWriter writer, IReadOnlyList<uint> ordinals)
+    {
+        writer.U8((byte)CatalogRecordKind.Forget);
+        foreach (uint ordinal in ordinals)
+        {
+            writer.U32(ordinal);
+        }
+    }
+
+    internal static void WriteDay(FieldWriter writer, uint runningDays, uint date)
+    {
+        writer.U8((byte)CatalogRecordKind.Day);
+        writer.U32(runningDays);
+        writer.U32(date);
+    }
+
+    private List<(uint First, List<ArenaId> Ids)> AnnounceRunsLocked()
+    {
+        var runs = new List<(uint First, List<ArenaId> Ids)>();
+        foreach ((uint ordinal, ArenaId id) in _announced)
+        {
+            if (runs.Count > 0 && runs[^1].First + (uint)runs[^1].Ids.Count == ordinal && runs[^1].Ids.Count < MaxAnnounceCount)
+            {
+                runs[^1].Ids.Add(id);
+            }
+            else
+            {
+                runs.Add((ordinal, [id]));
+            }
+        }
+
+        return runs;
+    }
+
+    private void ApplyHolderLocked(ref FieldReader reader)
+    {
+        ushort number = reader.U16();
+        HolderId id = HolderId.Read(reader.Bytes(HolderId.Size));
+        byte state = reader.U8();
+        string place = reader.ShortText("place");
+        reader.End();
+        if (state > 1 || number == FragmentPlace.Nowhere || number > _holders.Count)
+        {
+            throw reader.Damaged($"holder {number} with state {state}; the next number is {_holders.Count}");
+        }
+
+        var holder = new HolderRecord(number, id, state == 1, place);
+        if (number == _holders.Count)
+        {
+            _holders.Add(holder);
+        }
+        else
+        {
+            _holders[number] = holder;
+        }
+    }
+
+    private void ApplyAnnounceLocked(ref FieldReader reader)
+    {
+        uint first = reader.U32();
+        int count = reader.U16();
+        if (count is 0 or > MaxAnnounceCount)
+        {
+            throw reader.Damaged($"{count} arenas announced at once, 1 to {MaxAnnounceCount} expected");
+        }
+
+        for (uint i = 0; i < count; i++)
+        {
+            _announced[first + i] = ArenaId.Read(reader.Bytes(ArenaId.Size));
+        }
+
+        reader.End();
+        _nextOrdinal = Math.Max(_nextOrdinal, first + (uint)count);
+    }
+
+    private void ApplyArenaLocked(ArenaRecord arena)
+    {
+        _announced.Remove(arena.Ordinal);
+        _arenas[arena.Ordinal] = arena;
+        _ordinals[arena.Id] = arena.Ordinal;
+        _nextOrdinal = Math.Max(_nextOrdinal, arena.Ordinal + 1);
+    }
+
+    private void ApplyForgetLocked(ref FieldReader reader)
+    {
+        while (reader.Remaining > 0)
+        {
+            uint ordinal = reader.U32();
+            _announced.Remove(ordinal);
+            if (_arenas.Remove(ordinal, out ArenaRecord? arena))
+            {
+                _ordinals.Remove(arena.Id);
+            }
+        }
+    }
+}

@@ -1,0 +1,204 @@
+using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Logs;
+using TokTok.Storage.Core;
+
+namespace TokTok.Storage.Blocks.Journals;
+
+/// <summary>A clump that is durable and not yet in a sealed arena.</summary>
+internal sealed record JournalClump(DomainId Domain, uint Epoch, int Survive, BlockType Type, int PlainBytes, uint Date, Score Score, ReadOnlyMemory<byte> Bytes);
+
+/// <summary>What is durable before an arena is sealed: clumps of open arenas, as records of a log that is copied to holders.</summary>
+/// <remarks>
+/// Format: docs/format.md 8. Not safe from many threads: the store's flush lock is held around every call.
+/// Durable: a clump once <see cref="Sync"/> returned (here) and <see cref="PublishAsync"/> (at 1 + survive places).
+/// Order at the end of a file's life: the catalog names the sealed arenas durably, then the next number is begun, filled and synced, then the old file goes.
+/// </remarks>
+internal sealed class Journal : IDisposable
+{
+    private const byte ClumpKind = 1;
+    private const byte CarriedKind = 2;
+    private const int ClumpHeaderSize = 1 + DomainId.Size + sizeof(uint) + 1 + 1 + 1 + sizeof(uint) + sizeof(uint) + Score.Size;
+
+    private readonly LogCopies _copies;
+    private readonly IRandomSource _random;
+    private readonly FieldWriter _body = new(64 * 1024);
+    private RecordLogWriter? _writer;
+    private ulong _newestNumber;
+    private LogCopy? _continuable;
+    private RecordLogExtent _extent;
+
+    private Journal(LogCopies copies, IRandomSource random)
+    {
+        _copies = copies;
+        _random = random;
+    }
+
+    internal IReadOnlyDictionary<HolderId, string> Lag => _copies.Lag;
+
+    /// <summary>Bytes of clump records in the file that is being written, sealed ones included.</summary>
+    internal long FileBytes => _writer?.LengthBytes ?? 0;
+
+    internal (RecordLogHeader Header, long Bytes)? Position => _writer is null ? null : (_writer.Header, _writer.SyncedBytes);
+
+    /// <summary>Reads every journal that exists here or at a holder, oldest first. Writes nothing.</summary>
+    internal static async ValueTask<(Journal Journal, List<JournalClump> Clumps)> LoadAsync(
+        LogCopies copies, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, CancellationToken cancel)
+    {
+        var journal = new Journal(copies, random);
+        List<LogCopy> found = await copies.FindAsync(holders, cancel).ConfigureAwait(false);
+        found.RemoveAll(copy => !copies.CanOpen(copy.Header));
+        var clumps = new Dictionary<(DomainId Domain, Score Score), JournalClump>();
+        var older = new List<(DomainId Domain, Score Score)>();
+        foreach (IGrouping<ulong, LogCopy> number in found.GroupBy(static copy => copy.Header.Number).OrderBy(static group => group.Key))
+        {
+            older.Clear();
+            older.AddRange(clumps.Keys);
+            LogCopy? best = null;
+            RecordLogExtent bestExtent = default;
+            foreach (LogCopy copy in number.OrderByDescending(static copy => copy.Bytes).ThenBy(static copy => copy.LocalPath is null))
+            {
+                if (copy.Bytes <= bestExtent.ValidBytes)
+                {
+                    continue;
+                }
+
+                // Two copies of one file hold the same clumps, so reading both changes nothing.
+                var carried = new HashSet<(DomainId Domain, Score Score)>();
+                RecordLogExtent extent = await copies.ReadAsync(
+                    copy,
+                    body =>
+                    {
+                        if (body[0] == CarriedKind)
+                        {
+                            foreach ((DomainId Domain, Score Score) gone in older)
+                            {
+                                if (!carried.Contains(gone))
+                                {
+                                    clumps.Remove(gone);
+                                }
+                            }
+
+                            return;
+                        }
+
+                        JournalClump clump = ReadClump(body, copy.Where);
+                        clumps[(clump.Domain, clump.Score)] = clump;
+                        carried.Add((clump.Domain, clump.Score));
+                    },
+                    cancel).ConfigureAwait(false);
+                if (best is null || extent.ValidBytes > bestExtent.ValidBytes)
+                {
+                    best = copy;
+                    bestExtent = extent;
+                }
+            }
+
+            journal._newestNumber = number.Key;
+            journal._continuable = best is { LocalPath: not null } && !bestExtent.HasTail ? best : null;
+            journal._extent = bestExtent;
+        }
+
+        return (journal, [.. clumps.Values]);
+    }
+
+    /// <summary>Goes on in the newest file if it is whole and here, else begins the next number with the clumps that are still open.</summary>
+    internal void BeginWriting(IEnumerable<JournalClump> open)
+    {
+        if (_continuable is not null)
+        {
+            _writer = _copies.Continue(_continuable, _extent, _random);
+        }
+        else
+        {
+            Renew(open);
+        }
+    }
+
+    internal void Append(JournalClump clump)
+    {
+        WriteClump(_body, clump);
+        Writer.Append(_body.Written);
+    }
+
+    internal void Sync() => Writer.Sync();
+
+    /// <summary>Copies what is synced to the holders that keep journals.</summary>
+    internal ValueTask PublishAsync(IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel) => _copies.PublishAsync(Writer, holders, cancel);
+
+    /// <summary>Begins the next file with what is still open, makes it durable here and at the holders, then lets the older files go.</summary>
+    internal async ValueTask RenewAsync(IEnumerable<JournalClump> open, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
+    {
+        Renew(open);                                                                                  // 1. the open clumps, again
+        await _copies.PublishAsync(Writer, holders, cancel).ConfigureAwait(false);                    // 2. and at the holders
+        await _copies.DeleteBelowAsync(Writer.Header.Number, holders, cancel).ConfigureAwait(false);  // 3. only now the old ones
+    }
+
+    public void Dispose() => _writer?.Dispose();
+
+    private RecordLogWriter Writer => _writer ?? throw new InvalidOperationException("the store was opened for reading");
+
+    private void Renew(IEnumerable<JournalClump> open)
+    {
+        RecordLogWriter next = _copies.Begin(_newestNumber + 1, _random);
+        try
+        {
+            foreach (JournalClump clump in open)
+            {
+                WriteClump(_body, clump);
+                next.Append(_body.Written);
+            }
+
+            next.Append([CarriedKind]);
+            next.Sync();
+        }
+        catch
+        {
+            next.Dispose();
+            throw;
+        }
+
+        _newestNumber++;
+        _writer?.Dispose();
+        _writer = next;
+    }
+
+    private static void WriteClump(FieldWriter body, JournalClump clump)
+    {
+        body.Clear();
+        body.U8(ClumpKind);
+        clump.Domain.Write(body.Take(DomainId.Size));
+        body.U32(clump.Epoch);
+        body.U8((byte)clump.Survive);
+        body.U8((byte)clump.Type);
+        body.Reserved(1);
+        body.U32((uint)clump.PlainBytes);
+        body.U32(clump.Date);
+        clump.Score.Write(body.Take(Score.Size));
+        body.Bytes(clump.Bytes.Span);
+    }
+
+    private static JournalClump ReadClump(ReadOnlySpan<byte> body, string where)
+    {
+        var reader = new FieldReader(body, $"journal {where}");
+        byte kind = reader.U8();
+        if (kind != ClumpKind || body.Length <= ClumpHeaderSize)
+        {
+            throw reader.Damaged($"record of kind {kind}, {body.Length} bytes; clumps (1, above {ClumpHeaderSize} bytes) expected; the store was written by a newer version");
+        }
+
+        DomainId domain = DomainId.Read(reader.Bytes(DomainId.Size));
+        uint epoch = reader.U32();
+        int survive = reader.U8();
+        var type = (BlockType)reader.U8();
+        reader.Reserved(1);
+        int plainBytes = reader.Count(BlockLimits.MaxBlockBytes, "plaintext length");
+        uint date = reader.U32();
+        Score score = Score.Read(reader.Bytes(Score.Size));
+        if (reader.Remaining > Clump.MaxBytes)
+        {
+            throw reader.Damaged($"a clump of {reader.Remaining} bytes, at most {Clump.MaxBytes} expected");
+        }
+
+        return new JournalClump(domain, epoch, survive, type, plainBytes, date, score, reader.Bytes(reader.Remaining).ToArray());
+    }
+}

@@ -1,0 +1,148 @@
+using System.Buffers.Binary;
+
+using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Hashing;
+
+namespace TokTok.Storage.Blocks.Placing;
+
+/// <summary>A holder of this store: its number in the catalog, its place, and the way to it, if there is one now.</summary>
+public sealed record StoreHolder
+{
+    public required ushort Number { get; init; }
+
+    public required HolderId Id { get; init; }
+
+    /// <summary>The failure domain: what burns down together.</summary>
+    public required string Place { get; init; }
+
+    /// <summary>Null while the holder cannot be reached; <see cref="Problem"/> then says why.</summary>
+    public IFragmentHolder? Holder { get; init; }
+
+    public string? Problem { get; init; }
+
+    /// <summary>What storage.toml says to find it: a folder today. At most 255 bytes of UTF-8 are kept in the anchor.</summary>
+    public string Address { get; init; } = "";
+
+    /// <summary>No longer configured: nothing new goes there, what it has is still read.</summary>
+    public bool IsGone { get; init; }
+}
+
+/// <summary>Which class a promise needs over the places there are, and which holder gets which fragment.</summary>
+/// <remarks>
+/// Source: rendezvous hashing (Thaler and Ravishankar, 1998): the order of holders for an arena depends on its id and theirs alone,
+/// so a holder that comes or goes moves only its own share. The order proposes; the catalog records.
+/// Pure over an immutable list; safe from many threads.
+/// </remarks>
+public sealed class Placement
+{
+    private readonly IReadOnlyList<StoreHolder> _holders;
+
+    public Placement(IReadOnlyList<StoreHolder> holders)
+    {
+        ArgumentNullException.ThrowIfNull(holders);
+        _holders = holders;
+        PlaceCount = holders.Where(static holder => !holder.IsGone).Select(static holder => holder.Place).Distinct(StringComparer.Ordinal).Count();
+    }
+
+    /// <summary>Distinct places of configured holders, reachable now or not.</summary>
+    public int PlaceCount { get; }
+
+    /// <summary>Data fragments at most: more would make every repair read from more holders.</summary>
+    public const int MaxData = 16;
+
+    /// <summary>How many lost places are survived when nobody says: none of one, one of 2 to 4, two of 5 or 6, three of 7 and more.</summary>
+    public static int DefaultSurvive(int placeCount) => placeCount switch { <= 1 => 0, <= 4 => 1, <= 6 => 2, _ => 3 };
+
+    /// <summary>The class that keeps the promise over the places there are, or null when no class can.</summary>
+    public RedundancyClass? ClassFor(int survive)
+    {
+        if (survive < 0)
+        {
+            return null;
+        }
+
+        if (survive == 0)
+        {
+            return PlaceCount == 0 ? null : new RedundancyClass(MaxData, 1, 0); // one folder: parity against bad sectors
+        }
+
+        int data = Math.Min(MaxData, PlaceCount - survive);
+        return data < 1 ? null : new RedundancyClass(data, survive, survive);
+    }
+
+    /// <summary>The line for a promise that cannot be kept.</summary>
+    public string CannotSurvive(int survive) =>
+        $"survive = {survive} needs at least {survive + 1} places and {PlaceCount} {(PlaceCount == 1 ? "is" : "are")} configured; add a [[holder]] in another place or lower survive";
+
+    /// <summary>The wanted holder of each fragment, best first among equals; null where no reachable place is left for it.</summary>
+    /// <param name="taken">Holders that have fragments of this arena already, by fragment index (null: none). They keep theirs, and their places are used.</param>
+    public StoreHolder?[] Choose(ArenaId arena, RedundancyClass redundancy, IReadOnlyList<StoreHolder?>? taken = null)
+    {
+        int count = redundancy.Data + redundancy.Parity;
+        var chosen = new StoreHolder?[count];
+        List<StoreHolder> order = Order(arena);
+        if (redundancy.Survive == 0)
+        {
+            StoreHolder? only = taken?.FirstOrDefault(static holder => holder is { Holder: not null, IsGone: false }) ?? (order.Count > 0 ? order[0] : null);
+            Array.Fill(chosen, only);
+            return chosen;
+        }
+
+        var used = new HashSet<string>(StringComparer.Ordinal);
+        if (taken is not null)
+        {
+            for (int i = 0; i < count; i++)
+            {
+                if (taken[i] is { Holder: not null, IsGone: false } keeper && used.Add(keeper.Place))
+                {
+                    chosen[i] = keeper;
+                }
+            }
+        }
+
+        int next = 0;
+        foreach (StoreHolder holder in order)
+        {
+            while (next < count && chosen[next] is not null)
+            {
+                next++;
+            }
+
+            if (next == count)
+            {
+                break;
+            }
+
+            if (used.Add(holder.Place))
+            {
+                chosen[next] = holder;
+            }
+        }
+
+        return chosen;
+    }
+
+    /// <summary>Reachable holders in rendezvous order.</summary>
+    private List<StoreHolder> Order(ArenaId arena)
+    {
+        var order = new List<(ulong Rank, StoreHolder Holder)>(_holders.Count);
+        Span<byte> input = stackalloc byte[ArenaId.Size + HolderId.Size];
+        Span<byte> hash = stackalloc byte[Blake3.HashSize];
+        arena.Write(input);
+        foreach (StoreHolder holder in _holders)
+        {
+            if (holder.Holder is null || holder.IsGone)
+            {
+                continue;
+            }
+
+            holder.Id.Write(input[ArenaId.Size..]);
+            Blake3.Hash(input, hash);
+            order.Add((BinaryPrimitives.ReadUInt64BigEndian(hash), holder));
+        }
+
+        order.Sort(static (a, b) => b.Rank.CompareTo(a.Rank));
+        return order.ConvertAll(static item => item.Holder);
+    }
+}

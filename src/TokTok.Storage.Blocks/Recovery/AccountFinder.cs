@@ -1,0 +1,123 @@
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
+
+namespace TokTok.Storage.Blocks.Recovery;
+
+/// <summary>What holders tell about an account to whoever has its words.</summary>
+public sealed record FoundAccount
+{
+    /// <summary>The newest whole anchor, or null when only the wrapped keys were found.</summary>
+    public required Anchor? Anchor { get; init; }
+
+    /// <summary>Every domain that could be unwrapped, each with the epochs of its newest wrap.</summary>
+    public required IReadOnlyList<KeyDomain> Domains { get; init; }
+
+    /// <summary>Device numbers that have written logs or anchors.</summary>
+    public required IReadOnlyList<uint> Devices { get; init; }
+}
+
+/// <summary>Finds an account at holders with nothing but its words.</summary>
+public static class AccountFinder
+{
+    private const int MaxObjectBytes = 17 * 1024 * 1024;
+
+    /// <summary>Null when no holder knows the account. Damaged anchors are passed over with a note.</summary>
+    public static async ValueTask<FoundAccount?> FindAsync(AccountKeys account, IReadOnlyList<IFragmentHolder> holders, Action<string> note, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(account);
+        ArgumentNullException.ThrowIfNull(holders);
+        ArgumentNullException.ThrowIfNull(note);
+        Anchor? newest = null;
+        var wraps = new List<ReadOnlyMemory<byte>>();
+        var devices = new SortedSet<uint>();
+        foreach (IFragmentHolder holder in holders)
+        {
+            foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.Prefix + account.Tag, cancel).ConfigureAwait(false))
+            {
+                try
+                {
+                    Anchor anchor = Anchor.Read(await ReadObjectAsync(holder, found, cancel).ConfigureAwait(false), account.AnchorKey.Span, found.Name);
+                    if (!anchor.AccountPublicKey.Span.SequenceEqual(account.PublicKey))
+                    {
+                        throw new DamagedFormatException($"anchor {found.Name}: it names another account's key");
+                    }
+
+                    wraps.AddRange(anchor.WrappedDomains);
+                    devices.Add(anchor.Device);
+                    if (newest is null || anchor.Number > newest.Number)
+                    {
+                        newest = anchor;
+                    }
+                }
+                catch (DamagedFormatException damage)
+                {
+                    note(damage.Message);
+                }
+            }
+
+            foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.KeysNameOf(account.Tag), cancel).ConfigureAwait(false))
+            {
+                try
+                {
+                    wraps.AddRange(Anchor.ReadKeys(await ReadObjectAsync(holder, found, cancel).ConfigureAwait(false), found.Name));
+                }
+                catch (DamagedFormatException damage)
+                {
+                    note(damage.Message);
+                }
+            }
+
+            foreach (HolderObject log in await holder.ListObjectsAsync("catalog/", cancel).ConfigureAwait(false))
+            {
+                string name = log.Name["catalog/".Length..];
+                if (name.Length == 8 + 1 + 16 && uint.TryParse(name[..8], System.Globalization.NumberStyles.AllowHexSpecifier, System.Globalization.CultureInfo.InvariantCulture, out uint device))
+                {
+                    devices.Add(device);
+                }
+            }
+        }
+
+        var domains = new Dictionary<DomainId, KeyDomain>();
+        foreach (ReadOnlyMemory<byte> wrap in wraps)
+        {
+            if (!KeyWrap.TryUnwrap(account.RecoveryPrivateKey.Span, wrap.Span, out KeyDomain? domain))
+            {
+                continue;
+            }
+
+            if (domains.TryGetValue(domain.Id, out KeyDomain? known) && known.CurrentEpoch >= domain.CurrentEpoch)
+            {
+                domain.Dispose();
+                continue;
+            }
+
+            known?.Dispose();
+            domains[domain.Id] = domain;
+        }
+
+        return domains.Count == 0 ? null : new FoundAccount { Anchor = newest, Domains = [.. domains.Values], Devices = [.. devices] };
+    }
+
+    private static async ValueTask<byte[]> ReadObjectAsync(IFragmentHolder holder, HolderObject found, CancellationToken cancel)
+    {
+        if (found.Length > MaxObjectBytes)
+        {
+            throw new DamagedFormatException($"{found.Name}: {found.Length} bytes, at most {MaxObjectBytes} expected");
+        }
+
+        byte[] bytes = new byte[found.Length];
+        int read = 0;
+        while (read < bytes.Length)
+        {
+            int part = await holder.ReadObjectAsync(found.Name, read, bytes.AsMemory(read), cancel).ConfigureAwait(false);
+            if (part == 0)
+            {
+                break;
+            }
+
+            read += part;
+        }
+
+        return bytes[..read];
+    }
+}

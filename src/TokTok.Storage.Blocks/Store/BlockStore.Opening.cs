@@ -1,0 +1,577 @@
+using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Blocks.Index;
+using TokTok.Storage.Blocks.Journals;
+using TokTok.Storage.Blocks.Logs;
+using TokTok.Storage.Blocks.Placing;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
+
+namespace TokTok.Storage.Blocks.Store;
+
+/// <summary>A holder as storage.toml names it: the way to it, or why there is none now.</summary>
+public sealed record ConfiguredHolder(string Place, string Address, IFragmentHolder? Holder, string? Problem);
+
+/// <content>Opening: what a crash left is put right here, before anything else happens.</content>
+public sealed partial class BlockStore
+{
+    private readonly DirectorySearch _directories;
+
+    /// <summary>Opens a store. With <see cref="StoreAccess.Write"/> everything that a crash left behind is put right first.</summary>
+    /// <param name="openIndex">Opens the index for a writer; not called for readers, who search directories.</param>
+    /// <param name="writerNote">For a writer: one line that a second writer is shown, such as "tdfs import, process 4711".</param>
+    public static async ValueTask<BlockStore> OpenAsync(
+        IDisk disk,
+        StoreOptions options,
+        StoreKeys keys,
+        IReadOnlyList<ConfiguredHolder> configured,
+        Func<IBlockIndex>? openIndex,
+        TimeProvider clock,
+        IRandomSource random,
+        StoreAccess access,
+        string writerNote,
+        Action<string>? noted,
+        CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(disk);
+        ArgumentNullException.ThrowIfNull(options);
+        ArgumentNullException.ThrowIfNull(keys);
+        ArgumentNullException.ThrowIfNull(configured);
+        IDisposable? writerLock = access == StoreAccess.Write ? TakeLock(disk, options.StateFolder, writerNote) : null;
+        CatalogLog? catalogLog = null;
+        Journal? journal = null;
+        BlockStore? store = null;
+        try
+        {
+            IFragmentHolder[] reachable = [.. configured.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
+
+            // The journal is read before the catalog: what a writer beside us moves from one to the other is then seen in at least one.
+            var journalCopies = new LogCopies(disk, Paths.Join(options.StateFolder, "journal"), "journal", RecordLogKind.Journal, keys.Device, keys.Realm);
+            (journal, List<JournalClump> clumps) = await Journal.LoadAsync(journalCopies, reachable, random, cancel).ConfigureAwait(false);
+            var catalogCopies = new LogCopies(disk, Paths.Join(options.StateFolder, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm);
+            catalogLog = await CatalogLog.LoadAsync(catalogCopies, reachable, random, cancel).ConfigureAwait(false);
+            if (access == StoreAccess.Write)
+            {
+                catalogLog.BeginWriting();
+            }
+
+            List<StoreHolder> holders = NumberHolders(catalogLog, configured, access);
+            store = new BlockStore(disk, options, keys, clock, random, catalogLog, journal, holders, writerLock);
+            if (noted is not null)
+            {
+                store.Noted += noted;
+            }
+
+            store.VerifyHeads();
+            if (access == StoreAccess.Write)
+            {
+                await store.RecoverAsync(openIndex, clumps, cancel).ConfigureAwait(false);
+            }
+            else
+            {
+                store.TakeJournal(clumps);
+            }
+
+            return store;
+        }
+        catch
+        {
+            store?._index?.Dispose();
+            catalogLog?.Dispose();
+            journal?.Dispose();
+            writerLock?.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>Lets go of the store. Blocks not flushed are gone, as after a crash; the index is checkpointed so that the next start is quick.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (_isDisposed)
+        {
+            return;
+        }
+
+        _isDisposed = true;
+        Task[] sealing;
+        lock (_sealing)
+        {
+            sealing = [.. _sealing];
+        }
+
+        foreach (Task task in sealing)
+        {
+            await task.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+
+        try
+        {
+            if (_lock is not null && _failure is null)
+            {
+                if (_announcedIds.Count > 0)
+                {
+                    // Nothing was ever written under these ids.
+                    uint[] unused = [.. _announcedIds.Select(static id => id.Ordinal)];
+                    _catalogLog.Append(writer => Catalog.WriteForget(writer, unused));
+                    _catalogLog.Sync();
+                    await _catalogLog.PublishAsync(ReachableHolders(), CancellationToken.None).ConfigureAwait(false);
+                }
+
+                if (_arenasSinceCheckpoint > 0)
+                {
+                    CheckpointIndex();
+                }
+            }
+        }
+        finally
+        {
+            _index?.Dispose();
+            _journal.Dispose();
+            _catalogLog.Dispose();
+            _lock?.Dispose();
+        }
+    }
+
+    private static IDisposable TakeLock(IDisk disk, string state, string writerNote)
+    {
+        string notePath = Paths.Join(state, "writer");
+        IDisposable? taken = disk.TryLock(Paths.Join(state, "lock"));
+        if (taken is null)
+        {
+            string first = "another process";
+            try
+            {
+                using IDiskFile file = disk.Open(notePath, DiskOpen.Read);
+                Span<byte> text = stackalloc byte[256];
+                first = System.Text.Encoding.UTF8.GetString(text[..file.Read(0, text)]);
+            }
+            catch (DiskException)
+            {
+                // the first writer has not said who it is
+            }
+
+            throw new StoreException(StoreProblem.Locked, $"{state} is being written by {first}; wait for it to end, or stop it");
+        }
+
+        try
+        {
+            if (disk.FileExists(notePath))
+            {
+                disk.Delete(notePath);
+            }
+
+            using IDiskFile file = disk.Open(notePath, DiskOpen.CreateNew);
+            file.Write(0, System.Text.Encoding.UTF8.GetBytes(writerNote));
+        }
+        catch
+        {
+            taken.Dispose();
+            throw;
+        }
+
+        return taken;
+    }
+
+    /// <summary>Matches configured holders with the catalog's numbers; a writer records new ones and those that moved or went.</summary>
+    private static List<StoreHolder> NumberHolders(CatalogLog log, IReadOnlyList<ConfiguredHolder> configured, StoreAccess access)
+    {
+        var numbered = new List<StoreHolder>();
+        foreach (HolderRecord known in log.Catalog.Holders())
+        {
+            ConfiguredHolder? now = configured.FirstOrDefault(holder => holder.Holder?.Id == known.Id);
+            ConfiguredHolder? missing = configured.FirstOrDefault(holder => holder.Holder is null && holder.Place == known.Place);
+            string place = now?.Place ?? known.Place;
+            bool isGone = now is null && missing is null;
+            numbered.Add(new StoreHolder { Number = known.Number, Id = known.Id, Place = place, Address = now?.Address ?? missing?.Address ?? "", Holder = now?.Holder, Problem = missing?.Problem, IsGone = isGone });
+            if (access == StoreAccess.Write && (place != known.Place || isGone != known.IsGone))
+            {
+                var changed = new HolderRecord(known.Number, known.Id, isGone, place);
+                log.Append(writer => Catalog.WriteHolder(writer, changed));
+            }
+        }
+
+        foreach (ConfiguredHolder holder in configured)
+        {
+            if (holder.Holder is { } reachable && numbered.All(known => known.Id != reachable.Id))
+            {
+                var added = new HolderRecord((ushort)numbered.Count, reachable.Id, false, holder.Place);
+                numbered.Add(new StoreHolder { Number = added.Number, Id = added.Id, Place = added.Place, Address = holder.Address, Holder = reachable });
+                if (access == StoreAccess.Write)
+                {
+                    log.Append(writer => Catalog.WriteHolder(writer, added));
+                }
+            }
+        }
+
+        return numbered;
+    }
+
+    private void VerifyHeads()
+    {
+        foreach (SignedHead head in Catalog.Heads())
+        {
+            if (head.Head.Device == _device && !HeadCodec.Verify(head, _keys.DeviceKeys.PublicKey))
+            {
+                throw new DamagedFormatException($"head {head.Head.Sequence} of volume {head.Head.VolumeName}: its signature is not this device's");
+            }
+        }
+    }
+
+    /// <summary>What a writer does first. Every step may be interrupted and is simply done again at the next start.</summary>
+    private async ValueTask RecoverAsync(Func<IBlockIndex>? openIndex, List<JournalClump> clumps, CancellationToken cancel)
+    {
+        CountRunningDay();
+        await SettleAnnouncedAsync(cancel).ConfigureAwait(false);
+        ReleaseCondemned();
+        if (_catalogLog.StateWasBehind && _holders.Any(static holder => holder.Holder is not null))
+        {
+            int adopted = await AdoptUnknownAsync(cancel).ConfigureAwait(false);
+            if (adopted > 0)
+            {
+                Note($"{adopted} arenas that the state folder did not know were adopted");
+            }
+        }
+
+        OpenIndex(openIndex);
+        await CatchUpIndexAsync(cancel).ConfigureAwait(false);
+        TakeJournal(clumps);
+        _journal.BeginWriting(OpenClumps());
+        _catalogLog.Sync();
+    }
+
+    private void OpenIndex(Func<IBlockIndex>? openIndex)
+    {
+        _index = openIndex?.Invoke();
+        if (_index is not null && _index.CoveredSequence > Catalog.Sequence)
+        {
+            _index.Clear(); // it belongs to a later catalog, whose ordinals mean other arenas
+        }
+    }
+
+    /// <summary>Adds to the index what was sealed after its last checkpoint.</summary>
+    private async ValueTask CatchUpIndexAsync(CancellationToken cancel)
+    {
+        if (_index is null)
+        {
+            return;
+        }
+
+        ulong covered = _index.CoveredSequence;
+        foreach (ArenaRecord arena in Catalog.Arenas())
+        {
+            if (arena.SealSequence > covered && arena.State != ArenaState.Trashed)
+            {
+                await IndexArenaAsync(arena, cancel).ConfigureAwait(false);
+            }
+        }
+    }
+
+    private async ValueTask IndexArenaAsync(ArenaRecord arena, CancellationToken cancel)
+    {
+        try
+        {
+            ArenaDirectory directory = await _reader.DirectoryAsync(arena, cancel).ConfigureAwait(false);
+            for (int i = 0; i < directory.Count; i++)
+            {
+                ClumpEntry entry = directory[i];
+                if (!IsSealed(arena.Domain, entry.Score, arena.Survive + 1))
+                {
+                    _index!.Add(entry.Score, new BlockLocation(arena.Ordinal, entry.Offset, entry.Length));
+                }
+            }
+
+            Interlocked.Increment(ref _arenasSinceCheckpoint);
+        }
+        catch (Exception failure) when (failure is DamagedBlockException or DamagedFormatException)
+        {
+            Note($"arena {arena.Ordinal} cannot be indexed: {failure.Message}");
+        }
+    }
+
+    /// <summary>Drops the index and builds it again from the directories. Returns how many arenas were read.</summary>
+    public async ValueTask<int> ReindexAsync(Action<int, int>? progress, CancellationToken cancel)
+    {
+        ThrowIfNotWritable();
+        if (_index is null)
+        {
+            return 0;
+        }
+
+        _index.Clear();
+        IReadOnlyList<ArenaRecord> arenas = Catalog.Arenas();
+        int done = 0;
+        foreach (ArenaRecord arena in arenas)
+        {
+            if (arena.State != ArenaState.Trashed)
+            {
+                await IndexArenaAsync(arena, cancel).ConfigureAwait(false);
+            }
+
+            progress?.Invoke(++done, arenas.Count);
+        }
+
+        CheckpointIndex();
+        return done;
+    }
+
+    private void CheckpointIndex()
+    {
+        // Every arena record applied so far has its blocks in the index: AddToIndex runs right after AppendSealed, and sealing has ended here.
+        _index?.Checkpoint(Catalog.Sequence);
+        Interlocked.Exchange(ref _arenasSinceCheckpoint, 0);
+    }
+
+    private void CountRunningDay()
+    {
+        uint today = Today();
+        if (today != Catalog.LastDate)
+        {
+            uint days = Catalog.RunningDays + 1;
+            _catalogLog.Append(writer => Catalog.WriteDay(writer, days, today));
+        }
+    }
+
+    /// <summary>Arenas announced and never sealed: whole ones are adopted, the others deleted at holders that can be reached.</summary>
+    private async ValueTask SettleAnnouncedAsync(CancellationToken cancel)
+    {
+        var settled = new List<uint>();
+        foreach ((uint ordinal, ArenaId id) in Catalog.Announced())
+        {
+            var held = new List<(StoreHolder Holder, HeldArena Arena)>();
+            bool allAnswered = true;
+            foreach (StoreHolder holder in _holders)
+            {
+                if (holder.Holder is null)
+                {
+                    allAnswered &= holder.IsGone;
+                    continue;
+                }
+
+                try
+                {
+                    if (await holder.Holder.InspectAsync(id, cancel).ConfigureAwait(false) is { } arena)
+                    {
+                        held.Add((holder, arena));
+                    }
+                }
+                catch (DamagedFormatException)
+                {
+                    await holder.Holder.DeleteAsync(id, cancel).ConfigureAwait(false); // announced and not whole: nothing was promised of it
+                }
+            }
+
+            if (held.Count > 0 && await TryAdoptAsync(ordinal, id, held, cancel).ConfigureAwait(false))
+            {
+                continue;
+            }
+
+            foreach ((StoreHolder holder, HeldArena _) in held)
+            {
+                await holder.Holder!.DeleteAsync(id, cancel).ConfigureAwait(false);
+            }
+
+            if (allAnswered)
+            {
+                settled.Add(ordinal);
+            }
+        }
+
+        foreach (uint[] part in settled.Chunk(Catalog.MaxForgetCount))
+        {
+            _catalogLog.Append(writer => Catalog.WriteForget(writer, part));
+        }
+    }
+
+    /// <summary>A reclaim that died before its copies were sealed: its arenas are ordinary ones again.</summary>
+    private void ReleaseCondemned()
+    {
+        foreach (ArenaRecord arena in Catalog.Arenas().Where(static arena => arena.State == ArenaState.Condemned))
+        {
+            _catalogLog.Append((arena with { State = ArenaState.Sealed }).Write);
+        }
+    }
+
+    /// <summary>Takes up every arena that holders keep and the catalog does not know. Returns how many.</summary>
+    public async ValueTask<int> AdoptUnknownAsync(CancellationToken cancel)
+    {
+        var found = new Dictionary<ArenaId, List<(StoreHolder Holder, HeldArena Arena)>>();
+        foreach (StoreHolder holder in _holders.Where(static holder => holder.Holder is not null))
+        {
+            foreach (HeldArenaEntry entry in await holder.Holder!.ListAsync(cancel).ConfigureAwait(false))
+            {
+                if (entry.Damage is not null && !Catalog.Knows(entry.Id))
+                {
+                    Note($"arena file {entry.Id} in {holder.Place}: {entry.Damage}");
+                }
+
+                if (entry is { IsInTrash: false, Arena: { } arena } && !Catalog.Knows(arena.Id))
+                {
+                    if (!found.TryGetValue(arena.Id, out List<(StoreHolder Holder, HeldArena Arena)>? held))
+                    {
+                        found[arena.Id] = held = [];
+                    }
+
+                    held.Add((holder, arena));
+                }
+            }
+        }
+
+        int adopted = 0;
+        foreach ((ArenaId id, List<(StoreHolder Holder, HeldArena Arena)> held) in found)
+        {
+            cancel.ThrowIfCancellationRequested();
+            uint ordinal = Catalog.NextOrdinal;
+            if (await TryAdoptAsync(ordinal, id, held, cancel).ConfigureAwait(false))
+            {
+                adopted++;
+            }
+            else
+            {
+                Note($"arena file {id}: it cannot be opened with this account's keys, or too little of it is whole; it is left alone");
+            }
+        }
+
+        return adopted;
+    }
+
+    /// <summary>Understands an arena from its fragments alone, verifies it whole, and records it.</summary>
+    private async ValueTask<bool> TryAdoptAsync(uint ordinal, ArenaId id, List<(StoreHolder Holder, HeldArena Arena)> held, CancellationToken cancel)
+    {
+        HeldArena? shape = held.Select(static item => item.Arena).FirstOrDefault();
+        if (shape is null || !ArenaLayout.IsValid(shape.DataFragments, shape.ParityFragments, shape.SliceBytes))
+        {
+            return false;
+        }
+
+        var layout = new ArenaLayout(shape.DataFragments, shape.ParityFragments, shape.SliceBytes);
+        var places = new FragmentPlace[layout.FragmentCount];
+        Array.Fill(places, new FragmentPlace(default, FragmentPlace.Nowhere));
+        foreach ((StoreHolder holder, HeldArena arena) in held)
+        {
+            if (arena.DataFragments == layout.DataFragments && arena.ParityFragments == layout.ParityFragments && arena.SliceBytes == layout.SliceBytes)
+            {
+                foreach (HeldFragment fragment in arena.Fragments)
+                {
+                    if (fragment.Index < places.Length)
+                    {
+                        places[fragment.Index] = new FragmentPlace(fragment.Name, holder.Number);
+                    }
+                }
+            }
+        }
+
+        var set = new FragmentSet(id, layout, [.. places.Select(place => new FragmentSource(place.Name, HolderOf(place.Holder)?.Holder))]);
+        if (await TryOpenHeaderAsync(set, cancel).ConfigureAwait(false) is not { } header || header.Id != id || header.Layout != layout)
+        {
+            return false;
+        }
+
+        if (!await FragmentRepair.IsReadableAsync(set, cancel).ConfigureAwait(false))
+        {
+            return false;
+        }
+
+        _catalogLog.AppendSealed(new ArenaRecord
+        {
+            Ordinal = ordinal,
+            Id = id,
+            State = ArenaState.Sealed,
+            Survive = header.Survive,
+            Layout = layout,
+            Domain = header.Domain,
+            Epoch = header.Epoch,
+            Owner = header.Owner,
+            ClumpCount = header.ClumpCount,
+            DirectoryOffset = header.DirectoryOffset,
+            SealedAtSeconds = header.SealedAtSeconds,
+            SealSequence = 0,
+            Fragments = places,
+        });
+        return true;
+    }
+
+    /// <summary>Tries every epoch of every domain on the first bytes.</summary>
+    private async ValueTask<ArenaHeader?> TryOpenHeaderAsync(FragmentSet set, CancellationToken cancel)
+    {
+        byte[] noise = new byte[ArenaHeader.Size];
+        try
+        {
+            await FragmentRepair.ReadWindowAsync(set, 0, 0, noise, cancel).ConfigureAwait(false);
+        }
+        catch (DamagedBlockException)
+        {
+            return null;
+        }
+
+        byte[] plain = new byte[ArenaHeader.Size];
+        foreach (KeyDomain domain in _domains.Values)
+        {
+            foreach (uint epoch in domain.Epochs.Reverse())
+            {
+                noise.CopyTo(plain, 0);
+                ArenaImage.Transform(domain, epoch, set.Id, 0, plain);
+                if (!ArenaHeader.HasMagic(plain))
+                {
+                    continue;
+                }
+
+                try
+                {
+                    ArenaHeader header = ArenaHeader.Read(plain, set.Id.ToString());
+                    return header.Domain == domain.Id && header.Epoch == epoch ? header : null;
+                }
+                catch (DamagedFormatException)
+                {
+                    return null;
+                }
+            }
+        }
+
+        return null;
+    }
+
+    /// <summary>Brings the journal's clumps back into memory, but for those that an arena holds.</summary>
+    private void TakeJournal(List<JournalClump> clumps)
+    {
+        foreach (JournalClump clump in clumps)
+        {
+            if (!_domains.ContainsKey(clump.Domain) || IsSealed(clump.Domain, clump.Score, clump.Survive))
+            {
+                continue;
+            }
+
+            int survive = _placement.ClassFor(clump.Survive) is null ? 0 : clump.Survive; // a place went: keep the block, say so in health
+            if (IsWritable)
+            {
+                AppendAsync(new BinKey(clump.Domain, clump.Epoch, survive), clump.Score, clump.Type, clump.PlainBytes, clump.Bytes, clump.Date, isJournaled: true, CancellationToken.None)
+                    .AsTask().GetAwaiter().GetResult();
+                _journaledBytes += clump.Bytes.Length;
+            }
+            else
+            {
+                HoldForReading(clump);
+            }
+        }
+    }
+
+    /// <summary>A reader keeps the journal's clumps as they are, each in a buffer of its own size.</summary>
+    private void HoldForReading(JournalClump clump)
+    {
+        var buffer = new ArenaBuffer(new BinKey(clump.Domain, clump.Epoch, clump.Survive), default, clump.Bytes.ToArray());
+        _pending[clump.Score] = new PendingClump
+        {
+            Score = clump.Score,
+            Type = clump.Type,
+            PlainBytes = clump.PlainBytes,
+            Length = clump.Bytes.Length,
+            Date = clump.Date,
+            Offset = 0,
+            Buffer = buffer,
+            IsJournaled = true,
+        };
+    }
+
+    private List<JournalClump> OpenClumps() =>
+        [.. _bins.Values.Where(static bin => bin.Current is not null).SelectMany(static bin => bin.Current!.Clumps.Select(clump => ToJournal(bin.Current, clump)))];
+}

@@ -1,0 +1,613 @@
+using System.Buffers;
+using System.Collections.Concurrent;
+
+using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Index;
+using TokTok.Storage.Blocks.Journals;
+using TokTok.Storage.Blocks.Placing;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Erasure;
+using TokTok.Storage.Core.Hashing;
+using TokTok.Storage.Core.Keys;
+
+namespace TokTok.Storage.Blocks.Store;
+
+/// <content>The way down: blocks into open arenas, open arenas into fragments, what is left into the journal.</content>
+public sealed partial class BlockStore
+{
+    private const int AnnounceCount = 8;
+    private const long IndexCheckpointArenas = 256;
+
+    private readonly ConcurrentDictionary<Score, PendingClump> _pending = new();
+    private readonly ConcurrentDictionary<BinKey, OpenBin> _bins = new();
+    private readonly ConcurrentDictionary<(int Data, int Parity), ReedSolomon> _coders = new();
+    private readonly ArenaBufferPool _buffers = new();
+    private readonly SemaphoreSlim _sealSlots;
+    private readonly SemaphoreSlim _idGate = new(1, 1);
+    private readonly SemaphoreSlim _flushGate = new(1, 1);
+    private readonly Queue<(uint Ordinal, ArenaId Id)> _announcedIds = new(); // guarded by _idGate
+    private readonly List<Task> _sealing = []; // guarded by itself
+    private long _arenasSinceCheckpoint;
+    private long _sealedBytes;
+    private long _journaledBytes;
+
+    /// <summary>One open arena and the lock of its append end.</summary>
+    /// <remarks>Gate is an async lock: whoever fills the arena waits for a sealing slot while holding it, which is the back-pressure on writers.</remarks>
+    private sealed class OpenBin(BinKey key, RedundancyClass redundancy)
+    {
+        internal BinKey Key { get; } = key;
+
+        internal RedundancyClass Redundancy { get; } = redundancy;
+
+        internal SemaphoreSlim Gate { get; } = new(1, 1);
+
+        internal ArenaBuffer? Current { get; set; }
+    }
+
+    internal async ValueTask<BlockWrite> WriteAsync(KeyDomain domain, int survive, BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel)
+    {
+        ThrowIfNotWritable();
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(plain.Length, BlockLimits.MaxBlockBytes);
+        Score score = Clump.ScoreOf(domain, type, plain.Span);
+        if (IsKnown(domain.Id, score, survive))
+        {
+            return new BlockWrite(score, 0);
+        }
+
+        uint epoch = domain.CurrentEpoch;
+        byte[] scratch = ArrayPool<byte>.Shared.Rent(Clump.HeaderSize + plain.Length);
+        byte[] clump = ArrayPool<byte>.Shared.Rent(Core.Encryption.Dare.CipherBytes(Clump.HeaderSize + plain.Length));
+        try
+        {
+            int bytes = Clump.Write(domain, epoch, score, type, plain.Span, _options.CompressionLevel, _compressor, _random, scratch, clump);
+            bool isNew = await AppendAsync(new BinKey(domain.Id, epoch, survive), score, type, plain.Length, clump.AsMemory(0, bytes), Today(), isJournaled: false, cancel).ConfigureAwait(false);
+            return new BlockWrite(score, isNew ? bytes + ArenaDirectory.EntrySize : 0);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(scratch);
+            ArrayPool<byte>.Shared.Return(clump);
+        }
+    }
+
+    /// <summary>Whether a block is kept at the redundancy wanted: in memory, or in an arena that the catalog calls sealed.</summary>
+    internal bool IsKnown(DomainId domain, Score score, int survive)
+    {
+        if (_pending.TryGetValue(score, out PendingClump? pending))
+        {
+            BinKey key = pending.Buffer.Key;
+            if (key.Domain == domain && key.Survive >= survive)
+            {
+                return true;
+            }
+        }
+
+        return IsSealed(domain, score, survive);
+    }
+
+    private bool IsSealed(DomainId domain, Score score, int survive)
+    {
+        if (_index is not null)
+        {
+            return _index.TryFind(score, out BlockLocation location)
+                && _catalogLog.Catalog.Arena(location.ArenaOrdinal) is { State: ArenaState.Sealed } arena && arena.Domain == domain && arena.Survive >= survive;
+        }
+
+        return FindInDirectories(domain, score) is { Arena.State: ArenaState.Sealed } found && found.Arena.Survive >= survive;
+    }
+
+    /// <summary>Appends a clump to its open arena. False: an equal block got there first.</summary>
+    private async ValueTask<bool> AppendAsync(
+        BinKey key, Score score, BlockType type, int plainBytes, ReadOnlyMemory<byte> clump, uint date, bool isJournaled, CancellationToken cancel)
+    {
+        OpenBin bin = BinOf(key);
+        await bin.Gate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            if (_pending.TryGetValue(score, out PendingClump? known) && known.Buffer.Key.Domain == key.Domain && known.Buffer.Key.Survive >= key.Survive)
+            {
+                return false;
+            }
+
+            if (bin.Current is { } full && !full.HasRoomFor(clump.Length))
+            {
+                await StartSealingAsync(full, cancel).ConfigureAwait(false);
+                bin.Current = null;
+            }
+
+            ArenaBuffer buffer = bin.Current ??= NewBuffer(bin, _options.ArenaBytes);
+            lock (buffer.Gate)
+            {
+                var pending = new PendingClump
+                {
+                    Score = score,
+                    Type = type,
+                    PlainBytes = plainBytes,
+                    Length = clump.Length,
+                    Date = date,
+                    Offset = buffer.End,
+                    Buffer = buffer,
+                    IsJournaled = isJournaled,
+                };
+                clump.Span.CopyTo(buffer.Bytes.AsSpan(buffer.End));
+                buffer.End += clump.Length;
+                buffer.Clumps.Add(pending);
+                _pending[score] = pending;
+            }
+
+            return true;
+        }
+        finally
+        {
+            bin.Gate.Release();
+        }
+    }
+
+    private OpenBin BinOf(BinKey key)
+    {
+        if (_bins.TryGetValue(key, out OpenBin? bin))
+        {
+            return bin;
+        }
+
+        RedundancyClass redundancy = _placement.ClassFor(key.Survive)
+            ?? throw new StoreException(StoreProblem.Redundancy, _placement.CannotSurvive(key.Survive));
+        return _bins.GetOrAdd(key, static (key, redundancy) => new OpenBin(key, redundancy), redundancy);
+    }
+
+    private ArenaBuffer NewBuffer(OpenBin bin, int nominalBytes)
+    {
+        ArenaLayout layout = ArenaLayout.ForNominal(bin.Redundancy, nominalBytes);
+        return new ArenaBuffer(bin.Key, layout, _buffers.Rent(layout.ImageBytes));
+    }
+
+    /// <summary>Waits for a slot, then seals in the background. The buffer takes no more clumps.</summary>
+    private async ValueTask StartSealingAsync(ArenaBuffer buffer, CancellationToken cancel)
+    {
+        await _sealSlots.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            ThrowIfNotWritable();
+        }
+        catch
+        {
+            _sealSlots.Release();
+            throw;
+        }
+
+        Task sealing = Task.Run(() => SealAsync(buffer), CancellationToken.None);
+        lock (_sealing)
+        {
+            _sealing.RemoveAll(static task => task.IsCompletedSuccessfully);
+            _sealing.Add(sealing);
+        }
+    }
+
+    private async Task AwaitSealingAsync()
+    {
+        Task[] sealing;
+        lock (_sealing)
+        {
+            sealing = [.. _sealing];
+        }
+
+        await Task.WhenAll(sealing).ConfigureAwait(false);
+        ThrowIfNotWritable();
+    }
+
+    // A crash after step 1 leaves an announced id without files (forgotten at the next start); between 2 and 3, files of an announced
+    // arena (adopted if whole, deleted if not); after 3 and before the catalog's next sync, the same.
+    private async Task SealAsync(ArenaBuffer buffer)
+    {
+        try
+        {
+            (uint ordinal, ArenaId id) = await TakeIdAsync().ConfigureAwait(false);                   // 1. announced durably
+            KeyDomain domain = _domains[buffer.Key.Domain];
+            ArenaLayout layout = buffer.Layout;
+            var entries = new List<ClumpEntry>(buffer.Clumps.Count);
+            ArenaHeader header;
+            lock (buffer.Gate)
+            {
+                foreach (PendingClump clump in buffer.Clumps)
+                {
+                    entries.Add(new ClumpEntry(clump.Score, clump.Type, clump.Offset, clump.Length, clump.PlainBytes));
+                }
+
+                header = ArenaImage.Seal(
+                    buffer.Bytes.AsSpan(0, layout.ImageBytes), buffer.End, entries, id, layout, buffer.Key.Survive, domain, buffer.Key.Epoch, _device, NowSeconds());
+                buffer.Sealed = header;
+            }
+
+            FragmentPlace[] places = await PutFragmentsAsync(header, buffer.Bytes.AsMemory(0, layout.ImageBytes)).ConfigureAwait(false); // 2. fragments, synced
+            ArenaRecord arena = _catalogLog.AppendSealed(new ArenaRecord                               // 3. the catalog; durable at its next sync
+            {
+                Ordinal = ordinal,
+                Id = id,
+                State = ArenaState.Sealed,
+                Survive = header.Survive,
+                Layout = layout,
+                Domain = header.Domain,
+                Epoch = header.Epoch,
+                Owner = header.Owner,
+                ClumpCount = header.ClumpCount,
+                DirectoryOffset = header.DirectoryOffset,
+                SealedAtSeconds = header.SealedAtSeconds,
+                SealSequence = 0,
+                Fragments = places,
+            });
+            AddToIndex(arena, entries);                                                                // 4. a cache: needs no order
+            foreach (PendingClump clump in buffer.Clumps)
+            {
+                _pending.TryRemove(new KeyValuePair<Score, PendingClump>(clump.Score, clump));
+            }
+
+            lock (buffer.Gate)
+            {
+                buffer.IsRetired = true;
+            }
+
+            Interlocked.Add(ref _sealedBytes, layout.ImageBytes);
+            Interlocked.Increment(ref _arenasSinceCheckpoint);
+            _buffers.Return(buffer.Bytes);
+        }
+        catch (Exception failure)
+        {
+            Fail(failure);
+            throw;
+        }
+        finally
+        {
+            _sealSlots.Release();
+        }
+    }
+
+    private void AddToIndex(ArenaRecord arena, List<ClumpEntry> entries)
+    {
+        if (_index is null)
+        {
+            return;
+        }
+
+        bool hasClasses = _bins.Count > 1;
+        foreach (ClumpEntry entry in entries)
+        {
+            // Never let a weaker copy hide a stronger one.
+            if (!hasClasses || !IsSealed(arena.Domain, entry.Score, arena.Survive + 1))
+            {
+                _index.Add(entry.Score, new BlockLocation(arena.Ordinal, entry.Offset, entry.Length));
+            }
+        }
+    }
+
+    private async ValueTask<FragmentPlace[]> PutFragmentsAsync(ArenaHeader header, ReadOnlyMemory<byte> image)
+    {
+        ArenaLayout layout = header.Layout;
+        byte[] parity = ArrayPool<byte>.Shared.Rent(Math.Max(1, layout.ParityFragments * layout.SliceBytes));
+        try
+        {
+            Memory<byte> parityBytes = parity.AsMemory(0, layout.ParityFragments * layout.SliceBytes);
+            CoderOf(layout).Encode(image.Span, parityBytes.Span, layout.SliceBytes);
+            var fragments = new FragmentData[layout.FragmentCount];
+            int groupBytes = (int)Blake3Tree.GroupCount(layout.SliceBytes) * Blake3.HashSize;
+            byte[] groups = new byte[layout.FragmentCount * groupBytes];
+            for (int i = 0; i < fragments.Length; i++)
+            {
+                ReadOnlyMemory<byte> bytes = i < layout.DataFragments
+                    ? image.Slice(i * layout.SliceBytes, layout.SliceBytes)
+                    : parityBytes.Slice((i - layout.DataFragments) * layout.SliceBytes, layout.SliceBytes);
+                Memory<byte> groupHashes = groups.AsMemory(i * groupBytes, groupBytes);
+                fragments[i] = new FragmentData(i, bytes, HashFragment(bytes.Span, groupHashes.Span), groupHashes);
+            }
+
+            return await PlaceFragmentsAsync(header.Id, layout, header.Survive, fragments).ConfigureAwait(false);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(parity);
+        }
+    }
+
+    private static FragmentName HashFragment(ReadOnlySpan<byte> bytes, Span<byte> groupHashes)
+    {
+        Span<byte> root = stackalloc byte[Blake3.HashSize];
+        Blake3Tree.HashWithGroups(bytes, groupHashes, root);
+        return FragmentName.Read(root);
+    }
+
+    private ReedSolomon CoderOf(ArenaLayout layout) =>
+        _coders.GetOrAdd((layout.DataFragments, layout.ParityFragments), static key => new ReedSolomon(key.Data, key.Parity));
+
+    /// <summary>Writes the fragments to their holders. Up to m of them may find no holder: they are lag, and repair places them later.</summary>
+    private async ValueTask<FragmentPlace[]> PlaceFragmentsAsync(ArenaId id, ArenaLayout layout, int survive, FragmentData[] fragments)
+    {
+        var redundancy = new RedundancyClass(layout.DataFragments, layout.ParityFragments, survive);
+        StoreHolder?[] chosen = _placement.Choose(id, redundancy);
+        var places = new FragmentPlace[fragments.Length];
+        for (int i = 0; i < places.Length; i++)
+        {
+            places[i] = new FragmentPlace(fragments[i].Name, FragmentPlace.Nowhere);
+        }
+
+        DiskException? lastFailure = null;
+        foreach (IGrouping<StoreHolder, int> share in Enumerable.Range(0, chosen.Length).Where(i => chosen[i] is not null).GroupBy(i => chosen[i]!))
+        {
+            try
+            {
+                FragmentData[] its = [.. share.Select(i => fragments[i])];
+                await share.Key.Holder!.PutAsync(id, layout.DataFragments, layout.ParityFragments, layout.SliceBytes, its, CancellationToken.None).ConfigureAwait(false);
+                foreach (int i in share)
+                {
+                    places[i] = new FragmentPlace(fragments[i].Name, share.Key.Number);
+                }
+            }
+            catch (DiskException failure)
+            {
+                lastFailure = failure;
+                Note($"holder {share.Key.Place}: {failure.Message}");
+            }
+        }
+
+        int placed = places.Count(static place => place.Holder != FragmentPlace.Nowhere);
+        if (placed < layout.DataFragments)
+        {
+            throw lastFailure is not null
+                ? lastFailure
+                : new StoreException(StoreProblem.HoldersMissing, $"{placed} of {fragments.Length} fragments found a holder, {layout.DataFragments} are needed; reconnect a holder");
+        }
+
+        return places;
+    }
+
+    private async ValueTask<(uint Ordinal, ArenaId Id)> TakeIdAsync()
+    {
+        await _idGate.WaitAsync().ConfigureAwait(false);
+        try
+        {
+            if (_announcedIds.Count == 0)
+            {
+                uint first = _catalogLog.Catalog.NextOrdinal;
+                ArenaId[] ids = [.. Enumerable.Range(0, AnnounceCount).Select(_ => ArenaId.New(_random))];
+                _catalogLog.Append(writer => Catalog.WriteAnnounce(writer, first, ids));
+                _catalogLog.Sync();
+                for (uint i = 0; i < ids.Length; i++)
+                {
+                    _announcedIds.Enqueue((first + i, ids[i]));
+                }
+            }
+
+            return _announcedIds.Dequeue();
+        }
+        finally
+        {
+            _idGate.Release();
+        }
+    }
+
+    /// <summary>Seals every open arena, padded to the next nominal size: for clumps that must leave the journal now.</summary>
+    public async ValueTask SealAllAsync(CancellationToken cancel)
+    {
+        await _flushGate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            foreach (OpenBin bin in _bins.Values)
+            {
+                await CarveAsync(bin, sealRest: true, cancel).ConfigureAwait(false);
+            }
+
+            await FlushLockedAsync(cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            _flushGate.Release();
+        }
+    }
+
+    internal async ValueTask FlushAsync(CancellationToken cancel)
+    {
+        await _flushGate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            await FlushLockedAsync(cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            _flushGate.Release();
+        }
+    }
+
+    // A crash between any two steps loses nothing that an earlier flush promised: old journals go only after the catalog names what they held.
+    private async ValueTask FlushLockedAsync(CancellationToken cancel)
+    {
+        ThrowIfNotWritable();
+        try
+        {
+            foreach (OpenBin bin in _bins.Values)
+            {
+                await CarveAsync(bin, sealRest: false, cancel).ConfigureAwait(false);
+            }
+
+            await AwaitSealingAsync().ConfigureAwait(false);                     // 1. full arenas: fragments synced
+            long deadBytes = _journaledBytes;
+            foreach (OpenBin bin in _bins.Values)
+            {
+                await bin.Gate.WaitAsync(cancel).ConfigureAwait(false);
+                try
+                {
+                    deadBytes -= JournalLocked(bin);
+                }
+                finally
+                {
+                    bin.Gate.Release();
+                }
+            }
+
+            _journal.Sync();                                                     // 2. the rest: in the journal
+            await _journal.PublishAsync(JournalHolders(), cancel).ConfigureAwait(false);
+            _catalogLog.Sync();                                                  // 3. the catalog names the arenas
+            if (deadBytes > Math.Max(256 * 1024, (_journaledBytes - deadBytes) / 2))
+            {
+                await RenewJournalAsync(cancel).ConfigureAwait(false);           // 4. the journal forgets what arenas hold
+            }
+
+            if (Interlocked.Read(ref _arenasSinceCheckpoint) >= IndexCheckpointArenas)
+            {
+                CheckpointIndex();
+            }
+        }
+        catch (Exception failure) when (failure is not OperationCanceledException)
+        {
+            Fail(failure);
+            throw;
+        }
+
+    }
+
+    private async ValueTask RenewJournalAsync(CancellationToken cancel)
+    {
+        var open = new List<JournalClump>();
+        foreach (OpenBin bin in _bins.Values)
+        {
+            await bin.Gate.WaitAsync(cancel).ConfigureAwait(false);
+            try
+            {
+                if (bin.Current is { } buffer)
+                {
+                    open.AddRange(buffer.Clumps.Where(static clump => clump.IsJournaled).Select(clump => ToJournal(buffer, clump)));
+                }
+            }
+            finally
+            {
+                bin.Gate.Release();
+            }
+        }
+
+        await _journal.RenewAsync(open, JournalHolders(), cancel).ConfigureAwait(false);
+        _journaledBytes = open.Sum(static clump => (long)clump.Bytes.Length);
+    }
+
+    /// <summary>Appends to the journal what the bin holds and the journal does not; returns the bytes of the bin's clumps that are journaled.</summary>
+    private long JournalLocked(OpenBin bin)
+    {
+        if (bin.Current is not { } buffer)
+        {
+            return 0;
+        }
+
+        long live = 0;
+        foreach (PendingClump clump in buffer.Clumps)
+        {
+            if (!clump.IsJournaled)
+            {
+                _journal.Append(ToJournal(buffer, clump));
+                clump.IsJournaled = true;
+                _journaledBytes += clump.Length;
+            }
+
+            live += clump.Length;
+        }
+
+        return live;
+    }
+
+    private static JournalClump ToJournal(ArenaBuffer buffer, PendingClump clump) =>
+        new(buffer.Key.Domain, buffer.Key.Epoch, buffer.Key.Survive, clump.Type, clump.PlainBytes, clump.Date, clump.Score, buffer.Bytes.AsMemory(clump.Offset, clump.Length));
+
+    /// <summary>Seals what a flush may not leave in the journal: pieces of 4 and 1 MiB while there is enough for them, and everything once it is older than a day.</summary>
+    private async ValueTask CarveAsync(OpenBin bin, bool sealRest, CancellationToken cancel)
+    {
+        await bin.Gate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            while (bin.Current is { Clumps.Count: > 0 } buffer)
+            {
+                bool isOld = buffer.Clumps[0].Date + (uint)_options.JournalDays < Today();
+                bool sealAll = sealRest || isOld;
+                if (!sealAll && buffer.ClumpBytes < _options.SealAtFlushBytes)
+                {
+                    return;
+                }
+
+                int usedBytes = buffer.End + (buffer.Clumps.Count * ArenaDirectory.EntrySize);
+                int nominal = PieceFor(usedBytes, sealAll);
+                ArenaLayout layout = ArenaLayout.ForNominal(bin.Redundancy, nominal);
+                if (layout.ImageBytes >= usedBytes)
+                {
+                    buffer.Layout = layout.ImageBytes < buffer.Layout.ImageBytes ? layout : buffer.Layout;
+                    await StartSealingAsync(buffer, cancel).ConfigureAwait(false);
+                    bin.Current = null;
+                    return;
+                }
+
+                ArenaBuffer rest = NewBuffer(bin, _options.ArenaBytes);
+                Split(buffer, layout, rest);
+                await StartSealingAsync(buffer, cancel).ConfigureAwait(false);
+                bin.Current = rest;
+            }
+        }
+        finally
+        {
+            bin.Gate.Release();
+        }
+    }
+
+    /// <summary>The largest nominal size that the used bytes fill; for a last piece, the smallest that holds them.</summary>
+    private int PieceFor(int usedBytes, bool sealAll)
+    {
+        ReadOnlySpan<int> sizes = ArenaLayout.NominalSizes;
+        int piece = 0;
+        foreach (int size in sizes)
+        {
+            if (size <= _options.ArenaBytes && size <= usedBytes)
+            {
+                piece = size;
+            }
+        }
+
+        if (piece == 0 || (sealAll && usedBytes < piece + (piece / 4)))
+        {
+            foreach (int size in sizes)
+            {
+                if (size >= usedBytes)
+                {
+                    return Math.Min(size, _options.ArenaBytes);
+                }
+            }
+        }
+
+        return piece == 0 ? _options.ArenaBytes : piece;
+    }
+
+    /// <summary>Moves the clumps that do not fit the smaller layout to another buffer. Clump bytes do not depend on where they lie.</summary>
+    private static void Split(ArenaBuffer buffer, ArenaLayout layout, ArenaBuffer rest)
+    {
+        lock (buffer.Gate)
+        {
+            int keep = 0;
+            int end = ArenaHeader.Size;
+            while (keep < buffer.Clumps.Count
+                && end + buffer.Clumps[keep].Length <= ArenaHeader.Size + ArenaImage.RoomFor(layout.ImageBytes, keep + 1))
+            {
+                end += buffer.Clumps[keep].Length;
+                keep++;
+            }
+
+            lock (rest.Gate)
+            {
+                for (int i = keep; i < buffer.Clumps.Count; i++)
+                {
+                    PendingClump clump = buffer.Clumps[i];
+                    buffer.Bytes.AsSpan(clump.Offset, clump.Length).CopyTo(rest.Bytes.AsSpan(rest.End));
+                    clump.Offset = rest.End;
+                    clump.Buffer = rest;
+                    rest.End += clump.Length;
+                    rest.Clumps.Add(clump);
+                }
+            }
+
+            buffer.Clumps.RemoveRange(keep, buffer.Clumps.Count - keep);
+            buffer.End = end;
+            buffer.Layout = layout;
+        }
+    }
+}

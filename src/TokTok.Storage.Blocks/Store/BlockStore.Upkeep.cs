@@ -1,0 +1,137 @@
+using System.Buffers;
+
+using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
+
+namespace TokTok.Storage.Blocks.Store;
+
+/// <summary>An entry of an arena's directory, found by score.</summary>
+internal readonly record struct EntryPlace(ArenaRecord Arena, int EntryIndex, ClumpEntry Entry);
+
+/// <content>What reclaim, check and repair do to arenas.</content>
+public sealed partial class BlockStore
+{
+    internal int TrashDays => _options.TrashDays;
+
+    internal bool IsPending(Score score) => _pending.ContainsKey(score);
+
+    /// <summary>Blocks in open arenas: durable in the journal once flushed.</summary>
+    public int PendingCount => _pending.Count;
+
+    internal ValueTask<ArenaDirectory> DirectoryAsync(ArenaRecord arena, CancellationToken cancel) => _reader.DirectoryAsync(arena, cancel);
+
+    internal FragmentSet SetOf(ArenaRecord arena) => _reader.SetOf(arena);
+
+    /// <summary>The directory entry of a sealed block: by the index if it is right, else by the directories.</summary>
+    internal EntryPlace? LocateEntry(DomainId domain, Score score)
+    {
+        if (Locate(domain, score) is not { } place)
+        {
+            return null;
+        }
+
+        EntryPlace? entry = EntryIn(place.Arena, score);
+        return entry is null && FindInDirectories(domain, score) is { } other ? EntryIn(other.Arena, score) : entry;
+    }
+
+    private EntryPlace? EntryIn(ArenaRecord arena, Score score)
+    {
+        try
+        {
+            ValueTask<ArenaDirectory> pending = _reader.DirectoryAsync(arena, CancellationToken.None);
+            ArenaDirectory directory = pending.IsCompletedSuccessfully ? pending.Result : pending.AsTask().GetAwaiter().GetResult();
+            int index = directory.Find(score);
+            return index < 0 ? null : new EntryPlace(arena, index, directory[index]);
+        }
+        catch (Exception failure) when (failure is DamagedBlockException or DamagedFormatException)
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Writes new records of arenas, durable on return.</summary>
+    internal void ChangeArenas(IReadOnlyList<ArenaRecord> arenas)
+    {
+        ThrowIfNotWritable();
+        try
+        {
+            foreach (ArenaRecord arena in arenas)
+            {
+                _catalogLog.Append(arena.Write);
+            }
+
+            _catalogLog.Sync();
+        }
+        catch (Exception failure)
+        {
+            Fail(failure);
+            throw;
+        }
+    }
+
+    internal void ForgetArenas(IReadOnlyList<uint> ordinals)
+    {
+        ThrowIfNotWritable();
+        foreach (uint[] part in ordinals.Chunk(Catalog.MaxForgetCount))
+        {
+            _catalogLog.Append(writer => Catalog.WriteForget(writer, part));
+        }
+
+        _catalogLog.Sync();
+    }
+
+    /// <summary>Copies the wanted clumps of an arena, byte for byte, into open arenas of the same kind; each is decrypted first to see that it is whole.</summary>
+    /// <returns>Bytes copied. They are durable after the next flush.</returns>
+    internal async ValueTask<long> CopyLiveAsync(ArenaRecord arena, Func<int, bool> isLive, CancellationToken cancel)
+    {
+        KeyDomain domain = _domains[arena.Domain];
+        ArenaDirectory directory = await _reader.DirectoryAsync(arena, cancel).ConfigureAwait(false);
+        var wanted = new List<ClumpEntry>();
+        for (int i = 0; i < directory.Count; i++)
+        {
+            if (isLive(i))
+            {
+                wanted.Add(directory[i]);
+            }
+        }
+
+        wanted.Sort(static (a, b) => a.Offset.CompareTo(b.Offset)); // in the order they were written: neighbours stay neighbours
+        int survive = _placement.ClassFor(arena.Survive) is null ? 0 : arena.Survive;
+        byte[] scratch = ArrayPool<byte>.Shared.Rent(Clump.MaxBytes);
+        byte[] plain = ArrayPool<byte>.Shared.Rent(BlockLimits.MaxBlockBytes);
+        byte[] clump = ArrayPool<byte>.Shared.Rent(Clump.MaxBytes);
+        long copied = 0;
+        try
+        {
+            foreach (ClumpEntry entry in wanted)
+            {
+                Memory<byte> bytes = clump.AsMemory(0, entry.Length);
+                bool isWhole = await _reader.TryReadAsync(arena, entry.Offset, bytes, cancel).ConfigureAwait(false)
+                    && Clump.TryRead(domain, arena.Epoch, entry.Score, entry.Type, bytes.Span, _compressor, scratch, plain, out _);
+                if (!isWhole)
+                {
+                    await _reader.ReadVerifiedAsync(arena, entry.Offset, bytes, cancel).ConfigureAwait(false);
+                    if (!Clump.TryRead(domain, arena.Epoch, entry.Score, entry.Type, bytes.Span, _compressor, scratch, plain, out _))
+                    {
+                        throw new DamagedBlockException($"block {entry.Score} in arena {arena.Ordinal} does not decrypt to itself");
+                    }
+                }
+
+                await AppendAsync(
+                    new BinKey(arena.Domain, arena.Epoch, survive), entry.Score, entry.Type, entry.PlainBytes, bytes, Today(), isJournaled: false, cancel).ConfigureAwait(false);
+                copied += entry.Length;
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(clump);
+            ArrayPool<byte>.Shared.Return(plain, clearArray: true);
+            ArrayPool<byte>.Shared.Return(scratch, clearArray: true);
+        }
+
+        return copied;
+    }
+}

@@ -1,0 +1,401 @@
+using System.Buffers;
+
+using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Index;
+using TokTok.Storage.Blocks.Journals;
+using TokTok.Storage.Blocks.Placing;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Compression;
+using TokTok.Storage.Core.Keys;
+
+namespace TokTok.Storage.Blocks.Store;
+
+/// <summary>Blocks by score over arenas, fragments and holders: one account's store as one device sees it.</summary>
+/// <remarks>
+/// Source: Quinlan and Dorward, Venti (FAST 2002), with sealed arenas coded into fragments.
+/// One process writes (<see cref="StoreAccess.Write"/>, held by a lock file); any number read beside it from the last committed state.
+/// Durable: blocks once a flush returned; a head once <see cref="CommitAsync"/> returned.
+/// Locks, in the order they are taken: flush gate, a bin's gate, an arena buffer's gate; id gate, catalog log, catalog. No I/O under a buffer's gate.
+/// Errors: a failed write of journal, catalog or fragments fails the store for this process (<see cref="StoreProblem.Failed"/>); what was acknowledged is safe.
+/// </remarks>
+public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
+{
+    private const int ReadAttempts = 4;
+
+    private readonly IDisk _disk;
+    private readonly StoreOptions _options;
+    private readonly StoreKeys _keys;
+    private readonly TimeProvider _clock;
+    private readonly IRandomSource _random;
+    private readonly Dictionary<DomainId, KeyDomain> _domains;
+    private readonly uint _device;
+    private readonly Compressor _compressor = new();
+    private readonly SemaphoreSlim _commitGate = new(1, 1);
+    private readonly CatalogLog _catalogLog;
+    private readonly Journal _journal;
+    private readonly List<StoreHolder> _holders;
+    private readonly Placement _placement;
+    private readonly ArenaReader _reader;
+    private readonly IDisposable? _lock;
+    private IBlockIndex? _index;
+    private volatile Exception? _failure;
+    private bool _isDisposed;
+
+    private BlockStore(
+        IDisk disk,
+        StoreOptions options,
+        StoreKeys keys,
+        TimeProvider clock,
+        IRandomSource random,
+        CatalogLog catalogLog,
+        Journal journal,
+        List<StoreHolder> holders,
+        IDisposable? writerLock)
+    {
+        _disk = disk;
+        _options = options;
+        _keys = keys;
+        _clock = clock;
+        _random = random;
+        _device = keys.Device;
+        _domains = keys.Domains.ToDictionary(static domain => domain.Id);
+        _catalogLog = catalogLog;
+        _journal = journal;
+        _holders = holders;
+        _placement = new Placement(holders);
+        _lock = writerLock;
+        _sealSlots = new SemaphoreSlim(options.SealingCount, options.SealingCount);
+        _reader = new ArenaReader(_domains, HolderOf, options.DirectoryCacheBytes, Note);
+        _directories = new DirectorySearch(catalogLog.Catalog, _reader);
+    }
+
+    public DomainId Realm => _keys.Realm.Id;
+
+    public uint Device => _device;
+
+    public bool IsWritable => _lock is not null;
+
+    public Catalog Catalog => _catalogLog.Catalog;
+
+    public IReadOnlyList<StoreHolder> Holders => _holders;
+
+    public Placement Placement => _placement;
+
+    /// <summary>The store's own promise, where a directory says nothing else.</summary>
+    public int DefaultSurvive => _options.Survive ?? Placement.DefaultSurvive(_placement.PlaceCount);
+
+    /// <summary>Lines for people about what the store met and mended: a damaged window, a holder away.</summary>
+    public event Action<string>? Noted;
+
+    /// <summary>Image bytes that this process sealed, padding included and parity not.</summary>
+    public long SealedBytes => Interlocked.Read(ref _sealedBytes);
+
+    /// <summary>Clump bytes in the journal.</summary>
+    public long JournaledBytes => _journaledBytes;
+
+    public IReadOnlyList<Head> Heads => [.. Catalog.Heads().Select(static head => head.Head)];
+
+    public ReadOnlyMemory<byte> ChunkerSeed(DomainId domain)
+    {
+        byte[] seed = new byte[32];
+        DomainOf(domain).GearSeed(seed);
+        return seed;
+    }
+
+    public IBlockStore OpenBlocks(DomainId domain, int? survive)
+    {
+        int wanted = survive ?? DefaultSurvive;
+        return _placement.ClassFor(wanted) is null && IsWritable
+            ? throw new StoreException(StoreProblem.Redundancy, _placement.CannotSurvive(wanted))
+            : new DomainBlocks(this, DomainOf(domain), wanted);
+    }
+
+    // A crash before the catalog's sync leaves the old head; after it, the new one. The holders' copies follow and only ever lag.
+    public async ValueTask<Head> CommitAsync(VolumeId volume, string volumeName, DomainId domain, Score root, Head? replaces, CancellationToken cancel)
+    {
+        ThrowIfNotWritable();
+        await _commitGate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            SignedHead? newest = Catalog.NewestHead(volume, _device);
+            if (newest?.Head != replaces)
+            {
+                throw new StoreException(StoreProblem.HeadMoved, $"volume {volumeName}: another commit came first (head {newest?.Head.Sequence ?? 0}, not {replaces?.Sequence ?? 0})");
+            }
+
+            await FlushAsync(cancel).ConfigureAwait(false);                                   // 1. every block below the root
+            var head = new Head
+            {
+                Volume = volume,
+                VolumeName = volumeName,
+                Domain = domain,
+                Device = _device,
+                Incarnation = newest?.Head.Incarnation ?? NewIncarnation(),
+                Sequence = (newest?.Head.Sequence ?? 0) + 1,
+                Previous = newest?.Hash ?? default,
+                TimeNs = NowNs(),
+                Root = root,
+            };
+            SignedHead signed = HeadCodec.Sign(head, _keys.DeviceKeys);
+            try
+            {
+                _catalogLog.Append(writer => Catalog.WriteHead(writer, signed));              // 2. the head: one record
+                _catalogLog.Sync();
+            }
+            catch (Exception failure)
+            {
+                Fail(failure);
+                throw;
+            }
+
+            await PublishAsync(cancel).ConfigureAwait(false);                                 // 3. the holders
+            return head;
+        }
+        finally
+        {
+            _commitGate.Release();
+        }
+    }
+
+    /// <summary>What holders have not got yet, one line each; empty when nothing lags.</summary>
+    public IReadOnlyList<string> Lag()
+    {
+        var lines = new List<string>();
+        foreach (StoreHolder holder in _holders)
+        {
+            if (holder.Problem is not null && !holder.IsGone)
+            {
+                lines.Add($"holder {holder.Place}: {holder.Problem}");
+            }
+            else if (_catalogLog.Lag.TryGetValue(holder.Id, out string? line) || _journal.Lag.TryGetValue(holder.Id, out line))
+            {
+                lines.Add($"holder {holder.Place}: {line}");
+            }
+        }
+
+        return lines;
+    }
+
+    internal async ValueTask<BlockRead> ReadAsync(KeyDomain domain, Score score, BlockType type, Memory<byte> target, CancellationToken cancel)
+    {
+        for (int attempt = 0; attempt < ReadAttempts; attempt++)
+        {
+            if (_pending.TryGetValue(score, out PendingClump? pending) && pending.Buffer.Key.Domain == domain.Id)
+            {
+                if (TryReadPending(domain, pending, type, target, out BlockRead found))
+                {
+                    return found;
+                }
+
+                continue; // it moved while we looked: sealed, or carved
+            }
+
+            if (Locate(domain.Id, score) is not { } place)
+            {
+                if (_pending.ContainsKey(score))
+                {
+                    continue;
+                }
+
+                return BlockRead.Missing;
+            }
+
+            return await ReadClumpAsync(domain, score, type, place, target, cancel).ConfigureAwait(false);
+        }
+
+        return BlockRead.Missing;
+    }
+
+    private bool TryReadPending(KeyDomain domain, PendingClump pending, BlockType type, Memory<byte> target, out BlockRead found)
+    {
+        found = default;
+        CheckTarget(pending.PlainBytes, target.Length);
+        byte[] clump = ArrayPool<byte>.Shared.Rent(pending.Length);
+        byte[] scratch = ArrayPool<byte>.Shared.Rent(pending.Length);
+        try
+        {
+            uint epoch = pending.Buffer.Key.Epoch;
+            if (!ArenaBuffer.TryCopy(pending, domain, clump))
+            {
+                return false;
+            }
+
+            if (!Clump.TryRead(domain, epoch, pending.Score, type, clump.AsSpan(0, pending.Length), _compressor, scratch, target.Span, out int bytes))
+            {
+                throw new DamagedBlockException($"block {pending.Score}: its clump in memory or journal does not decrypt to it");
+            }
+
+            found = new BlockRead(true, bytes);
+            return true;
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(scratch);
+            ArrayPool<byte>.Shared.Return(clump);
+        }
+    }
+
+    private async ValueTask<BlockRead> ReadClumpAsync(KeyDomain domain, Score score, BlockType type, ClumpPlace place, Memory<byte> target, CancellationToken cancel)
+    {
+        byte[] clump = ArrayPool<byte>.Shared.Rent(place.Length);
+        byte[] scratch = ArrayPool<byte>.Shared.Rent(place.Length);
+        try
+        {
+            Memory<byte> bytes = clump.AsMemory(0, place.Length);
+            if (await _reader.TryReadAsync(place.Arena, place.Offset, bytes, cancel).ConfigureAwait(false)
+                && Clump.TryRead(domain, place.Arena.Epoch, score, type, bytes.Span, _compressor, scratch, target.Span, out int plainBytes))
+            {
+                return new BlockRead(true, plainBytes);
+            }
+
+            // Either the bytes are damaged, or the cached place is wrong: the arena's own directory decides.
+            ArenaDirectory directory = await _reader.DirectoryAsync(place.Arena, cancel).ConfigureAwait(false);
+            int entryIndex = directory.Find(score);
+            if (entryIndex < 0)
+            {
+                return await ReadElsewhereAsync(domain, score, type, place.Arena, target, cancel).ConfigureAwait(false);
+            }
+
+            ClumpEntry entry = directory[entryIndex];
+            CheckTarget(entry.PlainBytes, target.Length);
+            if (entry.Length > clump.Length)
+            {
+                ArrayPool<byte>.Shared.Return(clump);
+                clump = ArrayPool<byte>.Shared.Rent(entry.Length);
+                ArrayPool<byte>.Shared.Return(scratch);
+                scratch = ArrayPool<byte>.Shared.Rent(entry.Length);
+            }
+
+            bytes = clump.AsMemory(0, entry.Length);
+            await _reader.ReadVerifiedAsync(place.Arena, entry.Offset, bytes, cancel).ConfigureAwait(false);
+            if (!Clump.TryRead(domain, place.Arena.Epoch, score, type, bytes.Span, _compressor, scratch, target.Span, out plainBytes))
+            {
+                throw new DamagedBlockException($"block {score} in arena {place.Arena.Ordinal}: its fragments are whole and its clump is not; it was damaged before it was sealed");
+            }
+
+            return new BlockRead(true, plainBytes);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(scratch);
+            ArrayPool<byte>.Shared.Return(clump);
+        }
+    }
+
+    /// <summary>The index named an arena that does not hold the block: it is only a cache. The directories are the truth.</summary>
+    private async ValueTask<BlockRead> ReadElsewhereAsync(KeyDomain domain, Score score, BlockType type, ArenaRecord wrong, Memory<byte> target, CancellationToken cancel)
+    {
+        if (FindInDirectories(domain.Id, score) is { } place && place.Arena.Ordinal != wrong.Ordinal)
+        {
+            _index?.Add(score, new BlockLocation(place.Arena.Ordinal, place.Offset, place.Length));
+            return await ReadClumpAsync(domain, score, type, place, target, cancel).ConfigureAwait(false);
+        }
+
+        return BlockRead.Missing;
+    }
+
+    /// <summary>Where a sealed block lies: by the index, else by the directories. Trashed arenas count last, and only for reading.</summary>
+    internal ClumpPlace? Locate(DomainId domain, Score score)
+    {
+        if (_index is not null && _index.TryFind(score, out BlockLocation location)
+            && Catalog.Arena(location.ArenaOrdinal) is { } arena && arena.Domain == domain && arena.State != ArenaState.Trashed)
+        {
+            return new ClumpPlace(arena, location.Offset, location.Length);
+        }
+
+        return FindInDirectories(domain, score);
+    }
+
+    private ClumpPlace? FindInDirectories(DomainId domain, Score score) => _directories.Find(domain, score);
+
+    private static void CheckTarget(int plainBytes, int targetBytes)
+    {
+        if (targetBytes < plainBytes)
+        {
+            throw new ArgumentException($"the block has {plainBytes} bytes and the target {targetBytes}");
+        }
+    }
+
+    internal KeyDomain DomainOf(DomainId domain) =>
+        _domains.GetValueOrDefault(domain) ?? throw new StoreException(StoreProblem.NotAStore, $"the keyring has no key domain {domain}");
+
+    internal StoreHolder? HolderOf(ushort number) => number < _holders.Count ? _holders[number] : null;
+
+    private List<IFragmentHolder> ReachableHolders() => [.. _holders.Where(static holder => holder is { Holder: not null, IsGone: false }).Select(static holder => holder.Holder!)];
+
+    /// <summary>The holders that keep the journal: one in each of the first 1 + survive places.</summary>
+    private List<IFragmentHolder> JournalHolders() =>
+        [.. _holders.Where(static holder => holder is { Holder: not null, IsGone: false })
+            .DistinctBy(static holder => holder.Place, StringComparer.Ordinal).Take(1 + DefaultSurvive).Select(static holder => holder.Holder!)];
+
+    private void Note(string line) => Noted?.Invoke(line);
+
+    private void Fail(Exception failure) => _failure ??= failure is AggregateException { InnerExceptions.Count: 1 } one ? one.InnerException : failure;
+
+    private void ThrowIfNotWritable()
+    {
+        ObjectDisposedException.ThrowIf(_isDisposed, this);
+        if (_lock is null)
+        {
+            throw new StoreException(StoreProblem.ReadOnly, "the store was opened for reading");
+        }
+
+        if (_failure is { } failure)
+        {
+            throw new StoreException(StoreProblem.Failed, $"an earlier write failed ({failure.Message}); nothing more is written until the store is opened again", failure);
+        }
+    }
+
+    private ulong NewIncarnation()
+    {
+        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+        _random.Fill(bytes);
+        return BitConverter.ToUInt64(bytes);
+    }
+
+    private long NowSeconds() => _clock.GetUtcNow().ToUnixTimeSeconds();
+
+    private long NowNs() => (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * 100;
+
+    private uint Today() => (uint)Math.Max(0, NowSeconds() / 86_400);
+}
+
+/// <summary>Where a clump lies.</summary>
+internal readonly record struct ClumpPlace(ArenaRecord Arena, int Offset, int Length);
+
+/// <summary>What a store needs of the keyring.</summary>
+public sealed record StoreKeys
+{
+    public required uint Device { get; init; }
+
+    public required DeviceKeys DeviceKeys { get; init; }
+
+    public required DeviceCertificate Certificate { get; init; }
+
+    public required KeyDomain Realm { get; init; }
+
+    /// <summary>Every domain, the realm among them.</summary>
+    public required IReadOnlyList<KeyDomain> Domains { get; init; }
+
+    public required AccountTag Tag { get; init; }
+
+    public required SecretBytes AnchorKey { get; init; }
+
+    public required ReadOnlyMemory<byte> AccountPublicKey { get; init; }
+
+    /// <summary>The key to which domains are wrapped for whoever has the words.</summary>
+    public required ReadOnlyMemory<byte> RecoveryPublicKey { get; init; }
+}
+
+/// <summary>One domain at one redundancy.</summary>
+internal sealed class DomainBlocks(BlockStore store, KeyDomain domain, int survive) : IBlockStore
+{
+    public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => store.WriteAsync(domain, survive, type, plain, cancel);
+
+    public ValueTask<BlockRead> ReadAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel) => store.ReadAsync(domain, score, type, target, cancel);
+
+    public ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel) => ValueTask.FromResult(store.IsKnown(domain.Id, score, survive));
+
+    public ValueTask FlushAsync(CancellationToken cancel) => store.FlushAsync(cancel);
+}

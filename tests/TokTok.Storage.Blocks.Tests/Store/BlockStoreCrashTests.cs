@@ -31,7 +31,7 @@ public sealed class BlockStoreCrashTests
         var acknowledged = new List<(Score Score, byte[] Bytes)>();
         Head? head = null;
         long before = fixture.Disk.OperationCount;
-        fixture.Disk.CrashAfter(crashAt);
+        fixture.Disk.CrashAfter(Math.Min(crashAt, 1L << 40));
         BlockStore? store = null;
         try
         {

@@ -59,7 +59,7 @@ internal sealed class CatalogLog : IDisposable
         var log = new CatalogLog(copies, random);
         List<LogCopy> found = await copies.FindAsync(holders, cancel).ConfigureAwait(false);
         found.RemoveAll(copy => !copies.CanOpen(copy.Header));
-        log._newestNumber = found.Count == 0 ? 0 : found.Max(static copy => copy.Header.Number);
+        log._newestNumber = copies.HighestNumber;
         foreach (IGrouping<ulong, LogCopy> number in found.GroupBy(static copy => copy.Header.Number).OrderByDescending(static group => group.Key))
         {
             // Longest first, the local one before equals: usually one read suffices.

@@ -47,6 +47,7 @@ internal sealed class Journal : IDisposable
         var journal = new Journal(copies, random);
         List<LogCopy> found = await copies.FindAsync(holders, cancel).ConfigureAwait(false);
         found.RemoveAll(copy => !copies.CanOpen(copy.Header));
+        journal._newestNumber = copies.HighestNumber;
         var clumps = new Dictionary<(DomainId Domain, Score Score), JournalClump>();
         var older = new List<(DomainId Domain, Score Score)>();
         foreach (IGrouping<ulong, LogCopy> number in found.GroupBy(static copy => copy.Header.Number).OrderBy(static group => group.Key))
@@ -93,8 +94,7 @@ internal sealed class Journal : IDisposable
                 }
             }
 
-            journal._newestNumber = number.Key;
-            journal._continuable = best is { LocalPath: not null } && !bestExtent.HasTail ? best : null;
+            journal._continuable = best is { LocalPath: not null } && !bestExtent.HasTail && number.Key == copies.HighestNumber ? best : null;
             journal._extent = bestExtent;
         }
 

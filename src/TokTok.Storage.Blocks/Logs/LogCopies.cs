@@ -23,6 +23,9 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     /// <summary>What could not be published last time, one line a holder.</summary>
     internal Dictionary<HolderId, string> Lag { get; } = [];
 
+    /// <summary>The highest number that any file or object has by its name, whole or not: the next file takes a higher one.</summary>
+    internal ulong HighestNumber { get; private set; }
+
     internal string PathOf(ulong number) => Paths.Join(folder, number.ToString("x16", CultureInfo.InvariantCulture));
 
     internal string ObjectOf(ulong number) => string.Create(CultureInfo.InvariantCulture, $"{prefix}/{device:x8}-{number:x16}");
@@ -36,6 +39,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             foreach (DiskEntry entry in disk.List(folder))
             {
                 string path = Paths.Join(folder, entry.Name);
+                CountName(entry.Name);
                 if (TryHeaderOf(path) is { } header && header.Kind == kind)
                 {
                     copies.Add(new LogCopy(header, path, entry.Length, path, null, ObjectOf(header.Number)));
@@ -50,6 +54,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             {
                 foreach (HolderObject found in await holder.ListObjectsAsync(prefix + "/", cancel).ConfigureAwait(false))
                 {
+                    CountName(found.Name[(found.Name.LastIndexOf('-') + 1)..]);
                     int read = await holder.ReadObjectAsync(found.Name, 0, bytes, cancel).ConfigureAwait(false);
                     if (TryParse(bytes.AsSpan(0, read), found.Name) is { } header && header.Kind == kind && header.Device == device)
                     {
@@ -170,6 +175,14 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             {
                 Lag[holder.Id] = failure.Message;
             }
+        }
+    }
+
+    private void CountName(string digits)
+    {
+        if (digits.Length == 16 && ulong.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong number))
+        {
+            HighestNumber = Math.Max(HighestNumber, number);
         }
     }
 

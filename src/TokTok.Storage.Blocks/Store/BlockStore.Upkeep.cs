@@ -75,12 +75,20 @@ public sealed partial class BlockStore
     internal void ForgetArenas(IReadOnlyList<uint> ordinals)
     {
         ThrowIfNotWritable();
-        foreach (uint[] part in ordinals.Chunk(Catalog.MaxForgetCount))
+        try
         {
-            _catalogLog.Append(writer => Catalog.WriteForget(writer, part));
-        }
+            foreach (uint[] part in ordinals.Chunk(Catalog.MaxForgetCount))
+            {
+                _catalogLog.Append(writer => Catalog.WriteForget(writer, part));
+            }
 
-        _catalogLog.Sync();
+            _catalogLog.Sync();
+        }
+        catch (Exception failure)
+        {
+            Fail(failure);
+            throw;
+        }
     }
 
     /// <summary>Copies the wanted clumps of an arena, byte for byte, into open arenas of the same kind; each is decrypted first to see that it is whole.</summary>

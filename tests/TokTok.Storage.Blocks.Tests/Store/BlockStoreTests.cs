@@ -116,7 +116,7 @@ public sealed class BlockStoreTests
             await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), null);
         }
 
-        foreach (string path in fixture.Disk.Files().Where(static path => path.StartsWith(StoreFixture.State + "/", StringComparison.Ordinal)).ToList())
+        foreach (string path in fixture.Disk.Files().Where(static path => path.StartsWith("state/", StringComparison.Ordinal)).ToList())
         {
             fixture.Disk.Remove(path);
         }
@@ -163,7 +163,7 @@ public sealed class BlockStoreTests
             head = await StoreFixture.CommitAsync(store, volume, first.Select(static item => item.Score), null);
         }
 
-        Dictionary<string, byte[]> old = fixture.Disk.Files().Where(static path => path.StartsWith(StoreFixture.State + "/", StringComparison.Ordinal))
+        Dictionary<string, byte[]> old = fixture.Disk.Files().Where(static path => path.StartsWith("state/", StringComparison.Ordinal))
             .ToDictionary(static path => path, path => fixture.Disk.ReadAll(path));
         await using (BlockStore store = await fixture.OpenAsync())
         {
@@ -171,7 +171,7 @@ public sealed class BlockStoreTests
             await StoreFixture.CommitAsync(store, volume, second.Select(static item => item.Score), head);
         }
 
-        foreach (string path in fixture.Disk.Files().Where(static path => path.StartsWith(StoreFixture.State + "/", StringComparison.Ordinal)).ToList())
+        foreach (string path in fixture.Disk.Files().Where(static path => path.StartsWith("state/", StringComparison.Ordinal)).ToList())
         {
             fixture.Disk.Remove(path);
         }
@@ -203,7 +203,7 @@ public sealed class BlockStoreTests
         for (int lost = 0; lost < 3; lost++)
         {
             var again = new StoreFixture(holderCount: 3) { Disk = fixture.Disk.Recover(lost), Keys = fixture.Keys };
-            foreach (string path in again.Disk.Files().Where(path => path.StartsWith($"/holder{lost}/", StringComparison.Ordinal)).ToList())
+            foreach (string path in again.Disk.Files().Where(path => path.StartsWith($"holder{lost}/", StringComparison.Ordinal)).ToList())
             {
                 again.Disk.Remove(path);
             }
@@ -212,6 +212,7 @@ public sealed class BlockStoreTests
             await StoreFixture.AssertAllAsync(store, written);
             await StoreFixture.AssertAllAsync(store, await StoreFixture.WriteAsync(store, 500, 40));
             await store.FlushAsync(CancellationToken.None);
+            Assert.Single(store.Heads);
             Assert.NotEmpty(store.Lag());
         }
     }

@@ -1,0 +1,725 @@
+using System.Buffers;
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using System.Text;
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Core;
+using TokTok.Storage.Files;
+using TokTok.Storage.Files.Posix;
+using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Output;
+using ChangeKind = TokTok.Storage.Tdfs.Facades.ChangeKind;
+using ImportResult = TokTok.Storage.Tdfs.Facades.ImportResult;
+
+namespace TokTok.Storage.Tdfs.Composition;
+
+/// <summary>The volumes of an open store, as the verbs ask for them.</summary>
+/// <remarks>
+/// A snapshot's number is its place in the volume's order of time, 1 for the oldest there is: it shifts when older ones are forgotten. What stays the
+/// same is its id, whose first digits (four or more) name it too.
+/// Volumes stay open as long as this does; one verb at a time uses it.
+/// </remarks>
+internal sealed class StoreVolumes(
+    BlockStore store,
+    StorageConfig config,
+    IDisk disk,
+    string cacheFolder,
+    ReadOnlyMemory<byte> cacheKey,
+    IRandomSource random,
+    TimeProvider clock) : IVolumes
+{
+    private const int MaxVolumeNameBytes = 255;
+    private const int NoSuchFile = 2; // ENOENT
+    private static readonly TimeSpan s_progressEvery = TimeSpan.FromMilliseconds(200);
+    private static readonly Entry s_nothing = new() { Type = EntryType.Directory, FileId = 0 };
+
+    private readonly Dictionary<string, Volume> _volumes = new(StringComparer.Ordinal);
+
+    public async ValueTask<ImportResult> ImportAsync(ImportRequest request, IProgressSink progress, CancellationToken cancel)
+    {
+        string host = Environment.MachineName;
+        string name = request.Volume ?? $"{host}:{Path.TrimEndingDirectorySeparator(request.Folder)}";
+        if (Encoding.UTF8.GetByteCount(name) is 0 or > MaxVolumeNameBytes)
+        {
+            throw new UserError(ExitCode.Usage, $"found a volume name of {Encoding.UTF8.GetByteCount(name)} bytes, expected 1 to {MaxVolumeNameBytes}; give one with --volume");
+        }
+
+        Volume volume = await TryOpenAsync(name, cancel).ConfigureAwait(false)
+            ?? await Volume.OpenOrCreateAsync(store, name, random, cancel).ConfigureAwait(false);
+        _volumes[name] = volume;
+        var options = new ImportOptions
+        {
+            Sources = [request.Folder],
+            Excludes = IgnorePatterns.Parse(Encoding.UTF8.GetBytes(string.Join('\n', request.Rules.Exclude))),
+            IsOneFileSystem = request.Rules.OneFileSystem,
+            LeavesOutCaches = request.Rules.CacheTags,
+            Workers = request.Rules.Workers ?? 0,
+            Content = new ContentOptions { InlineBytes = config.Chunking.InlineBytes, MeanChunkBytes = config.Chunking.MeanBytes },
+            Cache = new ImportCachePlace(disk, cacheFolder, cacheKey, random),
+        };
+        var texts = new SnapshotTexts
+        {
+            Host = host,
+            Labels = request.Label is { Length: > 0 } label ? [label] : [],
+            Program = $"tdfs {typeof(StoreVolumes).Assembly.GetName().Version}",
+        };
+        using var watcher = new ImportWatcher(progress, clock);
+        Files.ImportResult done;
+        try
+        {
+            done = await new Importer(store, volume, random, clock).RunAsync(options, texts, watcher, cancel).ConfigureAwait(false);
+        }
+        catch (PosixException missing) when (missing.Errno == NoSuchFile)
+        {
+            throw new UserError(ExitCode.NotFound, missing.Message, missing);
+        }
+
+        watcher.Dispose();
+        if (!done.IsFinished)
+        {
+            cancel.ThrowIfCancellationRequested(); // the unfinished snapshot is committed, and the next import continues from it
+        }
+
+        IReadOnlyList<Located> all = await LocateAllAsync(volume, cancel: CancellationToken.None).ConfigureAwait(false);
+        return new ImportResult
+        {
+            Snapshot = all.First(each => each.Record.Id == done.Snapshot.Id).Info(),
+            FileCount = done.Progress.FileCount,
+            UnchangedFileCount = done.Progress.UnchangedCount,
+            ReadBytes = done.Progress.ReadBytes,
+            SavedBytes = done.Progress.SavedBytes,
+            StoredBytes = done.Progress.StoredBytes,
+            Problems = watcher.Problems,
+        };
+    }
+
+    public async ValueTask<IReadOnlyList<SnapshotInfo>> SnapshotsAsync(string? volume, CancellationToken cancel)
+    {
+        List<Located> all = await LocateAllAsync(volume, cancel).ConfigureAwait(false);
+        return [.. all.OrderBy(static each => each.Record.TimeNs).Select(static each => each.Info())];
+    }
+
+    public async IAsyncEnumerable<LogEntry> LogAsync(string volume, byte[] path, [EnumeratorCancellation] CancellationToken cancel)
+    {
+        Volume opened = await OpenAsync(volume, cancel).ConfigureAwait(false);
+        List<Located> all = await LocateAllAsync(opened, cancel).ConfigureAwait(false);
+        Dictionary<SnapshotId, Located> byId = all.ToDictionary(static each => each.Record.Id);
+        List<LogEntry> entries = [];
+        await foreach (PathVersion version in PathLog.ReadAsync(opened, path, cancel).ConfigureAwait(false))
+        {
+            entries.Add(new LogEntry(byId[version.Snapshot.Id].Info(), KindOf(version.Kind), BytesOf(version.Entry)));
+        }
+
+        if (entries.Count == 0)
+        {
+            throw NoSuchPath(path, $"any snapshot of {volume}");
+        }
+
+        for (int at = entries.Count - 1; at >= 0; at--)
+        {
+            yield return entries[at];
+        }
+    }
+
+    public async IAsyncEnumerable<EntryInfo> ListAsync(string snapshot, byte[] path, bool recursive, [EnumeratorCancellation] CancellationToken cancel)
+    {
+        Located found = await FindAsync(snapshot, cancel).ConfigureAwait(false);
+        TreeReader reader = found.Reader();
+        TreeItem item = await ResolveAsync(found, path, cancel).ConfigureAwait(false);
+        if (item.Entry.Type != EntryType.Directory)
+        {
+            yield return InfoOf(item.Path, item.Entry);
+            yield break;
+        }
+
+        IAsyncEnumerable<TreeItem> items = recursive ? reader.WalkAsync(item.Entry, item.Path, cancel) : reader.ListAsync(item.Entry, default, cancel);
+        await foreach (TreeItem each in items.ConfigureAwait(false))
+        {
+            yield return InfoOf(recursive ? each.Path : Join(item.Path, each.Path), each.Entry);
+        }
+    }
+
+    public async ValueTask CatAsync(string snapshot, byte[] path, Stream target, CancellationToken cancel)
+    {
+        Located found = await FindAsync(snapshot, cancel).ConfigureAwait(false);
+        TreeItem item = await ResolveAsync(found, path, cancel).ConfigureAwait(false);
+        if (item.Entry.Type != EntryType.File)
+        {
+            throw new UserError(ExitCode.Usage, $"{Shown(path)}: found a {Noun(item.Entry.Type)}, expected a file; `tdfs ls` lists a folder");
+        }
+
+        using FileContentReader content = found.Reader().OpenContent(item.Entry);
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(BlockLimits.MaxBlockBytes);
+        try
+        {
+            for (long at = 0; at < content.Size;)
+            {
+                int bytes = await content.ReadAsync(at, buffer, cancel).ConfigureAwait(false);
+                await target.WriteAsync(buffer.AsMemory(0, bytes), cancel).ConfigureAwait(false);
+                at += bytes;
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer, clearArray: true);
+        }
+    }
+
+    public async IAsyncEnumerable<ChangeInfo> DiffAsync(string from, string to, byte[] path, [EnumeratorCancellation] CancellationToken cancel)
+    {
+        Located old = await FindAsync(from, cancel).ConfigureAwait(false);
+        Located now = await FindAsync(to, cancel).ConfigureAwait(false);
+        if (old.Volume.Domain != now.Volume.Domain)
+        {
+            throw new UserError(ExitCode.Usage, $"found snapshots of {old.Volume.Name} and {now.Volume.Name}, whose keys differ; expected volumes of one key domain");
+        }
+
+        TreeItem? oldItem = await old.Reader().ResolveAsync(old.Record.Root, path, cancel).ConfigureAwait(false);
+        TreeItem? newItem = await now.Reader().ResolveAsync(now.Record.Root, path, cancel).ConfigureAwait(false);
+        byte[] prefix = (oldItem ?? newItem ?? throw NoSuchPath(path, $"either of {from} and {to}")).Path.ToArray();
+        Entry? was = oldItem?.Entry;
+        Entry? become = newItem?.Entry;
+        if (prefix.Length > 0 && TreeDiff.KindOf(was, become) is { } own)
+        {
+            yield return new ChangeInfo(KindOf(own), prefix, BytesOf(was), BytesOf(become));
+        }
+
+        if (was?.Type != EntryType.Directory && become?.Type != EntryType.Directory)
+        {
+            yield break;
+        }
+
+        Entry oldRoot = was is { Type: EntryType.Directory } ? was : s_nothing;
+        Entry newRoot = become is { Type: EntryType.Directory } ? become : s_nothing;
+        await foreach (TreeChange change in TreeDiff.CompareAsync(now.Volume.Tables, oldRoot, old.Record.Links, newRoot, now.Record.Links, cancel).ConfigureAwait(false))
+        {
+            yield return new ChangeInfo(KindOf(change.Kind), Join(prefix, change.Path), BytesOf(change.Old), BytesOf(change.New));
+        }
+    }
+
+    public async ValueTask<RestoreResult> RestoreAsync(RestoreRequest request, IProgressSink progress, CancellationToken cancel)
+    {
+        Located found = await FindAsync(request.Snapshot, cancel).ConfigureAwait(false);
+        TreeItem item = await ResolveAsync(found, request.Path, cancel).ConfigureAwait(false);
+        var options = new RestoreOptions
+        {
+            Target = request.Target,
+            Existing = request.Overwrite switch
+            {
+                Overwrite.Always => ExistingFiles.Replace,
+                Overwrite.Changed => ExistingFiles.OverwriteIfDifferent,
+                _ => ExistingFiles.Fail,
+            },
+            Resumes = request.Overwrite != Overwrite.Always,
+            Verifies = request.Verify,
+            Workers = config.Import.Workers ?? 0,
+        };
+        using var watcher = new RestoreWatcher(progress, clock);
+        RestoreProgress done;
+        try
+        {
+            done = await Restorer.Of(found.Volume, found.Record).RunAsync(item.Entry, item.Name, options, watcher, cancel).ConfigureAwait(false);
+        }
+        catch (PosixException missing) when (missing.Errno == NoSuchFile)
+        {
+            throw new UserError(ExitCode.NotFound, missing.Message + "; the folder that the target lies in must exist", missing);
+        }
+
+        watcher.Dispose();
+        return new RestoreResult(done.FileCount, done.Bytes, done.KeptCount, watcher.Problems, watcher.DamagedPaths);
+    }
+
+    public async ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel)
+    {
+        List<Located> all = [];
+        HashSet<(string Volume, SnapshotId Id)> goes = [];
+        if (request.Keep is { } keep)
+        {
+            var rules = new KeepRules
+            {
+                Last = keep.Last,
+                Hourly = keep.Hourly,
+                Daily = keep.Daily,
+                Weekly = keep.Weekly,
+                Monthly = keep.Monthly,
+                Yearly = keep.Yearly,
+            };
+            all = await LocateAllAsync(request.Volume, cancel).ConfigureAwait(false);
+            foreach (IGrouping<string, Located> volume in all.GroupBy(static each => each.Volume.Name))
+            {
+                IEnumerable<KeepCandidate> candidates = volume.Select(static each => new KeepCandidate(each.Record.Id, each.Record.TimeNs, each.Record.IsMarked, each.Record.IsFinished));
+                goes.UnionWith(rules.Apply(candidates).Where(static decision => !decision.IsKept).Select(decision => (volume.Key, decision.Snapshot.Id)));
+            }
+        }
+        else
+        {
+            // All names are looked up before anything goes, so that numbers mean what the user saw.
+            foreach (string name in request.Snapshots)
+            {
+                Located found = await FindAsync(request.Volume is { } volume ? $"{volume}@{name}" : name, cancel).ConfigureAwait(false);
+                if (!all.Any(each => each.Volume.Name == found.Volume.Name))
+                {
+                    all.AddRange(await LocateAllAsync(found.Volume, cancel).ConfigureAwait(false));
+                }
+
+                goes.Add((found.Volume.Name, found.Record.Id));
+            }
+        }
+
+        ILookup<bool, Located> parts = all.ToLookup(each => goes.Contains((each.Volume.Name, each.Record.Id)));
+        if (!request.IsDryRun)
+        {
+            foreach (IGrouping<Volume, Located> volume in parts[true].GroupBy(static each => each.Volume))
+            {
+                await volume.Key.RemoveSnapshotsAsync([.. volume.Select(static each => each.Record)], cancel).ConfigureAwait(false);
+            }
+        }
+
+        return new ForgetResult([.. parts[false].Select(static each => each.Info())], [.. parts[true].Select(static each => each.Info())]);
+    }
+
+    public async ValueTask<RedundancyInfo> RedundancyAsync(string volume, byte[] path, CancellationToken cancel)
+    {
+        Located found = await FindInAsync(await OpenAsync(volume, cancel).ConfigureAwait(false), "latest", cancel).ConfigureAwait(false);
+        TreeItem item = await ResolveAsync(found, path, cancel).ConfigureAwait(false);
+        TreeReader reader = found.Reader();
+        for (ReadOnlyMemory<byte> at = item.Path; ; at = at[..Math.Max(0, at.Span.LastIndexOf((byte)'/'))])
+        {
+            TreeItem? folder = await reader.ResolveAsync(found.Record.Root, at, cancel).ConfigureAwait(false);
+            if (folder?.Entry.Survive is int survive)
+            {
+                return new RedundancyInfo(survive, ClassText(survive), at.Length == item.Path.Length ? null : at.ToArray());
+            }
+
+            if (at.IsEmpty)
+            {
+                return new RedundancyInfo(null, ClassText(store.DefaultSurvive), null);
+            }
+        }
+    }
+
+    /// <summary>Refused: an import takes directories' entries from its stat cache and writes every block at the store's own redundancy, so a setting would
+    /// be lost by the next import and promise what nobody keeps.</summary>
+    public async ValueTask SetRedundancyAsync(string volume, byte[] path, int? survive, CancellationToken cancel)
+    {
+        Located found = await FindInAsync(await OpenAsync(volume, cancel).ConfigureAwait(false), "latest", cancel).ConfigureAwait(false);
+        await ResolveAsync(found, path, cancel).ConfigureAwait(false);
+        throw new UserError(ExitCode.Usage, "a folder's own redundancy is not available for imported trees yet; nothing was changed, and [store] survive in storage.toml sets it for the whole store");
+    }
+
+    public async ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, IProgressSink progress, CancellationToken cancel)
+    {
+        Located found = await FindAsync(snapshot, cancel).ConfigureAwait(false);
+        TreeItem item = await ResolveAsync(found, path, cancel).ConfigureAwait(false);
+        var blocks = new HealthMarker(store, found.Volume.Domain, progress);
+        List<string> lost = [];
+        ValueTask<Entry?> Resolve(Entry link, CancellationToken token) => ResolveLinkAsync(found, link, token);
+        try
+        {
+            await TreeWalker.MarkEntryAsync(item.Entry, found.Volume.Blocks, blocks, Resolve, cancel).ConfigureAwait(false);
+        }
+        catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+        {
+            blocks.CountUnreadable();
+            lost.Add($"{Shown(item.Path.Span)}: {damage.Message}; what lies below it is not counted");
+        }
+
+        if (blocks.LostCount > 0 && lost.Count == 0)
+        {
+            await FindLostAsync(found, item, blocks, lost, cancel).ConfigureAwait(false);
+        }
+
+        return new HealthInfo
+        {
+            FileCount = item.Entry.Type == EntryType.Directory ? Clamp(item.Entry.Totals.Entries) : 1,
+            BlockCount = blocks.HealthyCount + blocks.DegradedCount + blocks.LostCount,
+            HealthyBlockCount = blocks.HealthyCount,
+            DegradedBlockCount = blocks.DegradedCount,
+            LostBlockCount = blocks.LostCount,
+            VerifiedNs = null,
+            LostPaths = lost,
+        };
+    }
+
+    /// <summary>The files below an entry that need a lost block. Only walked when there is one.</summary>
+    private static async ValueTask FindLostAsync(Located found, TreeItem top, HealthMarker blocks, List<string> lost, CancellationToken cancel)
+    {
+        async ValueTask LookAsync(TreeItem file)
+        {
+            var marker = new LostMarker(blocks);
+            await TreeWalker.MarkEntryAsync(file.Entry, found.Volume.Blocks, marker, null, cancel).ConfigureAwait(false);
+            if (marker.HasLost)
+            {
+                lost.Add(Shown(file.Path.Span));
+            }
+        }
+
+        try
+        {
+            if (top.Entry.Type != EntryType.Directory)
+            {
+                await LookAsync(top).ConfigureAwait(false);
+                return;
+            }
+
+            await foreach (TreeItem each in found.Reader().WalkAsync(top.Entry, top.Path, cancel).ConfigureAwait(false))
+            {
+                if (each.Entry.Type != EntryType.Directory)
+                {
+                    await LookAsync(each).ConfigureAwait(false);
+                }
+            }
+        }
+        catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+        {
+            lost.Add($"{Shown(top.Path.Span)}: {damage.Message}; what follows is not listed");
+        }
+    }
+
+    private static async ValueTask<Entry?> ResolveLinkAsync(Located found, Entry link, CancellationToken cancel) =>
+        await LinkTable.ResolveAsync(found.Volume.Tables, found.Record.Links, link, cancel).ConfigureAwait(false);
+
+    private async ValueTask<Volume?> TryOpenAsync(string name, CancellationToken cancel)
+    {
+        if (_volumes.TryGetValue(name, out Volume? open))
+        {
+            return open;
+        }
+
+        Volume? volume = await Volume.TryOpenAsync(store, name, cancel).ConfigureAwait(false);
+        if (volume is not null)
+        {
+            _volumes.Add(name, volume);
+        }
+
+        return volume;
+    }
+
+    private async ValueTask<Volume> OpenAsync(string name, CancellationToken cancel) =>
+        await TryOpenAsync(name, cancel).ConfigureAwait(false)
+        ?? throw new UserError(ExitCode.NotFound, $"no volume {name}; `tdfs snapshots` lists the volumes there are");
+
+    private static async ValueTask<List<Located>> LocateAllAsync(Volume volume, CancellationToken cancel)
+    {
+        IReadOnlyList<SnapshotRecord> records = await volume.ListSnapshotsAsync(cancel).ConfigureAwait(false);
+        return [.. records.Select((record, at) => new Located(volume, record, at + 1))];
+    }
+
+    private async ValueTask<List<Located>> LocateAllAsync(string? volume, CancellationToken cancel)
+    {
+        List<Located> all = [];
+        foreach (string name in volume is null ? Volume.Names(store) : [volume])
+        {
+            all.AddRange(await LocateAllAsync(await OpenAsync(name, cancel).ConfigureAwait(false), cancel).ConfigureAwait(false));
+        }
+
+        return all;
+    }
+
+    /// <summary>VOLUME@NAME by the longest volume name that fits, for names of volumes may hold an @ too; else NAME among all volumes.</summary>
+    private async ValueTask<Located> FindAsync(string name, CancellationToken cancel)
+    {
+        string? prefix = Volume.Names(store).Where(volume => name.StartsWith(volume + "@", StringComparison.Ordinal)).MaxBy(static volume => volume.Length);
+        return prefix is not null
+            ? await FindInAsync(await OpenAsync(prefix, cancel).ConfigureAwait(false), name[(prefix.Length + 1)..], cancel).ConfigureAwait(false)
+            : Pick(await LocateAllAsync((string?)null, cancel).ConfigureAwait(false), name, name);
+    }
+
+    private static async ValueTask<Located> FindInAsync(Volume volume, string name, CancellationToken cancel) =>
+        Pick(await LocateAllAsync(volume, cancel).ConfigureAwait(false), name, $"{volume.Name}@{name}");
+
+    private static Located Pick(IReadOnlyList<Located> all, string name, string asked)
+    {
+        if (all.Count == 0 || name.Length == 0)
+        {
+            throw new UserError(ExitCode.NotFound, $"no snapshot {asked}; `tdfs snapshots` lists what there is");
+        }
+
+        List<Located> labelled = [.. all.Where(each => each.Record.Labels.Contains(name))];
+        if (labelled.Count == 0 && name.All(char.IsAsciiDigit) && long.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out long number))
+        {
+            List<Located> numbered = [.. all.Where(each => each.Number == number)];
+            if (numbered.Count > 0)
+            {
+                return Single(numbered, asked);
+            }
+        }
+
+        if (labelled.Count > 0 && name != "latest")
+        {
+            return labelled.DistinctBy(static each => each.Volume.Name).Count() == 1 ? labelled.MaxBy(static each => each.Record.TimeNs)! : Single(labelled, asked);
+        }
+
+        try
+        {
+            SnapshotRecord record = SnapshotNames.Find([.. all.Select(static each => each.Record)], name);
+            return all.First(each => ReferenceEquals(each.Record, record));
+        }
+        catch (SnapshotNameException unknown)
+        {
+            throw new UserError(ExitCode.NotFound, $"{asked}: {unknown.Message}", unknown);
+        }
+    }
+
+    private static Located Single(List<Located> found, string asked) => found.Count == 1
+        ? found[0]
+        : throw new UserError(
+            ExitCode.NotFound, $"{asked}: found {found.Count} snapshots, expected one; say which, such as {string.Join(" or ", found.Take(3).Select(static each => $"{each.Volume.Name}@{each.Number}"))}");
+
+    private static async ValueTask<TreeItem> ResolveAsync(Located found, byte[] path, CancellationToken cancel) =>
+        await found.Reader().ResolveAsync(found.Record.Root, path, cancel).ConfigureAwait(false) ?? throw NoSuchPath(path, $"{found.Volume.Name}@{found.Number}");
+
+    private static UserError NoSuchPath(byte[] path, string where) => new(ExitCode.NotFound, $"{Shown(path)} is not in {where}");
+
+    private static string Shown(ReadOnlySpan<byte> path) => path.IsEmpty ? "/" : TerminalText.Escape(path);
+
+    private static byte[] Join(ReadOnlyMemory<byte> folder, ReadOnlyMemory<byte> name) =>
+        folder.IsEmpty ? name.ToArray() : name.IsEmpty ? folder.ToArray() : [.. folder.Span, (byte)'/', .. name.Span];
+
+    private string ClassText(int survive) => store.Placement.ClassFor(survive) is { } redundancy ? $"{redundancy.Data}+{redundancy.Parity}" : store.Placement.CannotSurvive(survive);
+
+    private static ChangeKind KindOf(Files.ChangeKind kind) => kind switch
+    {
+        Files.ChangeKind.Added => ChangeKind.Added,
+        Files.ChangeKind.Removed => ChangeKind.Removed,
+        Files.ChangeKind.Metadata => ChangeKind.Metadata,
+        _ => ChangeKind.Changed,
+    };
+
+    private static EntryInfo InfoOf(ReadOnlyMemory<byte> path, Entry entry) => new()
+    {
+        Path = path.ToArray(),
+        Mode = entry.Mode | FileTypeBits(entry.Type),
+        UserId = entry.OwnerId,
+        GroupId = entry.GroupId,
+        User = entry.OwnerName.Length > 0 ? entry.OwnerName : null,
+        Group = entry.GroupName.Length > 0 ? entry.GroupName : null,
+        Bytes = BytesOf(entry),
+        ModifiedNs = Nanoseconds(entry.Modified),
+        LinkTarget = entry.Type == EntryType.Symlink ? entry.Target.ToArray() : null,
+        IsTorn = entry.IsTorn,
+    };
+
+    private static long BytesOf(Entry? entry) => entry?.Type switch
+    {
+        EntryType.File => entry.Content.Size,
+        EntryType.Directory => Clamp(entry.Totals.Bytes),
+        EntryType.Symlink => entry.Target.Length,
+        _ => 0,
+    };
+
+    private static long Clamp(ulong value) => (long)Math.Min(value, long.MaxValue);
+
+    /// <summary>Times beyond the years that 64 bits of nanoseconds reach, 1677 to 2262, show as the nearest of these.</summary>
+    private static long Nanoseconds(FileTime time) =>
+        (long)Int128.Clamp(((Int128)time.Seconds * FileTime.NanosecondsPerSecond) + time.Nanoseconds, long.MinValue, long.MaxValue);
+
+    /// <summary>st_mode's upper bits (stat(2), inode(7)).</summary>
+    private static uint FileTypeBits(EntryType type) => type switch
+    {
+        EntryType.Directory => 0x4000,
+        EntryType.Symlink => 0xA000,
+        EntryType.Fifo => 0x1000,
+        EntryType.CharacterDevice => 0x2000,
+        EntryType.BlockDevice => 0x6000,
+        EntryType.Socket => 0xC000,
+        _ => 0x8000,
+    };
+
+    private static string Noun(EntryType type) => type switch
+    {
+        EntryType.Directory => "folder",
+        EntryType.Symlink => "symbolic link",
+        EntryType.Fifo => "pipe",
+        EntryType.Socket => "socket",
+        _ => "device",
+    };
+
+    private sealed record Located(Volume Volume, SnapshotRecord Record, long Number)
+    {
+        internal TreeReader Reader() => TreeReader.Of(Volume, Record);
+
+        internal SnapshotInfo Info() => new()
+        {
+            Volume = Volume.Name,
+            Number = Number,
+            TimeNs = Record.TimeNs,
+            Host = Record.Host,
+            Label = Record.Labels.Count > 0 ? string.Join(", ", Record.Labels) : null,
+            IsKept = Record.IsMarked,
+            IsUnfinished = !Record.IsFinished,
+            FileCount = Clamp(Record.Root.Totals.Entries),
+            Bytes = Clamp(Record.Root.Totals.Bytes),
+        };
+    }
+
+    /// <summary>Hands an import's counters on, five times a second.</summary>
+    private sealed class ImportWatcher(IProgressSink sink, TimeProvider clock) : IImportObserver, IDisposable
+    {
+        private ITimer? _timer;
+
+        /// <summary>To be read when the import has returned.</summary>
+        internal List<string> Problems { get; } = [];
+
+        public void Started(ImportProgress progress) => _timer = clock.CreateTimer(
+            _ => sink.Report(new ProgressState
+            {
+                Phase = "importing",
+                FileCount = progress.FileCount + progress.DirectoryCount,
+                TotalFileCount = progress.ExpectedCount > 0 ? progress.ExpectedCount : null,
+                Bytes = progress.Bytes,
+                TotalBytes = progress.ExpectedBytes > 0 ? progress.ExpectedBytes : null,
+                SavedBytes = progress.SavedBytes,
+                StoredBytes = progress.StoredBytes,
+                Current = progress.CurrentPath is { Length: > 0 } path ? TerminalText.Clean(path) : null,
+            }),
+            null,
+            TimeSpan.Zero,
+            s_progressEvery);
+
+        public void Trouble(ImportTrouble trouble) => Problems.Add(trouble.Kind switch
+        {
+            ImportTroubleKind.Torn => $"{trouble.Path}: {trouble.Reason}; what is kept may be a mixture",
+            ImportTroubleKind.Vanished => $"{trouble.Path}: vanished before it was read",
+            _ => $"{trouble.Path}: not read: {trouble.Reason}",
+        });
+
+        public void Note(string line) => sink.Warn(line);
+
+        public void Dispose() => _timer?.Dispose();
+    }
+
+    /// <summary>Hands a restore's counters on, five times a second.</summary>
+    private sealed class RestoreWatcher(IProgressSink sink, TimeProvider clock) : IRestoreObserver, IDisposable
+    {
+        private ITimer? _timer;
+
+        /// <summary>To be read when the restore has returned.</summary>
+        internal List<string> Problems { get; } = [];
+
+        internal List<string> DamagedPaths { get; } = [];
+
+        public void Started(RestoreProgress progress) => _timer = clock.CreateTimer(
+            _ => sink.Report(new ProgressState
+            {
+                Phase = "restoring",
+                FileCount = progress.FileCount + progress.DirectoryCount,
+                TotalFileCount = progress.ExpectedCount,
+                Bytes = progress.Bytes,
+                TotalBytes = progress.ExpectedBytes,
+            }),
+            null,
+            TimeSpan.Zero,
+            s_progressEvery);
+
+        public void Trouble(RestoreTrouble trouble)
+        {
+            if (trouble.Kind == RestoreTroubleKind.Damaged)
+            {
+                DamagedPaths.Add(trouble.Path);
+            }
+            else
+            {
+                Problems.Add($"{trouble.Path}: {trouble.Reason}");
+            }
+        }
+
+        public void Dispose() => _timer?.Dispose();
+    }
+
+    private enum BlockState : byte
+    {
+        Healthy,
+        Degraded,
+        Lost,
+    }
+
+    /// <summary>Counts blocks by what the catalog and the reachable holders say of their arenas; reads no payload.</summary>
+    /// <remarks>Memory: one entry a distinct block.</remarks>
+    private sealed class HealthMarker(BlockStore store, DomainId domain, IProgressSink progress) : IBlockMarker
+    {
+        private const int ReportEvery = 4096;
+        private readonly Dictionary<Score, BlockState> _blocks = [];
+        private readonly Dictionary<uint, BlockState> _arenas = [];
+
+        internal long HealthyCount { get; private set; }
+
+        internal long DegradedCount { get; private set; }
+
+        internal long LostCount { get; private set; }
+
+        public bool Mark(Score score, BlockType type)
+        {
+            if (_blocks.ContainsKey(score))
+            {
+                return false;
+            }
+
+            BlockState state = StateOf(score);
+            _blocks.Add(score, state);
+            HealthyCount += state == BlockState.Healthy ? 1 : 0;
+            DegradedCount += state == BlockState.Degraded ? 1 : 0;
+            LostCount += state == BlockState.Lost ? 1 : 0;
+            if (_blocks.Count % ReportEvery == 0)
+            {
+                progress.Report(new ProgressState { Phase = "looking up blocks", FileCount = _blocks.Count });
+            }
+
+            return true;
+        }
+
+        internal bool IsLost(Score score) => _blocks.TryGetValue(score, out BlockState state) ? state == BlockState.Lost : StateOf(score) == BlockState.Lost;
+
+        /// <summary>A block that looked present could not be read.</summary>
+        internal void CountUnreadable()
+        {
+            if (LostCount == 0)
+            {
+                LostCount = 1;
+                HealthyCount -= HealthyCount > 0 ? 1 : 0;
+            }
+        }
+
+        private BlockState StateOf(Score score)
+        {
+            if (store.IsPending(score))
+            {
+                return BlockState.Healthy; // in the journal
+            }
+
+            if (store.Locate(domain, score) is not { } place)
+            {
+                return BlockState.Lost;
+            }
+
+            if (!_arenas.TryGetValue(place.Arena.Ordinal, out BlockState state))
+            {
+                state = StateOf(place.Arena);
+                _arenas.Add(place.Arena.Ordinal, state);
+            }
+
+            return state;
+        }
+
+        private BlockState StateOf(ArenaRecord arena)
+        {
+            int present = arena.Fragments.Count(fragment => fragment.Holder != FragmentPlace.Nowhere && store.HolderOf(fragment.Holder) is { Holder: not null });
+            return present == arena.Fragments.Count ? BlockState.Healthy : present >= arena.Layout.DataFragments ? BlockState.Degraded : BlockState.Lost;
+        }
+    }
+
+    /// <summary>Whether one file needs a lost block. Says true to everything: a file's tree is walked whole, whoever shares it.</summary>
+    private sealed class LostMarker(HealthMarker blocks) : IBlockMarker
+    {
+        internal bool HasLost { get; private set; }
+
+        public bool Mark(Score score, BlockType type)
+        {
+            bool isLost = blocks.IsLost(score);
+            HasLost |= isLost;
+            return !isLost;
+        }
+    }
+}

@@ -3,6 +3,7 @@ using System.Buffers;
 using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 
@@ -22,6 +23,17 @@ public sealed partial class BlockStore
     public int PendingCount => _pending.Count;
 
     internal ValueTask<ArenaDirectory> DirectoryAsync(ArenaRecord arena, CancellationToken cancel) => _reader.DirectoryAsync(arena, cancel);
+
+    internal ValueTask<ArenaHeader> HeaderAsync(ArenaRecord arena, CancellationToken cancel) => _reader.HeaderAsync(arena, cancel);
+
+    /// <summary>Null for readers, who search directories.</summary>
+    internal IBlockIndex? Index => _index;
+
+    /// <summary>Clumps of open arenas and of the journal, as they are now.</summary>
+    internal IReadOnlyCollection<PendingClump> Pending => [.. _pending.Values];
+
+    /// <summary>Whether a head of this device carries its signature.</summary>
+    internal bool HasSigned(SignedHead head) => HeadCodec.Verify(head, _keys.DeviceKeys.PublicKey);
 
     internal FragmentSet SetOf(ArenaRecord arena) => _reader.SetOf(arena);
 

@@ -1,0 +1,114 @@
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Placing;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Blocks.Upkeep;
+using TokTok.Storage.Core;
+using TokTok.Storage.Files;
+using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Output;
+
+namespace TokTok.Storage.Tdfs.Composition;
+
+/// <summary>Status, check, repair, reclaim, reindex and debug over an open block store.</summary>
+/// <remarks>Owns nothing: the session disposes the store. Repair, reclaim (but a dry run) and reindex need a store opened for writing.</remarks>
+internal sealed class StoreCare(BlockStore store, StorageConfig config, IDisk disk, bool hasPassphrase) : IStoreCare
+{
+    private readonly StoreDump _dump = new(store);
+
+    public IReadOnlyList<string> DebugStructures => StoreDump.Structures;
+
+    public StoreStatus Status()
+    {
+        List<ArenaRecord> kept = [.. store.Catalog.Arenas().Where(static arena => arena.State != ArenaState.Trashed)];
+        List<ArenaRecord> trashed = [.. store.Catalog.Arenas().Where(static arena => arena.State == ArenaState.Trashed)];
+        List<string> waiting = [.. store.Lag()];
+        if (trashed.Count > 0)
+        {
+            waiting.Add($"{store.TrashDays} running days to pass for {Show.Count(trashed.Count, "arena")} in the trash");
+        }
+
+        return new StoreStatus
+        {
+            StorePath = config.StorePath,
+            RedundancyClass = store.Placement.ClassFor(store.DefaultSurvive) is { } wanted ? $"{wanted.Data}+{wanted.Parity}" : "none",
+            SurvivablePlaceCount = store.DefaultSurvive,
+            HasPassphrase = hasPassphrase,
+            ArenaCount = kept.Count,
+            StoredBytes = kept.Sum(static arena => (long)arena.Layout.ImageBytes),
+            ParityBytes = kept.Sum(static arena => (long)arena.Layout.ParityFragments * arena.Layout.SliceBytes),
+            JournalBytes = store.Pending.Sum(static clump => (long)clump.Length),
+            TrashBytes = trashed.Sum(static arena => (long)arena.Layout.FragmentCount * arena.Layout.SliceBytes),
+            WaitingFor = waiting,
+            Holders = [.. store.Holders.Where(static holder => !holder.IsGone).Select(StatusOf)],
+            VolumeCount = Volume.Names(store).Count,
+        };
+    }
+
+    public async ValueTask<CheckResult> CheckAsync(bool readAll, IProgressSink progress, CancellationToken cancel)
+    {
+        ScrubReport fragments = await new Scrubber(store).CheckAsync(readAll, Reporter(progress), cancel).ConfigureAwait(false);
+        var trees = new TreeCheck(store, readAll, progress);
+        await trees.RunAsync(cancel).ConfigureAwait(false);
+        return new CheckResult
+        {
+            ArenaCount = fragments.ArenaCount,
+            FragmentCount = fragments.FragmentCount,
+            BlockCount = trees.BlockCount,
+            ReadBytes = fragments.ReadBytes + trees.ReadBytes,
+            Damaged = [.. fragments.Damaged, .. trees.Damaged],
+            UnreadablePaths = trees.UnreadablePaths,
+        };
+    }
+
+    public async ValueTask<RepairResult> RepairAsync(IProgressSink progress, CancellationToken cancel)
+    {
+        MendReport mend = await new Scrubber(store).RepairAsync(Reporter(progress), cancel).ConfigureAwait(false);
+        return new RepairResult(mend.RepairedFragments, mend.WrittenBytes, mend.Unrepairable);
+    }
+
+    public async ValueTask<ReclaimResult> ReclaimAsync(bool dryRun, IProgressSink progress, CancellationToken cancel)
+    {
+        var options = new ReclaimOptions { LivePercent = config.LiveThresholdPercent, DryRun = dryRun, EmptyTrashNow = false };
+        ReclaimReport report = await new Reclaimer(store, new TreeWalker()).RunAsync(options, Reporter(progress), cancel).ConfigureAwait(false);
+        List<string> waiting = [.. report.Reasons];
+        if (report.WaitingBytes > 0)
+        {
+            waiting.Add($"{Show.Size(report.WaitingBytes)} in the trash{(report.WaitingDays > 0 ? $" for {report.WaitingDays} more running days" : "")}");
+        }
+
+        return new ReclaimResult(report.TrashedArenas, report.MovedBytes, report.FreedBytes, report.TrashedBytes, waiting);
+    }
+
+    public async ValueTask<ReindexResult> ReindexAsync(IProgressSink progress, CancellationToken cancel)
+    {
+        await store.ReindexAsync(
+            (done, total) => progress.Report(new ProgressState { Phase = "reindexing", Current = $"{Show.Count(done)} of {Show.Count(total, "arena")}" }), cancel).ConfigureAwait(false);
+        List<ArenaRecord> kept = [.. store.Catalog.Arenas().Where(static arena => arena.State != ArenaState.Trashed)];
+        return new ReindexResult(kept.Count, kept.Sum(static arena => (long)arena.ClumpCount));
+    }
+
+    public ValueTask<bool> DebugAsync(string structure, string? name, TextWriter target, CancellationToken cancel) => _dump.WriteAsync(structure, name, target, cancel);
+
+    private HolderStatus StatusOf(StoreHolder holder)
+    {
+        long used = store.Catalog.Arenas().Sum(arena => arena.Fragments.Count(fragment => fragment.Holder == holder.Number) * (long)arena.Layout.SliceBytes);
+        long free = 0;
+        bool isPresent = holder.Holder is not null;
+        try
+        {
+            free = isPresent ? disk.FreeBytes(holder.Address) : 0;
+        }
+        catch (DiskException)
+        {
+            isPresent = false; // it went since the store was opened
+        }
+
+        string path = holder.Address.Length > 0 ? holder.Address : holder.Place;
+        return new HolderStatus(path, holder.Place, isPresent, used, config.Holders.FirstOrDefault(known => known.Path == holder.Address)?.QuotaBytes, free);
+    }
+
+    private static Action<string, long, long> Reporter(IProgressSink progress) => (phase, done, total) => progress.Report(total > 0
+        ? new ProgressState { Phase = phase, Bytes = done, TotalBytes = total }
+        : new ProgressState { Phase = phase, Current = Show.Count(done, "block") });
+}

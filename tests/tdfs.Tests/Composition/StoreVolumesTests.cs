@@ -1,0 +1,134 @@
+using System.Text;
+using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Blocks.Index;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Tdfs.Composition;
+using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Output;
+using TokTok.Storage.Testing;
+using StoreAccess = TokTok.Storage.Blocks.Store.StoreAccess;
+
+namespace TokTok.Storage.Tdfs.Tests.Composition;
+
+/// <summary>A real folder through a store on a simulated disk, and back.</summary>
+public sealed class StoreVolumesTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("tdfs-volumes-").FullName;
+    private readonly SeededRandom _random = new(7);
+    private readonly SimulatedDisk _disk = new();
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    private string Source => Path.Join(_folder, "source");
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [Fact]
+    public async Task What_is_imported_is_listed_compared_restored_and_forgotten()
+    {
+        await using BlockStore store = await OpenAsync();
+        StoreVolumes volumes = Volumes(store);
+        byte[] photo = _random.Bytes(300_000);
+        Directory.CreateDirectory(Path.Join(Source, "sub"));
+        await File.WriteAllBytesAsync(Path.Join(Source, "sub", "photo"), photo, Cancel);
+        ImportResult first = await ImportAsync(volumes, "one");
+        await File.WriteAllTextAsync(Path.Join(Source, "note"), "new", Cancel);
+        ImportResult second = await ImportAsync(volumes, "two");
+
+        Assert.Equal((1, 2), (first.Snapshot.Number, second.Snapshot.Number));
+        Assert.Empty(second.Problems);
+        Assert.Equal(["one", "two"], (await volumes.SnapshotsAsync(null, Cancel)).Select(each => each.Label));
+        Assert.Equal(["note", "sub", "sub/photo"], await PathsAsync(volumes.ListAsync("latest", [], true, Cancel)));
+        Assert.Equal(["sub/photo"], await PathsAsync(volumes.ListAsync("v@1", "/sub"u8.ToArray(), false, Cancel)));
+        List<ChangeInfo> changes = [];
+        await foreach (ChangeInfo change in volumes.DiffAsync("one", "v@two", [], Cancel))
+        {
+            changes.Add(change);
+        }
+
+        Assert.Equal([(ChangeKind.Added, "note")], changes.Select(each => (each.Kind, Encoding.UTF8.GetString(each.Path))));
+
+        string target = Path.Join(_folder, "target");
+        RestoreResult restored = await volumes.RestoreAsync(
+            new RestoreRequest { Snapshot = "v@latest", Path = [], Target = target, Overwrite = Overwrite.Never, Verify = true }, new Silent(), Cancel);
+        Assert.Empty(restored.DamagedPaths);
+        Assert.Equal(photo, await File.ReadAllBytesAsync(Path.Join(target, "sub", "photo"), Cancel));
+
+        HealthInfo health = await volumes.HealthAsync("latest", [], new Silent(), Cancel);
+        Assert.True(health.BlockCount > 0);
+        Assert.Equal(health.BlockCount, health.HealthyBlockCount);
+
+        ForgetResult forgotten = await volumes.ForgetAsync(new ForgetRequest { Snapshots = ["one"] }, Cancel);
+        Assert.Equal(["one"], forgotten.Forgotten.Select(each => each.Label));
+        Assert.Equal(["two"], (await volumes.SnapshotsAsync("v", Cancel)).Select(each => each.Label));
+    }
+
+    [Theory]
+    [InlineData("nobody@latest")]
+    [InlineData("v@9")]
+    [InlineData("v@")]
+    [InlineData("2026-11-99")]
+    [InlineData("abcd")]
+    public async Task An_unknown_snapshot_is_not_found(string name)
+    {
+        await using BlockStore store = await OpenAsync();
+        StoreVolumes volumes = Volumes(store);
+        Directory.CreateDirectory(Source);
+        await ImportAsync(volumes, "one");
+        UserError error = await Assert.ThrowsAsync<UserError>(() => volumes.CatAsync(name, "x"u8.ToArray(), Stream.Null, Cancel).AsTask());
+        Assert.Equal(ExitCode.NotFound, error.Code);
+    }
+
+    private static async Task<List<string>> PathsAsync(IAsyncEnumerable<EntryInfo> entries)
+    {
+        List<string> paths = [];
+        await foreach (EntryInfo entry in entries)
+        {
+            paths.Add(Encoding.UTF8.GetString(entry.Path));
+        }
+
+        return paths;
+    }
+
+    private StoreVolumes Volumes(BlockStore store) => new(
+        store, StorageConfig.Parse("storage.toml", default, _folder, _folder), _disk, "/state", _random.Bytes(32), _random, TimeProvider.System);
+
+    private async Task<ImportResult> ImportAsync(StoreVolumes volumes, string label) => await volumes.ImportAsync(
+        new ImportRequest { Folder = Source, Volume = "v", Label = label, Rules = new ImportConfig { Exclude = [] } }, new Silent(), Cancel);
+
+    private async Task<BlockStore> OpenAsync()
+    {
+        AccountKeys account = AccountKeys.FromEntropy(_random.Bytes(32));
+        DeviceKeys device = DeviceKeys.Create(_random);
+        KeyDomain realm = KeyDomain.Create(DomainKind.Realm, _random);
+        var keys = new StoreKeys
+        {
+            Device = 1,
+            DeviceKeys = device,
+            Certificate = DeviceCertificate.Issue(account, device, 1, "test", 0),
+            Realm = realm,
+            Domains = [realm],
+            Tag = account.Tag,
+            AnchorKey = account.AnchorKey,
+            AccountPublicKey = account.PublicKey.ToArray(),
+            RecoveryPublicKey = account.RecoveryPublicKey.ToArray(),
+        };
+        _disk.CreateDirectory("/state");
+        FolderHolder.Create(_disk, "/holder", _random).Dispose();
+        var options = new StoreOptions { StateFolder = "/state", ArenaBytes = 256 * 1024, CompressionLevel = 1 };
+        ConfiguredHolder[] holders = [new("here", "/holder", FolderHolder.Open(_disk, "/holder", _random), null)];
+        return await BlockStore.OpenAsync(
+            _disk, options, keys, holders, static () => new MemoryIndex(), TimeProvider.System, _random, StoreAccess.Write, "the test", null, Cancel);
+    }
+
+    private sealed class Silent : IProgressSink
+    {
+        public void Report(ProgressState state)
+        {
+        }
+
+        public void Warn(string message) => Assert.Fail(message);
+    }
+}

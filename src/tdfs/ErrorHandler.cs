@@ -1,3 +1,4 @@
+using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
 using TokTok.Storage.Tdfs.Output;
 
@@ -10,6 +11,8 @@ internal static class ErrorHandler
     {
         UserError user => (user.Code, user.Message),
         OperationCanceledException => (ExitCode.Interrupted, "interrupted; what was acknowledged is kept, and the same command continues from there"),
+        StoreException { InnerException: DiskException cause } => Explain(cause),
+        StoreException store => (CodeOf(store.Problem), store.Message),
         DiskException { Failure: DiskFailure.Full } disk => (ExitCode.DiskFull, disk.Message + "; nothing acknowledged is lost, make space and run it again"),
         DiskException { Failure: DiskFailure.ReadOnly } disk => (ExitCode.DiskFailed, disk.Message + "; reading verbs work on a read-only store, writing ones need it writable"),
         DiskException { Failure: DiskFailure.Denied } disk => (ExitCode.DiskFailed, disk.Message + "; run as the store's owner or change its permissions"),
@@ -34,6 +37,14 @@ internal static class ErrorHandler
         talk.Flush();
         return (int)code;
     }
+
+    private static ExitCode CodeOf(StoreProblem problem) => problem switch
+    {
+        StoreProblem.NotAStore => ExitCode.NoStore,
+        StoreProblem.Locked => ExitCode.Locked,
+        StoreProblem.Redundancy => ExitCode.Config,
+        _ => ExitCode.DiskFailed,
+    };
 
     /// <summary>Of several failures the one to tell: any before a cancellation, which the first failure tends to cause in the others.</summary>
     private static Exception Worst(AggregateException many) =>

@@ -1,6 +1,9 @@
 using System.Runtime.InteropServices;
 using System.Text;
+using TokTok.Storage.Blocks.Disks;
+using TokTok.Storage.Core;
 using TokTok.Storage.Tdfs.Commands;
+using TokTok.Storage.Tdfs.Composition;
 using TokTok.Storage.Tdfs.Output;
 
 // The first Ctrl-C cancels and the verb ends in order; the second ends the process at once: everything durable survives that too.
@@ -30,6 +33,6 @@ VerbContext context = new()
         TerminalWidth = Console.IsErrorRedirected ? null : () => Math.Max(20, Console.WindowWidth),
     },
     Environment = Environment.GetEnvironmentVariable,
-    Host = null,
+    Host = new StoreHost(PosixDisk.Instance, SystemRandom.Instance, TimeProvider.System, Environment.GetEnvironmentVariable, line => talk.WriteLine("tdfs: " + TerminalText.Clean(line))),
 };
 return await CommandTree.RunAsync(context, args, interrupted.Token).ConfigureAwait(false);

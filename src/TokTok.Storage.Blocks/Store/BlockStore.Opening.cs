@@ -393,6 +393,25 @@ public sealed partial class BlockStore
         }
     }
 
+    /// <summary>Takes up heads that the anchor names and the catalog does not know, or knows older: durable on return.</summary>
+    public int AdoptHeads(IReadOnlyList<SignedHead> heads)
+    {
+        ThrowIfNotWritable();
+        ArgumentNullException.ThrowIfNull(heads);
+        int adopted = 0;
+        foreach (SignedHead head in heads)
+        {
+            if (_domains.ContainsKey(head.Head.Domain) && (Catalog.NewestHead(head.Head.Volume, head.Head.Device)?.Head.Sequence ?? 0) < head.Head.Sequence)
+            {
+                _catalogLog.Append(writer => Catalog.WriteHead(writer, head));
+                adopted++;
+            }
+        }
+
+        _catalogLog.Sync();
+        return adopted;
+    }
+
     /// <summary>Takes up every arena that holders keep and the catalog does not know. Returns how many.</summary>
     public async ValueTask<int> AdoptUnknownAsync(CancellationToken cancel)
     {

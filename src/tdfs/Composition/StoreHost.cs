@@ -1,0 +1,334 @@
+using System.Text;
+using TokTok.Storage.Blocks.Disks;
+using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Blocks.Index;
+using TokTok.Storage.Blocks.Placing;
+using TokTok.Storage.Blocks.Recovery;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Hashing;
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Tdfs.Agent;
+using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Output;
+using TokTok.Storage.Tdfs.Passphrases;
+
+namespace TokTok.Storage.Tdfs.Composition;
+
+/// <summary>The one place that puts Core, Blocks and Files together: makes, opens and recovers stores on this machine's disks.</summary>
+/// <remarks>
+/// The state folder is [store] path: keyring, catalog/, journal/, index/, caches/ and the writer's lock. Order at init: holders, then the first catalog and anchor,
+/// then the keyring, whose rename makes the store exist; a crash before leaves nothing that a second init does not replace.
+/// </remarks>
+internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider clock, Func<string, string?> environment, Action<string> say) : IStoreHost
+{
+    private const int MaxKeyringBytes = Keyring.MaximumMessageBytes + 4096;
+    private const uint FirstDevice = 1;
+
+    public async ValueTask<InitResult> InitAsync(StorageConfig config, SecretBuffer passphrase, CancellationToken cancel)
+    {
+        string keyringPath = KeyringPath(config.StorePath);
+        if (disk.FileExists(keyringPath))
+        {
+            throw new UserError(ExitCode.Exists, $"{config.StorePath} holds a store already; name another folder with --store, or use the one there");
+        }
+
+        byte[] entropy = new byte[Words.EntropySize];
+        random.Fill(entropy);
+        using var account = AccountKeys.FromEntropy(entropy);
+        var words = new SecretBuffer(512);
+        words.Length = Encoding.ASCII.GetBytes(Words.FromEntropy(entropy), words.Room);
+        Array.Clear(entropy);
+
+        disk.CreateDirectory(config.StorePath);
+        IReadOnlyList<HolderConfig> holders = HoldersOf(config);
+        foreach (HolderConfig holder in holders)
+        {
+            if (!disk.FileExists(holder.Path + "/holder"))
+            {
+                FolderHolder.Create(disk, holder.Path, random).Dispose();
+            }
+        }
+
+        using Keyring keyring = Keyring.Create(account, FirstDevice, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
+        keyring.Add(KeyDomain.Create(DomainKind.Realm, random));
+        string redundancy;
+        BlockStore store = await OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, cancel).ConfigureAwait(false);
+        await using (store.ConfigureAwait(false))
+        {
+            redundancy = ClassText(store);
+            await store.PublishAsync(cancel).ConfigureAwait(false);
+        }
+
+        WriteKeyring(config.StorePath, passphrase.Length == 0 ? keyring.WriteWithoutPassphrase(random) : keyring.Write(passphrase.Bytes, Argon2Cost.Moderate, random));
+        return new InitResult(words) { StorePath = config.StorePath, Holders = holders, RedundancyClass = redundancy };
+    }
+
+    public async ValueTask<IStoreSession> OpenAsync(OpenRequest request, CancellationToken cancel)
+    {
+        StorageConfig config = request.Config;
+        (Keyring keyring, bool hasPassphrase) = Unlock(config, request.Passphrases, cancel);
+        try
+        {
+            BlockStore store = await OpenStoreAsync(config, keyring, request.Access, cancel).ConfigureAwait(false);
+            return new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock);
+        }
+        catch
+        {
+            keyring.Dispose();
+            throw;
+        }
+    }
+
+    public async ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel)
+    {
+        StorageConfig config = request.Config;
+        if (!request.IsDrill && disk.FileExists(KeyringPath(config.StorePath)))
+        {
+            throw new UserError(ExitCode.Exists, $"{config.StorePath} holds a store already; move it away, or try 'tdfs recover --drill'");
+        }
+
+        char[] text = Encoding.UTF8.GetChars(request.Words.Bytes.ToArray());
+        bool areWords = AccountKeys.TryFromWords(text, out AccountKeys? account, out string? error);
+        Array.Clear(text);
+        if (!areWords)
+        {
+            throw new UserError(ExitCode.Keys, error!);
+        }
+
+        using (account!)
+        {
+            var problems = new List<string>();
+            List<ConfiguredHolder> holders = OpenHolders(config);
+            problems.AddRange(holders.Where(static holder => holder.Problem is not null).Select(static holder => $"holder {holder.Address}: {holder.Problem}"));
+            IFragmentHolder[] reachable = [.. holders.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
+            FoundAccount found = await AccountFinder.FindAsync(account, reachable, problems.Add, cancel).ConfigureAwait(false)
+                ?? throw new UserError(ExitCode.Keys, $"no holder of {reachable.Length} knows an account of these words; check the words, and the holders in {config.File}");
+            // The lost device's number goes on: its catalog, journal and heads are then simply ours.
+            uint device = found.Anchor?.Device ?? found.Devices.DefaultIfEmpty(FirstDevice).First();
+            using Keyring keyring = Keyring.Create(account, device, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
+            foreach (KeyDomain domain in found.Domains)
+            {
+                keyring.Add(domain);
+            }
+
+            StorageConfig target = request.IsDrill ? config with { StorePath = DrillFolder(), Holders = HoldersOf(config) } : config;
+            try
+            {
+                disk.CreateDirectory(target.StorePath);
+                BlockStore store = await OpenStoreAsync(target, keyring, request.IsDrill ? Facades.StoreAccess.Read : Facades.StoreAccess.Write, cancel).ConfigureAwait(false);
+                await using (store.ConfigureAwait(false))
+                {
+                    if (!request.IsDrill)
+                    {
+                        await store.AdoptUnknownAsync(cancel).ConfigureAwait(false);
+                        store.AdoptHeads(found.Anchor?.Heads ?? []);
+                        await store.PublishAsync(cancel).ConfigureAwait(false);
+                        WriteKeyring(target.StorePath, request.NewPassphrase is { Length: > 0 } passphrase
+                            ? keyring.Write(passphrase.Bytes, Argon2Cost.Moderate, random)
+                            : keyring.WriteWithoutPassphrase(random));
+                    }
+
+                    long snapshots = (await VolumesOf(store, keyring, target).SnapshotsAsync(null, cancel).ConfigureAwait(false)).Count;
+                    return new RecoverResult(reachable.Length, store.Catalog.Arenas().Count, snapshots, problems);
+                }
+            }
+            finally
+            {
+                if (request.IsDrill)
+                {
+                    disk.DeleteDirectory(target.StorePath);
+                }
+            }
+        }
+    }
+
+    internal static string ClassText(BlockStore store) =>
+        store.Placement.ClassFor(store.DefaultSurvive) is { } redundancy ? $"{redundancy.Data}+{redundancy.Parity}" : "none: " + store.Placement.CannotSurvive(store.DefaultSurvive);
+
+    internal static IReadOnlyList<HolderConfig> HoldersOf(StorageConfig config) =>
+        config.Holders.Count > 0 ? config.Holders : [new HolderConfig { Path = config.StorePath + "/fragments", Place = "here" }];
+
+    private StoreVolumes VolumesOf(BlockStore store, Keyring keyring, StorageConfig config) =>
+        new(store, config, disk, config.StorePath + "/caches", keyring.CacheKey.Span.ToArray(), random, clock);
+
+    private static string DrillFolder() => Path.Join(Path.GetTempPath(), $"tdfs-drill-{Environment.ProcessId}");
+
+    private static string DeviceName() => Environment.MachineName is { Length: > 0 and <= 63 } name ? name : "device";
+
+    private static string KeyringPath(string store) => store + "/keyring";
+
+    private void WriteKeyring(string store, byte[] bytes)
+    {
+        string next = KeyringPath(store) + ".new";
+        if (disk.FileExists(next))
+        {
+            disk.Delete(next);
+        }
+
+        using (IDiskFile file = disk.Open(next, DiskOpen.CreateNew))
+        {
+            file.Write(0, bytes);
+            file.Sync();
+        }
+
+        disk.Rename(next, KeyringPath(store));
+        disk.SyncDirectory(store);
+    }
+
+    private (Keyring Keyring, bool HasPassphrase) Unlock(StorageConfig config, PassphraseSource passphrases, CancellationToken cancel)
+    {
+        string path = KeyringPath(config.StorePath);
+        byte[] file;
+        try
+        {
+            using IDiskFile open = disk.Open(path, DiskOpen.Read);
+            if (open.Length > MaxKeyringBytes)
+            {
+                throw new UserError(ExitCode.Damaged, $"{path}: {open.Length} bytes, at most {MaxKeyringBytes} expected; put back a copy, or 'tdfs recover'");
+            }
+
+            file = new byte[open.Length];
+            file = file[..open.Read(0, file)];
+        }
+        catch (DiskException missing) when (missing.Failure == DiskFailure.NotFound)
+        {
+            throw new UserError(ExitCode.NoStore, $"no store in {config.StorePath}; make one with 'tdfs init', or name its folder with --store");
+        }
+
+        Check(Keyring.ReadHeader(file, out KeyringHeader header, out string message), path, message);
+        bool hasPassphrase = header.Mode == KeyringMode.Passphrase;
+        Span<byte> id = stackalloc byte[Blake3.HashSize];
+        Blake3.Hash(Encoding.UTF8.GetBytes($"{path}\n{header.Salt}"), id);
+        var agent = new AgentClient(AgentPaths.Socket(environment));
+        if (hasPassphrase && agent.TryGet(id) is { } held)
+        {
+            using (held)
+            {
+                KeyringRead read = Keyring.ReadWithKey(file, held.Bytes);
+                if (read.Outcome == KeyringOutcome.Opened)
+                {
+                    return (read.Keyring!, true);
+                }
+            }
+        }
+
+        using SecretBuffer? passphrase = hasPassphrase ? passphrases.Read(cancel) : null;
+        using SecretBytes key = Keyring.DeriveUnlockKey(header, passphrase is null ? [] : passphrase.Bytes);
+        KeyringRead opened = Keyring.ReadWithKey(file, key.Span);
+        Check(opened.Outcome, path, opened.Message);
+        if (hasPassphrase && config.UnlockFor > TimeSpan.Zero)
+        {
+            agent.TryPutStarting(id, key.Span, config.UnlockFor);
+        }
+
+        return (opened.Keyring!, hasPassphrase);
+    }
+
+    private static void Check(KeyringOutcome outcome, string path, string message)
+    {
+        ExitCode code = outcome switch
+        {
+            KeyringOutcome.Opened => ExitCode.Ok,
+            KeyringOutcome.WrongPassphrase or KeyringOutcome.PassphraseNeeded => ExitCode.Keys,
+            KeyringOutcome.OtherVersion => ExitCode.NoStore,
+            _ => ExitCode.Damaged,
+        };
+        if (code != ExitCode.Ok)
+        {
+            throw new UserError(code, $"{path}: {message}");
+        }
+    }
+
+    private List<ConfiguredHolder> OpenHolders(StorageConfig config)
+    {
+        var holders = new List<ConfiguredHolder>();
+        foreach (HolderConfig holder in HoldersOf(config))
+        {
+            try
+            {
+                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, FolderHolder.Open(disk, holder.Path, random), null));
+            }
+            catch (Exception problem) when (problem is DiskException or DamagedFormatException)
+            {
+                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, null, problem.Message));
+            }
+        }
+
+        return holders;
+    }
+
+    /// <summary>A folder named in storage.toml that is empty or new becomes a holder when a writer meets it.</summary>
+    private void PrepareNewHolders(StorageConfig config)
+    {
+        foreach (HolderConfig holder in HoldersOf(config))
+        {
+            if (!disk.FileExists(holder.Path + "/holder") && (!disk.DirectoryExists(holder.Path) || disk.List(holder.Path).Count == 0))
+            {
+                string parent = Path.GetDirectoryName(holder.Path) is { Length: > 0 } above ? above : "/";
+                if (disk.DirectoryExists(parent))
+                {
+                    FolderHolder.Create(disk, holder.Path, random).Dispose();
+                    say($"holder {holder.Path}: a new one was made there");
+                }
+            }
+        }
+    }
+
+    private async ValueTask<BlockStore> OpenStoreAsync(StorageConfig config, Keyring keyring, Facades.StoreAccess access, CancellationToken cancel)
+    {
+        if (access == Facades.StoreAccess.Write)
+        {
+            PrepareNewHolders(config);
+        }
+
+        KeyDomain realm = keyring.Domains.FirstOrDefault(static domain => domain.Kind == DomainKind.Realm)
+            ?? throw new UserError(ExitCode.Damaged, "the keyring has no realm; put back a copy, or 'tdfs recover'");
+        var keys = new StoreKeys
+        {
+            Device = keyring.DeviceNumber,
+            DeviceKeys = keyring.Device,
+            Certificate = keyring.Certificate,
+            Realm = realm,
+            Domains = [.. keyring.Domains],
+            Tag = keyring.Tag,
+            AnchorKey = keyring.AnchorKey,
+            AccountPublicKey = keyring.AccountPublicKey.ToArray(),
+            RecoveryPublicKey = keyring.RecoveryPublicKey.ToArray(),
+        };
+        var options = new StoreOptions
+        {
+            StateFolder = config.StorePath,
+            Survive = config.Survive,
+            CompressionLevel = config.CompressionLevel,
+            TrashDays = (int)Math.Ceiling(config.TrashFor.TotalDays),
+        };
+        return await BlockStore.OpenAsync(
+            disk,
+            options,
+            keys,
+            OpenHolders(config),
+            () => new FasterIndex(config.StorePath + "/index", config.IndexBytes),
+            clock,
+            random,
+            access == Facades.StoreAccess.Write ? Blocks.Store.StoreAccess.Write : Blocks.Store.StoreAccess.Read,
+            $"process {Environment.ProcessId} on {Environment.MachineName}, since {clock.GetUtcNow():yyyy-MM-dd HH:mm} UTC",
+            say,
+            cancel).ConfigureAwait(false);
+    }
+
+    private sealed class StoreSession(
+        BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock) : IStoreSession
+    {
+        public IStoreCare Care { get; } = new StoreCare(store, config, disk, hasPassphrase);
+
+        public IVolumes Volumes { get; } = new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey.Span.ToArray(), random, clock);
+
+        public async ValueTask DisposeAsync()
+        {
+            await store.DisposeAsync().ConfigureAwait(false);
+            keyring.Dispose();
+        }
+    }
+}

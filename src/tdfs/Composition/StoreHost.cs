@@ -281,6 +281,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         if (access == Facades.StoreAccess.Write)
         {
             PrepareNewHolders(config);
+            disk.CreateDirectory(config.StorePath + "/caches");
         }
 
         KeyDomain realm = keyring.Domains.FirstOrDefault(static domain => domain.Kind == DomainKind.Realm)

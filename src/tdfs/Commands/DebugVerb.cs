@@ -15,7 +15,7 @@ internal static class DebugVerb
             "Prints and checks an on-disk structure, as docs/format.md describes it",
             "tdfs debug            # which structures there are",
             "tdfs debug catalog",
-            "tdfs debug arena 4f1c")
+            "tdfs debug arenas 4f1c")
         {
             structure, name,
         };

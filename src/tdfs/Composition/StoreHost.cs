@@ -1,8 +1,6 @@
 using System.Text;
-using TokTok.Storage.Blocks.Disks;
 using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Index;
-using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Recovery;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
@@ -103,11 +101,11 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             List<ConfiguredHolder> holders = OpenHolders(config);
             problems.AddRange(holders.Where(static holder => holder.Problem is not null).Select(static holder => $"holder {holder.Address}: {holder.Problem}"));
             IFragmentHolder[] reachable = [.. holders.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
-            FoundAccount found = await AccountFinder.FindAsync(account, reachable, problems.Add, cancel).ConfigureAwait(false)
+            FoundAccount found = await AccountFinder.FindAsync(account!, reachable, problems.Add, cancel).ConfigureAwait(false)
                 ?? throw new UserError(ExitCode.Keys, $"no holder of {reachable.Length} knows an account of these words; check the words, and the holders in {config.File}");
             // The lost device's number goes on: its catalog, journal and heads are then simply ours.
             uint device = found.Anchor?.Device ?? found.Devices.DefaultIfEmpty(FirstDevice).First();
-            using Keyring keyring = Keyring.Create(account, device, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
+            using Keyring keyring = Keyring.Create(account!, device, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
             foreach (KeyDomain domain in found.Domains)
             {
                 keyring.Add(domain);

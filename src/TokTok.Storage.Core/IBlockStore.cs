@@ -9,6 +9,12 @@ namespace TokTok.Storage.Core;
 /// </remarks>
 public interface IBlockStore
 {
+    /// <summary>How many lost places the blocks written here outlive.</summary>
+    int Survive { get; }
+
+    /// <summary>The same blocks at another redundancy: what is written there outlives the loss of so many places, or of as many as the places there are allow.</summary>
+    IBlockStore At(int survive);
+
     /// <summary>Keeps the block unless an equal one is kept already at this redundancy or better.</summary>
     ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel);
 

@@ -7,7 +7,7 @@ namespace TokTok.Storage.Testing;
 
 /// <summary>A store in memory, for whoever builds on <see cref="IVolumeStore"/>: scores as real as the store's, no arenas, nothing durable.</summary>
 /// <remarks>
-/// Domains do not share blocks. Redundancy is noted by nobody. Counts what is asked of it; blocks can be dropped, damaged,
+/// Domains do not share blocks. A block is as strong as the strongest write of it. Counts what is asked of it; blocks can be dropped, damaged,
 /// or replaced by bytes that their score does not match, as no real store would give them out.
 /// </remarks>
 public sealed class MemoryVolumeStore : IVolumeStore
@@ -49,7 +49,7 @@ public sealed class MemoryVolumeStore : IVolumeStore
 
     public MemoryBlocks BlocksOf(DomainId domain) => _domains.GetOrAdd(domain, static id => new MemoryBlocks(id));
 
-    public IBlockStore OpenBlocks(DomainId domain, int? survive) => BlocksOf(domain);
+    public IBlockStore OpenBlocks(DomainId domain, int? survive) => survive is int other ? BlocksOf(domain).At(other) : BlocksOf(domain);
 
     public ReadOnlyMemory<byte> ChunkerSeed(DomainId domain)
     {
@@ -91,7 +91,12 @@ public sealed class MemoryVolumeStore : IVolumeStore
 /// <summary>One domain's blocks of a <see cref="MemoryVolumeStore"/>.</summary>
 public sealed class MemoryBlocks(DomainId domain) : IBlockStore
 {
+    /// <summary>What a store of four places gives.</summary>
+    public const int DefaultSurvive = 1;
+    public const int MaxSurvive = 3;
+
     private readonly ConcurrentDictionary<(Score Score, BlockType Type), byte[]> _blocks = new();
+    private readonly ConcurrentDictionary<(Score Score, BlockType Type), int> _survive = new();
     private readonly ConcurrentDictionary<Score, bool> _damaged = new();
     private long _reads;
     private long _writes;
@@ -122,7 +127,16 @@ public sealed class MemoryBlocks(DomainId domain) : IBlockStore
     /// <summary>Gives out other bytes under a score.</summary>
     public void Replace(Score score, BlockType type, byte[] bytes) => _blocks[(score, type)] = bytes;
 
-    public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel)
+    /// <summary>How many lost places the block outlives.</summary>
+    public int SurviveOf(Score score, BlockType type) => _survive[(score, type)];
+
+    public int Survive => DefaultSurvive;
+
+    public IBlockStore At(int survive) => Math.Min(survive, MaxSurvive) is int feasible && feasible == DefaultSurvive ? this : new View(this, feasible);
+
+    public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => Write(DefaultSurvive, type, plain, cancel);
+
+    private ValueTask<BlockWrite> Write(int survive, BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(plain.Length, BlockLimits.MaxBlockBytes);
         cancel.ThrowIfCancellationRequested();
@@ -134,7 +148,13 @@ public sealed class MemoryBlocks(DomainId domain) : IBlockStore
         Span<byte> hash = stackalloc byte[Score.Size];
         Blake3.KeyedHash(key, plain.Span, hash);
         Score score = Score.Read(hash);
-        if (!_blocks.TryAdd((score, type), plain.ToArray()))
+        bool isStronger = !_survive.TryGetValue((score, type), out int present) || survive > present;
+        if (isStronger)
+        {
+            _survive[(score, type)] = survive;
+        }
+
+        if (!_blocks.TryAdd((score, type), plain.ToArray()) && !isStronger)
         {
             return ValueTask.FromResult(new BlockWrite(score, 0));
         }
@@ -166,11 +186,28 @@ public sealed class MemoryBlocks(DomainId domain) : IBlockStore
         return ValueTask.FromResult(new BlockRead(true, bytes.Length));
     }
 
-    public ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel) => ValueTask.FromResult(_blocks.ContainsKey((score, type)));
+    public ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel) => ValueTask.FromResult(Contains(DefaultSurvive, score, type));
+
+    private bool Contains(int survive, Score score, BlockType type) => _blocks.ContainsKey((score, type)) && _survive[(score, type)] >= survive;
 
     public ValueTask FlushAsync(CancellationToken cancel)
     {
         Interlocked.Increment(ref _flushes);
         return ValueTask.CompletedTask;
+    }
+
+    private sealed class View(MemoryBlocks all, int survive) : IBlockStore
+    {
+        public int Survive => survive;
+
+        public IBlockStore At(int other) => all.At(other);
+
+        public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => all.Write(survive, type, plain, cancel);
+
+        public ValueTask<BlockRead> ReadAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel) => all.ReadAsync(score, type, target, cancel);
+
+        public ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel) => ValueTask.FromResult(all.Contains(survive, score, type));
+
+        public ValueTask FlushAsync(CancellationToken cancel) => all.FlushAsync(cancel);
     }
 }

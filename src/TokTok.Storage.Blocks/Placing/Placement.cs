@@ -54,6 +54,40 @@ public sealed class Placement
     /// <summary>How many lost places are survived when nobody says: none of one, one of 2 to 4, two of 5 or 6, three of 7 and more.</summary>
     public static int DefaultSurvive(int placeCount) => placeCount switch { <= 1 => 0, <= 4 => 1, <= 6 => 2, _ => 3 };
 
+    /// <summary>The most lost places that any class survives over the places there are.</summary>
+    public int MaxSurvive => Math.Max(0, PlaceCount - 1);
+
+    /// <summary>How many lost places an arena will survive once repair has given what has no holder to the places that have none of it.
+    /// Holders that cannot be reached now keep what they have; those no longer configured do not count.</summary>
+    public int SurvivesOnceMended(ArenaLayout layout, IReadOnlyList<StoreHolder?> holders)
+    {
+        ArgumentNullException.ThrowIfNull(holders);
+        List<int> counts = CountsByPlace(holders, static holder => !holder.IsGone);
+        int homeless = holders.Count - counts.Sum();
+        counts.AddRange(Enumerable.Repeat(1, Math.Min(homeless, Math.Max(0, PlaceCount - counts.Count))));
+        return LossesOutlived(layout, counts);
+    }
+
+    /// <summary>How many lost places k fragments outlive, the fullest places going first; -1: fewer than k are there.</summary>
+    /// <param name="counts">Fragments in each place.</param>
+    public static int LossesOutlived(ArenaLayout layout, IEnumerable<int> counts)
+    {
+        int[] fullestFirst = [.. counts.OrderDescending()];
+        int left = fullestFirst.Sum();
+        int lost = -1;
+        for (int i = 0; left >= layout.DataFragments; i++)
+        {
+            lost = i;
+            left -= i < fullestFirst.Length ? fullestFirst[i] : left;
+        }
+
+        return lost;
+    }
+
+    /// <summary>Fragments in each place that has any.</summary>
+    public static List<int> CountsByPlace(IEnumerable<StoreHolder?> holders, Func<StoreHolder, bool> counts) =>
+        [.. holders.Where(holder => holder is not null && counts(holder)).GroupBy(static holder => holder!.Place, StringComparer.Ordinal).Select(static place => place.Count())];
+
     /// <summary>The class that keeps the promise over the places there are, or null when no class can.</summary>
     public RedundancyClass? ClassFor(int survive)
     {

@@ -80,14 +80,15 @@ internal sealed class ArenaBuffer(BinKey key, ArenaLayout layout, byte[] bytes)
     }
 }
 
-/// <summary>A few arena-sized arrays, used again and again. The bound is how many buffers may be open or sealing at once.</summary>
-internal sealed class ArenaBufferPool
+/// <summary>A few arrays of full arenas, used again and again. The bound is how many buffers may be open or sealing at once.</summary>
+/// <param name="fullBytes">Nominal bytes of a full arena; smaller buffers are not worth keeping.</param>
+internal sealed class ArenaBufferPool(int fullBytes)
 {
     private readonly ConcurrentBag<byte[]> _free = [];
 
     internal byte[] Rent(int bytes)
     {
-        if (_free.TryTake(out byte[]? array))
+        if (bytes >= fullBytes && _free.TryTake(out byte[]? array))
         {
             if (array.Length >= bytes)
             {
@@ -100,7 +101,7 @@ internal sealed class ArenaBufferPool
 
     internal void Return(byte[] array)
     {
-        if (_free.Count < 4)
+        if (array.Length >= fullBytes && _free.Count < 4)
         {
             _free.Add(array);
         }

@@ -161,43 +161,45 @@ internal sealed class DirectorySearch(Catalog catalog, ArenaReader reader)
     private const int RecentCount = 4;
 
     private readonly ArenaRecord?[] _recent = new ArenaRecord?[RecentCount];
-    private volatile ArenasAt _arenas = new(ulong.MaxValue, []);
+    private volatile ArenasAt _arenas = new(ulong.MaxValue, [], 0);
 
-    private sealed record ArenasAt(ulong Sequence, IReadOnlyList<ArenaRecord> NewestFirst);
+    private sealed record ArenasAt(ulong Sequence, IReadOnlyList<ArenaRecord> BestFirst, int MaxSurvive);
 
-    internal ClumpPlace? Find(DomainId domain, Score score)
+    /// <param name="isAnyCopy">Any copy will do, as for reading; else the strongest is looked for, and the newest among equals.</param>
+    internal ClumpPlace? Find(DomainId domain, Score score, bool isAnyCopy)
     {
+        ArenasAt arenas = _arenas;
+        ulong sequence = catalog.Sequence;
+        if (arenas.Sequence != sequence)
+        {
+            ArenaRecord[] all = [.. catalog.Arenas().OrderBy(static arena => arena.State).ThenByDescending(static arena => arena.Survive).ThenByDescending(static arena => arena.Ordinal)];
+            arenas = new ArenasAt(sequence, all, all.Length == 0 ? 0 : all.Max(static arena => arena.Survive));
+            _arenas = arenas;
+        }
+
         for (int i = 0; i < RecentCount; i++)
         {
-            if (_recent[i] is { } arena && arena.Domain == domain && catalog.Arena(arena.Ordinal) is { State: not ArenaState.Trashed } current && FindIn(current, score) is { } place)
+            if (_recent[i] is { } arena && arena.Domain == domain && catalog.Arena(arena.Ordinal) is { State: not ArenaState.Trashed } current
+                && (isAnyCopy || (current.State == ArenaState.Sealed && current.Survive == arenas.MaxSurvive)) && FindIn(current, score) is { } place)
             {
                 return place;
             }
         }
 
-        ArenasAt arenas = _arenas;
-        ulong sequence = catalog.Sequence;
-        if (arenas.Sequence != sequence)
+        foreach (ArenaRecord arena in arenas.BestFirst)
         {
-            arenas = new ArenasAt(sequence, [.. catalog.Arenas().OrderBy(static arena => arena.State).ThenByDescending(static arena => arena.Ordinal)]);
-            _arenas = arenas;
-        }
-
-        ClumpPlace? best = null;
-        foreach (ArenaRecord arena in arenas.NewestFirst)
-        {
-            if (arena.Domain == domain && FindIn(arena, score) is { } place && (best is null || place.Arena.Survive > best.Value.Arena.Survive))
+            if (arena.Domain == domain && FindIn(arena, score) is { } place)
             {
-                best = place;
                 if (arena.State == ArenaState.Sealed)
                 {
                     _recent[(int)(arena.Ordinal % RecentCount)] = arena;
-                    break;
                 }
+
+                return place;
             }
         }
 
-        return best;
+        return null;
     }
 
     private ClumpPlace? FindIn(ArenaRecord arena, Score score)

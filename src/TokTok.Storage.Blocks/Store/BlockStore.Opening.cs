@@ -561,7 +561,7 @@ public sealed partial class BlockStore
                 continue;
             }
 
-            int survive = _placement.ClassFor(clump.Survive) is null ? 0 : clump.Survive; // a place went: keep the block, say so in health
+            int survive = Feasible(clump.Survive); // a place went: keep the block, say so in health
             if (IsWritable)
             {
                 AppendAsync(new BinKey(clump.Domain, clump.Epoch, survive), clump.Score, clump.Type, clump.PlainBytes, clump.Bytes, clump.Date, isJournaled: true, CancellationToken.None)
@@ -578,6 +578,11 @@ public sealed partial class BlockStore
     /// <summary>A reader keeps the journal's clumps as they are, each in a buffer of its own size.</summary>
     private void HoldForReading(JournalClump clump)
     {
+        if (PendingSurvive(clump.Domain, clump.Score) >= clump.Survive)
+        {
+            return;
+        }
+
         var buffer = new ArenaBuffer(new BinKey(clump.Domain, clump.Epoch, clump.Survive), default, clump.Bytes.ToArray());
         _pending[clump.Score] = new PendingClump
         {

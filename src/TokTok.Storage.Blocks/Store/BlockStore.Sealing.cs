@@ -22,7 +22,7 @@ public sealed partial class BlockStore
     private readonly ConcurrentDictionary<Score, PendingClump> _pending = new();
     private readonly ConcurrentDictionary<BinKey, OpenBin> _bins = new();
     private readonly ConcurrentDictionary<(int Data, int Parity), ReedSolomon> _coders = new();
-    private readonly ArenaBufferPool _buffers = new();
+    private readonly ArenaBufferPool _buffers;
     private readonly SemaphoreSlim _sealSlots;
     private readonly SemaphoreSlim _idGate = new(1, 1);
     private readonly SemaphoreSlim _flushGate = new(1, 1);
@@ -34,9 +34,12 @@ public sealed partial class BlockStore
 
     /// <summary>One open arena and the lock of its append end.</summary>
     /// <remarks>Gate is an async lock: whoever fills the arena waits for a sealing slot while holding it, which is the back-pressure on writers.</remarks>
-    private sealed class OpenBin(BinKey key, RedundancyClass redundancy)
+    private sealed class OpenBin(BinKey key, RedundancyClass redundancy, int arenaBytes)
     {
         internal BinKey Key { get; } = key;
+
+        /// <summary>Nominal bytes of its full arenas.</summary>
+        internal int ArenaBytes { get; } = arenaBytes;
 
         internal RedundancyClass Redundancy { get; } = redundancy;
 
@@ -116,7 +119,7 @@ public sealed partial class BlockStore
                 bin.Current = null;
             }
 
-            ArenaBuffer buffer = bin.Current ??= NewBuffer(bin, _options.ArenaBytes);
+            ArenaBuffer buffer = bin.Current ??= NewBuffer(bin);
             lock (buffer.Gate)
             {
                 var pending = new PendingClump
@@ -153,12 +156,20 @@ public sealed partial class BlockStore
 
         RedundancyClass redundancy = _placement.ClassFor(key.Survive)
             ?? throw new StoreException(StoreProblem.Redundancy, _placement.CannotSurvive(key.Survive));
-        return _bins.GetOrAdd(key, static (key, redundancy) => new OpenBin(key, redundancy), redundancy);
+        return _bins.GetOrAdd(key, static (key, made) => new OpenBin(key, made.Redundancy, made.ArenaBytes), (Redundancy: redundancy, ArenaBytes: ArenaBytesFor(_bins.Count)));
     }
 
-    private ArenaBuffer NewBuffer(OpenBin bin, int nominalBytes)
+    /// <summary>The first two kinds of arena are open at full size, two more at 4 MiB, any others at 1 MiB: so many classes and domains do not multiply the memory.</summary>
+    private int ArenaBytesFor(int openCount) => Math.Min(_options.ArenaBytes, openCount switch
     {
-        ArenaLayout layout = ArenaLayout.ForNominal(bin.Redundancy, nominalBytes);
+        < 2 => ArenaLayout.MaxNominalBytes,
+        < 4 => 4 * 1024 * 1024,
+        _ => 1024 * 1024,
+    });
+
+    private ArenaBuffer NewBuffer(OpenBin bin)
+    {
+        ArenaLayout layout = ArenaLayout.ForNominal(bin.Redundancy, bin.ArenaBytes);
         return new ArenaBuffer(bin.Key, layout, _buffers.Rent(layout.ImageBytes));
     }
 
@@ -269,7 +280,7 @@ public sealed partial class BlockStore
             return;
         }
 
-        bool hasClasses = _bins.Count > 1;
+        bool hasClasses = _bins.Keys.Any(key => key.Survive != arena.Survive);
         foreach (ClumpEntry entry in entries)
         {
             // Never let a weaker copy hide a stronger one.
@@ -539,7 +550,7 @@ public sealed partial class BlockStore
                     return;
                 }
 
-                ArenaBuffer rest = NewBuffer(bin, _options.ArenaBytes);
+                ArenaBuffer rest = NewBuffer(bin);
                 Split(buffer, layout, rest);
                 await StartSealingAsync(buffer, cancel).ConfigureAwait(false);
                 bin.Current = rest;

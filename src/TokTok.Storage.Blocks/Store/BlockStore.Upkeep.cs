@@ -32,6 +32,26 @@ public sealed partial class BlockStore
     /// <summary>Clumps of open arenas and of the journal, as they are now.</summary>
     internal IReadOnlyCollection<PendingClump> Pending => [.. _pending.Values];
 
+    /// <summary>Copies a clump of an open arena into one of a stronger class. Nothing happens where it is that strong, or sealed meanwhile.</summary>
+    /// <returns>Bytes copied. They are durable after the next flush.</returns>
+    internal async ValueTask<long> CopyPendingAsync(DomainId domain, Score score, int survive, CancellationToken cancel)
+    {
+        if (PendingSurvive(domain, score) is not int present || present >= Feasible(survive) || !_pending.TryGetValue(score, out PendingClump? pending))
+        {
+            return 0;
+        }
+
+        byte[] clump = new byte[pending.Length];
+        return ArenaBuffer.TryCopy(pending, _domains[domain], clump)
+            && await AppendAsync(pending.Buffer.Key with { Survive = Feasible(survive) }, score, pending.Type, pending.PlainBytes, clump, Today(), isJournaled: false, cancel).ConfigureAwait(false)
+            ? clump.Length
+            : 0;
+    }
+
+    /// <summary>How many lost places an open arena's clump will survive; null: no open arena has it.</summary>
+    internal int? PendingSurvive(DomainId domain, Score score) =>
+        _pending.TryGetValue(score, out PendingClump? pending) && pending.Buffer.Key.Domain == domain ? pending.Buffer.Key.Survive : null;
+
     /// <summary>Whether a head of this device carries its signature.</summary>
     internal bool HasSigned(SignedHead head) => HeadCodec.Verify(head, _keys.DeviceKeys.PublicKey);
 
@@ -103,30 +123,30 @@ public sealed partial class BlockStore
         }
     }
 
-    /// <summary>Copies the wanted clumps of an arena, byte for byte, into open arenas of the same kind; each is decrypted first to see that it is whole.</summary>
+    /// <summary>Copies clumps of an arena, byte for byte, into open arenas of the redundancy wanted; each is decrypted first to see that it is whole.</summary>
+    /// <param name="wanted">By the entry's place in the directory: how many lost places the copy is to survive, or null for no copy.</param>
     /// <returns>Bytes copied. They are durable after the next flush.</returns>
-    internal async ValueTask<long> CopyLiveAsync(ArenaRecord arena, Func<int, bool> isLive, CancellationToken cancel)
+    internal async ValueTask<long> CopyLiveAsync(ArenaRecord arena, Func<int, int?> wanted, CancellationToken cancel)
     {
         KeyDomain domain = _domains[arena.Domain];
         ArenaDirectory directory = await _reader.DirectoryAsync(arena, cancel).ConfigureAwait(false);
-        var wanted = new List<ClumpEntry>();
+        var copies = new List<(ClumpEntry Entry, int Survive)>();
         for (int i = 0; i < directory.Count; i++)
         {
-            if (isLive(i))
+            if (wanted(i) is int survive)
             {
-                wanted.Add(directory[i]);
+                copies.Add((directory[i], Feasible(survive)));
             }
         }
 
-        wanted.Sort(static (a, b) => a.Offset.CompareTo(b.Offset)); // in the order they were written: neighbours stay neighbours
-        int survive = _placement.ClassFor(arena.Survive) is null ? 0 : arena.Survive;
+        copies.Sort(static (a, b) => a.Entry.Offset.CompareTo(b.Entry.Offset)); // in the order they were written: neighbours stay neighbours
         byte[] scratch = ArrayPool<byte>.Shared.Rent(Clump.MaxBytes);
         byte[] plain = ArrayPool<byte>.Shared.Rent(BlockLimits.MaxBlockBytes);
         byte[] clump = ArrayPool<byte>.Shared.Rent(Clump.MaxBytes);
         long copied = 0;
         try
         {
-            foreach (ClumpEntry entry in wanted)
+            foreach ((ClumpEntry entry, int survive) in copies)
             {
                 Memory<byte> bytes = clump.AsMemory(0, entry.Length);
                 bool isWhole = await _reader.TryReadAsync(arena, entry.Offset, bytes, cancel).ConfigureAwait(false)

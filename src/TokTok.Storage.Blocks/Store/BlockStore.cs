@@ -65,6 +65,7 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
         _holders = holders;
         _placement = new Placement(holders);
         _lock = writerLock;
+        _buffers = new ArenaBufferPool(options.ArenaBytes);
         _sealSlots = new SemaphoreSlim(options.SealingCount, options.SealingCount);
         _reader = new ArenaReader(_domains, HolderOf, options.DirectoryCacheBytes, Note);
         _directories = new DirectorySearch(catalogLog.Catalog, _reader);
@@ -110,6 +111,9 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
             ? throw new StoreException(StoreProblem.Redundancy, _placement.CannotSurvive(wanted))
             : new DomainBlocks(this, DomainOf(domain), wanted);
     }
+
+    /// <summary>What a wish comes to: no more than the places there are allow.</summary>
+    internal int Feasible(int survive) => Math.Min(survive, _placement.MaxSurvive);
 
     // A crash before the catalog's sync leaves the old head; after it, the new one. The holders' copies follow and only ever lag.
     public async ValueTask<Head> CommitAsync(VolumeId volume, string volumeName, DomainId domain, Score root, Head? replaces, CancellationToken cancel)
@@ -307,7 +311,8 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
         return FindInDirectories(domain, score);
     }
 
-    private ClumpPlace? FindInDirectories(DomainId domain, Score score) => _directories.Find(domain, score);
+    /// <summary>The strongest copy by the directories; the newest among equals.</summary>
+    private ClumpPlace? FindInDirectories(DomainId domain, Score score) => _directories.Find(domain, score, isAnyCopy: !IsWritable);
 
     private static void CheckTarget(int plainBytes, int targetBytes)
     {
@@ -324,10 +329,18 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
 
     private List<IFragmentHolder> ReachableHolders() => [.. _holders.Where(static holder => holder is { Holder: not null, IsGone: false }).Select(static holder => holder.Holder!)];
 
-    /// <summary>The holders that keep the journal: one in each of the first 1 + survive places.</summary>
-    private List<IFragmentHolder> JournalHolders() =>
-        [.. _holders.Where(static holder => holder is { Holder: not null, IsGone: false })
-            .DistinctBy(static holder => holder.Place, StringComparer.Ordinal).Take(1 + DefaultSurvive).Select(static holder => holder.Holder!)];
+    /// <summary>The holders that keep the journal: one in each of the first 1 + survive places, for the strongest class in use.</summary>
+    internal List<IFragmentHolder> JournalHolders()
+    {
+        int survive = DefaultSurvive;
+        foreach (BinKey key in _bins.Keys)
+        {
+            survive = Math.Max(survive, key.Survive);
+        }
+
+        return [.. _holders.Where(static holder => holder is { Holder: not null, IsGone: false })
+            .DistinctBy(static holder => holder.Place, StringComparer.Ordinal).Take(1 + survive).Select(static holder => holder.Holder!)];
+    }
 
     private void Note(string line) => Noted?.Invoke(line);
 
@@ -391,6 +404,10 @@ public sealed record StoreKeys
 /// <summary>One domain at one redundancy.</summary>
 internal sealed class DomainBlocks(BlockStore store, KeyDomain domain, int survive) : IBlockStore
 {
+    public int Survive => survive;
+
+    public IBlockStore At(int other) => store.Feasible(other) == survive ? this : new DomainBlocks(store, domain, store.Feasible(other));
+
     public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => store.WriteAsync(domain, survive, type, plain, cancel);
 
     public ValueTask<BlockRead> ReadAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel) => store.ReadAsync(domain, score, type, target, cancel);

@@ -117,7 +117,8 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         long trashedBytes = 0;
         if (missing == 0 && !options.DryRun)
         {
-            (moved, trashed, trashedBytes) = await EmptyAsync(victims, live, reasons, progress, cancel).ConfigureAwait(false);
+            (moved, trashed, trashedBytes) = await EmptyAsync(
+                victims, (arena, index) => live[arena.Domain].IsLive(arena.Ordinal, index) ? arena.Survive : null, reasons, progress, cancel).ConfigureAwait(false);
         }
 
         (long freed, long waiting, uint days) = options.DryRun ? (0, WaitingBytes(), 0u) : await PurgeAsync(options.EmptyTrashNow, reasons, cancel).ConfigureAwait(false);
@@ -160,8 +161,10 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         return live;
     }
 
-    private async ValueTask<(long Moved, int Trashed, long TrashedBytes)> EmptyAsync(
-        List<(ArenaRecord Arena, long Live)> victims, Dictionary<DomainId, LiveMap> live, List<string> reasons, Action<string, long, long>? progress, CancellationToken cancel)
+    /// <summary>Moves what is wanted out of the arenas, and the arenas to the trash.</summary>
+    /// <param name="wanted">For a clump of an arena: how many lost places its copy is to survive, or null where nothing wants it.</param>
+    internal async ValueTask<(long Moved, int Trashed, long TrashedBytes)> EmptyAsync(
+        List<(ArenaRecord Arena, long Live)> victims, Func<ArenaRecord, int, int?> wanted, List<string> reasons, Action<string, long, long>? progress, CancellationToken cancel)
     {
         if (victims.Count == 0)
         {
@@ -178,7 +181,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             cancel.ThrowIfCancellationRequested();
             try
             {
-                moved += await store.CopyLiveAsync(arena, index => live[arena.Domain].IsLive(arena.Ordinal, index), cancel).ConfigureAwait(false); // 4. verbatim, verified
+                moved += await store.CopyLiveAsync(arena, index => wanted(arena, index), cancel).ConfigureAwait(false); // 4. verbatim, verified
                 emptied.Add(arena);
             }
             catch (DamagedBlockException damage)

@@ -168,6 +168,10 @@ internal sealed class TreeCheck(BlockStore store, bool readAll, IProgressSink pr
         private readonly Queue<Score> _data = new();
         private readonly byte[] _target = new byte[BlockLimits.MaxBlockBytes];
 
+        public int Survive => inner.Survive;
+
+        public IBlockStore At(int survive) => this; // nothing is written here
+
         public bool Mark(Score score, BlockType type)
         {
             bool isNew = map.Mark(score, type);

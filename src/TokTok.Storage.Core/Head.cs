@@ -75,6 +75,20 @@ public interface IBlockMarker
     bool Mark(Score score, BlockType type);
 }
 
+/// <summary>A marker that also learns how many lost places each block is to outlive: as many as the strongest of its references asks for. One walk at a time.</summary>
+public interface IRedundancyMarker : IBlockMarker
+{
+    /// <summary>What is asked for where no directory says anything.</summary>
+    int DefaultSurvive { get; }
+
+    /// <summary>Marks a block for a reference that asks for so much. True the first time, and each time it is more than any mark before: the caller then
+    /// descends into it, again.</summary>
+    bool Mark(Score score, BlockType type, int survive);
+
+    /// <summary>Asks for a block to be no weaker than something that lies below it, and says how much is asked of it now. Nothing below it is asked for more.</summary>
+    int Raise(Score score, BlockType type, int survive);
+}
+
 /// <summary>Knows how to walk from a head to every block it needs. Files implements it; reclaim and health use it.</summary>
 public interface IRootWalker
 {

@@ -161,9 +161,9 @@ internal sealed class DirectorySearch(Catalog catalog, ArenaReader reader)
     private const int RecentCount = 4;
 
     private readonly ArenaRecord?[] _recent = new ArenaRecord?[RecentCount];
-    private volatile ArenasAt _arenas = new(ulong.MaxValue, [], 0);
+    private volatile ArenasAt _arenas = new(ulong.MaxValue, []);
 
-    private sealed record ArenasAt(ulong Sequence, IReadOnlyList<ArenaRecord> BestFirst, int MaxSurvive);
+    private sealed record ArenasAt(ulong Sequence, IReadOnlyList<ArenaRecord> BestFirst);
 
     /// <param name="isAnyCopy">Any copy will do, as for reading; else the strongest is looked for, and the newest among equals.</param>
     internal ClumpPlace? Find(DomainId domain, Score score, bool isAnyCopy)
@@ -173,21 +173,35 @@ internal sealed class DirectorySearch(Catalog catalog, ArenaReader reader)
         if (arenas.Sequence != sequence)
         {
             ArenaRecord[] all = [.. catalog.Arenas().OrderBy(static arena => arena.State).ThenByDescending(static arena => arena.Survive).ThenByDescending(static arena => arena.Ordinal)];
-            arenas = new ArenasAt(sequence, all, all.Length == 0 ? 0 : all.Max(static arena => arena.Survive));
+            arenas = new ArenasAt(sequence, all);
             _arenas = arenas;
         }
 
-        for (int i = 0; i < RecentCount; i++)
+        for (int i = 0; i < RecentCount && isAnyCopy; i++)
         {
-            if (_recent[i] is { } arena && arena.Domain == domain && catalog.Arena(arena.Ordinal) is { State: not ArenaState.Trashed } current
-                && (isAnyCopy || (current.State == ArenaState.Sealed && current.Survive == arenas.MaxSurvive)) && FindIn(current, score) is { } place)
+            if (_recent[i] is { } arena && arena.Domain == domain && catalog.Arena(arena.Ordinal) is { State: not ArenaState.Trashed } current && FindIn(current, score) is { } place)
             {
                 return place;
             }
         }
 
+        (ArenaState State, int Survive) kind = default;
         foreach (ArenaRecord arena in arenas.BestFirst)
         {
+            if (kind != (arena.State, arena.Survive))
+            {
+                // The hints of weaker kinds have their turn when nothing stronger has the block.
+                kind = (arena.State, arena.Survive);
+                for (int i = 0; i < RecentCount; i++)
+                {
+                    if (_recent[i] is { } hint && hint.Domain == domain && catalog.Arena(hint.Ordinal) is { } current && kind == (current.State, current.Survive)
+                        && FindIn(current, score) is { } near)
+                    {
+                        return near;
+                    }
+                }
+            }
+
             if (arena.Domain == domain && FindIn(arena, score) is { } place)
             {
                 if (arena.State == ArenaState.Sealed)

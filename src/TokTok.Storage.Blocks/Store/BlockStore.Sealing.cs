@@ -29,6 +29,7 @@ public sealed partial class BlockStore
     private readonly Queue<(uint Ordinal, ArenaId Id)> _announcedIds = new(); // guarded by _idGate
     private readonly List<Task> _sealing = []; // guarded by itself
     private long _arenasSinceCheckpoint;
+    private long _sealCount;
     private long _sealedBytes;
     private long _journaledBytes;
 
@@ -53,6 +54,7 @@ public sealed partial class BlockStore
         ThrowIfNotWritable();
         ArgumentOutOfRangeException.ThrowIfGreaterThan(plain.Length, BlockLimits.MaxBlockBytes);
         Score score = Clump.ScoreOf(domain, type, plain.Span);
+        long sealsSeen = Interlocked.Read(ref _sealCount);
         if (IsKnown(domain.Id, score, survive))
         {
             return new BlockWrite(score, 0);
@@ -64,7 +66,7 @@ public sealed partial class BlockStore
         try
         {
             int bytes = Clump.Write(domain, epoch, score, type, plain.Span, _options.CompressionLevel, _compressor, _random, scratch, clump);
-            bool isNew = await AppendAsync(new BinKey(domain.Id, epoch, survive), score, type, plain.Length, clump.AsMemory(0, bytes), Today(), isJournaled: false, cancel).ConfigureAwait(false);
+            bool isNew = await AppendAsync(new BinKey(domain.Id, epoch, survive), score, type, plain.Length, clump.AsMemory(0, bytes), Today(), isJournaled: false, cancel, sealsSeen).ConfigureAwait(false);
             return new BlockWrite(score, isNew ? bytes + ArenaDirectory.EntrySize : 0);
         }
         finally
@@ -101,14 +103,21 @@ public sealed partial class BlockStore
     }
 
     /// <summary>Appends a clump to its open arena. False: an equal block got there first.</summary>
+    /// <param name="sealsSeen">How many arenas were sealed when the block was looked for among them; null: it need not be looked for again.</param>
     private async ValueTask<bool> AppendAsync(
-        BinKey key, Score score, BlockType type, int plainBytes, ReadOnlyMemory<byte> clump, uint date, bool isJournaled, CancellationToken cancel)
+        BinKey key, Score score, BlockType type, int plainBytes, ReadOnlyMemory<byte> clump, uint date, bool isJournaled, CancellationToken cancel, long? sealsSeen = null)
     {
         OpenBin bin = BinOf(key);
         await bin.Gate.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
             if (_pending.TryGetValue(score, out PendingClump? known) && known.Buffer.Key.Domain == key.Domain && known.Buffer.Key.Survive >= key.Survive)
+            {
+                return false;
+            }
+
+            // An equal block may have come, been sealed and left memory since it was looked for.
+            if (sealsSeen is long seen && Interlocked.Read(ref _sealCount) != seen && IsSealed(key.Domain, score, key.Survive))
             {
                 return false;
             }
@@ -248,6 +257,7 @@ public sealed partial class BlockStore
                 Fragments = places,
             });
             AddToIndex(arena, entries);                                                                // 4. a cache: needs no order
+            Interlocked.Increment(ref _sealCount);                                                     // before its clumps leave memory
             foreach (PendingClump clump in buffer.Clumps)
             {
                 _pending.TryRemove(new KeyValuePair<Score, PendingClump>(clump.Score, clump));

@@ -60,7 +60,7 @@ public sealed partial class BlockStore
     /// <summary>The directory entry of a sealed block: by the index if it is right, else by the directories.</summary>
     internal EntryPlace? LocateEntry(DomainId domain, Score score)
     {
-        if (Locate(domain, score) is not { } place)
+        if (LocateStrongest(domain, score) is not { } place)
         {
             return null;
         }

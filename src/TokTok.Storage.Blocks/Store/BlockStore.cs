@@ -311,7 +311,11 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
         return FindInDirectories(domain, score);
     }
 
-    /// <summary>The strongest copy by the directories; the newest among equals.</summary>
+    /// <summary>Where the strongest copy of a sealed block lies: for whoever asks how well it is kept.</summary>
+    internal ClumpPlace? LocateStrongest(DomainId domain, Score score) =>
+        _index is null ? _directories.Find(domain, score, isAnyCopy: false) : Locate(domain, score);
+
+    /// <summary>By the directories alone. A reader takes any copy; a writer wants to know the strongest.</summary>
     private ClumpPlace? FindInDirectories(DomainId domain, Score score) => _directories.Find(domain, score, isAnyCopy: !IsWritable);
 
     private static void CheckTarget(int plainBytes, int targetBytes)

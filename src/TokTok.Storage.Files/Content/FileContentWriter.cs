@@ -78,7 +78,10 @@ public sealed class FileContentWriter : IDisposable
     }
 
     /// <summary>Stores the file as it is read now. Nothing is durable before the store is flushed.</summary>
-    public async ValueTask<WrittenContent> WriteAsync(IFileSource source, CuttingRule rule, CancellationToken cancel)
+    public ValueTask<WrittenContent> WriteAsync(IFileSource source, CuttingRule rule, CancellationToken cancel) => WriteAsync(source, rule, _blocks.Survive, cancel);
+
+    /// <summary>Stores the file as it is read now, so that it outlives the loss of so many places. Nothing is durable before the store is flushed.</summary>
+    public async ValueTask<WrittenContent> WriteAsync(IFileSource source, CuttingRule rule, int survive, CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(source);
 
@@ -87,7 +90,7 @@ public sealed class FileContentWriter : IDisposable
         byte[] rented = ArrayPool<byte>.Shared.Rent(capacity);
         try
         {
-            var run = new Run(this, source, rule, rented.AsMemory(0, rented.Length));
+            var run = new Run(this, _blocks.At(survive), source, rule, rented.AsMemory(0, rented.Length));
             return await run.WriteAsync(cancel).ConfigureAwait(false);
         }
         finally
@@ -100,9 +103,9 @@ public sealed class FileContentWriter : IDisposable
     public void Dispose() => _cutter.Dispose();
 
     /// <summary>One file on its way: a window of its bytes, from the start of the next chunk to what has been read.</summary>
-    private sealed class Run(FileContentWriter writer, IFileSource source, CuttingRule rule, Memory<byte> window)
+    private sealed class Run(FileContentWriter writer, IBlockStore blocks, IFileSource source, CuttingRule rule, Memory<byte> window)
     {
-        private readonly ExtentsBuilder _extents = new(writer._blocks, writer._options.InlineExtents);
+        private readonly ExtentsBuilder _extents = new(blocks, writer._options.InlineExtents);
 
         /// <summary>Small holes whose zeros lie in the window, ascending: at most one each few KiB of it.</summary>
         private readonly Queue<(long Start, long End)> _bridged = new();
@@ -277,7 +280,7 @@ public sealed class FileContentWriter : IDisposable
                 return;
             }
 
-            BlockWrite write = await writer._blocks.WriteAsync(BlockType.Data, chunk, cancel).ConfigureAwait(false);
+            BlockWrite write = await blocks.WriteAsync(BlockType.Data, chunk, cancel).ConfigureAwait(false);
             _chunks++;
             if (write.IsNew)
             {

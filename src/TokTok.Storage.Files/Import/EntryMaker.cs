@@ -132,6 +132,20 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
     {
         try
         {
+            if (slot.IsToBeChecked)
+            {
+                Entry old = slot.LinkRecord ?? Entry.Decode(slot.OldEntry);
+                if (await KeptBlocks.AreAllAsync(old, run.Blocks.At(slot.Frame.Survive), cancel).ConfigureAwait(false))
+                {
+                    return;
+                }
+
+                // The store has it weaker than it is wanted now, or no longer whole: it is read again.
+                _ = Interlocked.Decrement(ref run.Progress.UnchangedValue);
+                slot.FileId = old.FileId;
+                slot.Entry = null;
+            }
+
             Entry? entry = slot.Stat.Type == PosixType.File
                 ? await ReadFileAsync(slot, cancel).ConfigureAwait(false)
                 : await ReadOtherAsync(slot, cancel).ConfigureAwait(false);
@@ -179,7 +193,7 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
                 {
                     written = slot.Stat.SizeBytes == 0
                         ? new WrittenContent(FileContent.Empty, 0, 0, 0, 0, 0)
-                        : await contents.WriteAsync(_file, rule, cancel).ConfigureAwait(false);
+                        : await contents.WriteAsync(_file, rule, slot.Frame.Survive, cancel).ConfigureAwait(false);
                 }
                 catch (PosixException read)
                 {
@@ -264,7 +278,7 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
         slot.SizeBytes = content.Size;
         StoredAttributes stored = attributes.Count == 0
             ? StoredAttributes.None
-            : await AttributeList.StoreAsync(run.Blocks, attributes, cancel).ConfigureAwait(false);
+            : await AttributeList.StoreAsync(run.Blocks.At(slot.Frame.Survive), attributes, cancel).ConfigureAwait(false);
         return run.NewEntry(TypeOf(slot.Stat.Type), slot.FileId, slot.Stat) with { Attributes = stored, Content = content, IsTorn = isTorn };
     }
 

@@ -35,6 +35,9 @@ internal sealed class ImportSlot(SlotKind kind, WalkFrame frame)
 
     internal byte[] OldLink { get; set; } = [];
 
+    /// <summary>Taken over unchanged into a directory of a stronger redundancy than the store's own: whether its blocks are that strong is to be seen.</summary>
+    internal bool IsToBeChecked { get; set; }
+
     /// <summary>Has several names, and this is the first one met.</summary>
     internal bool IsFirstLink { get; set; }
 

@@ -22,6 +22,12 @@ internal sealed class WalkFrame(WalkFrame? parent, byte[] name)
 
     internal bool HasOtherNames { get; set; }
 
+    /// <summary>The directory's own wish for its redundancy; at the root of the walk also what is in force above it.</summary>
+    internal RedundancyWish? Wish { get; set; }
+
+    /// <summary>How many lost places what lies in the directory is to outlive.</summary>
+    internal int Survive { get; set; }
+
     internal SourceNode? Filter { get; set; }
 
     internal IEnumerator<KeyValuePair<byte[], SourceNode>>? Filtered { get; set; }
@@ -165,6 +171,7 @@ internal sealed class ImportWalker
             throw new PosixException(-error, "stat", PathText.Show(_sources.Root));
         }
 
+        ReadWish(root);
         root.Device = _sources.Filter is null ? root.Stat.Device : null;
         if (_cache is not null && _cache.Kind == StatRecordKind.Enter)
         {
@@ -181,6 +188,31 @@ internal sealed class ImportWalker
 
         _way.Add(root);
         await order.WriteAsync(new ImportSlot(SlotKind.Enter, root), abort).ConfigureAwait(false);
+    }
+
+    private void ReadWish(WalkFrame frame)
+    {
+        frame.Survive = frame.Parent?.Survive ?? _run.Blocks.Survive;
+        if (frame.Handle is not { } handle)
+        {
+            return;
+        }
+
+        frame.Wish = DirectoryRedundancy.Read(handle.Fd, out string? illFormed);
+        if (illFormed is not null)
+        {
+            _run.Note($"{frame.Show([])}: found '{illFormed}' in {DirectoryRedundancy.AttributeName}, expected survive=N or k+m; it is passed over");
+        }
+
+        frame.Wish ??= frame.Parent is null ? DirectoryRedundancy.Above(handle.Fd) : null;
+        if (frame.Wish is { } wish)
+        {
+            frame.Survive = _run.Blocks.At(wish.Survive).Survive;
+            if (frame.Survive < wish.Survive)
+            {
+                _run.Note($"{frame.Show([])}: {wish} needs {wish.NeededPlaces} places; until there are so many, what lies below survives the loss of {frame.Survive}");
+            }
+        }
     }
 
     private void Begin(WalkFrame frame)
@@ -313,6 +345,7 @@ internal sealed class ImportWalker
             child.Handle = new DirectoryHandle(fd);
         }
 
+        ReadWish(child);
         if (error < 0)
         {
             child.Handle?.Release();
@@ -434,6 +467,8 @@ internal sealed class ImportWalker
                 Remember(slot);
             }
 
+            slot.IsToBeChecked = frame.Survive > _run.Blocks.Survive;
+
             _ = Interlocked.Increment(ref _run.Progress.UnchangedValue);
         }
 
@@ -450,10 +485,14 @@ internal sealed class ImportWalker
 
     private async ValueTask SendAsync(ImportSlot slot, ChannelWriter<ImportSlot> order, ChannelWriter<ImportSlot> work, CancellationToken abort)
     {
-        if (slot.Entry is null)
+        if (slot.Entry is null || slot.IsToBeChecked)
         {
-            slot.FileId = await FindIdAsync(slot.Frame, slot.Name, slot.OldEntry, EntryMaker.TypeOf(slot.Stat.Type)).ConfigureAwait(false);
-            Remember(slot);
+            if (slot.Entry is null)
+            {
+                slot.FileId = await FindIdAsync(slot.Frame, slot.Name, slot.OldEntry, EntryMaker.TypeOf(slot.Stat.Type)).ConfigureAwait(false);
+                Remember(slot);
+            }
+
             slot.Handle = slot.Frame.Handle!.Hold();
             slot.Done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
             try

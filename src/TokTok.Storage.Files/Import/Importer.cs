@@ -68,6 +68,14 @@ internal sealed class ImportRun(IBlockStore blocks, SortedTable tables, FileIds 
         }
     }
 
+    internal void Note(string line)
+    {
+        lock (_gate)
+        {
+            observer?.Note(line);
+        }
+    }
+
     /// <summary>git's racy rule: whether a later change must give the file another ctime than it has.</summary>
     /// <remarks>Kernels take file times from a clock that ticks every 1 to 10 ms; a ctime of whole hundredths of a second points to a filesystem with coarser
     /// times, 2 s (FAT) at the worst.</remarks>
@@ -151,7 +159,7 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
         };
 
         // A crash between these leaves the volume as before; the new snapshot and the old cache; or unfinished snapshots that the next import removes.
-        await volume.AddSnapshotAsync(snapshot, run.Ids, null, CancellationToken.None).ConfigureAwait(false);
+        await volume.AddSnapshotAsync(snapshot, run.Ids, null, CancellationToken.None, assembler.Survive).ConfigureAwait(false);
         List<SnapshotId> bases = [snapshot.Id];
         bases.AddRange(isFinished || oldCache is null ? [] : oldCache.Bases);
         if (bases.Count <= StatCache.MaxBases)

@@ -24,6 +24,9 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
     /// <summary>The topmost directory's entry once all is assembled.</summary>
     internal Entry? Root { get; private set; }
 
+    /// <summary>How many lost places the strongest part of the tree and of the link table outlives: what names them should be no weaker.</summary>
+    internal int Survive { get; private set; } = run.Blocks.Survive;
+
     internal async Task AssembleAsync(ChannelReader<ImportSlot> order, CancellationToken abort)
     {
         await foreach (ImportSlot slot in order.ReadAllAsync(abort).ConfigureAwait(false))
@@ -36,7 +39,7 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
             switch (slot.Kind)
             {
                 case SlotKind.Enter:
-                    _way.Push(new Building());
+                    _way.Push(new Building { OwnSurvive = slot.Frame.Survive, Survive = slot.Frame.Survive });
                     cache?.Write(StatRecordKind.Enter, true, default, slot.Name, [], []);
                     break;
                 case SlotKind.Leave:
@@ -61,9 +64,10 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
         foreach (ulong id in ids)
         {
             LinkBuilding link = _links[id];
-            await builder.AddAsync(LinkTable.Key(id), (link.Record with { LinkCount = link.Names }).Encode(), cancel).ConfigureAwait(false);
+            await builder.AddAsync(LinkTable.Key(id), (link.Record with { LinkCount = link.Names }).Encode(), link.Survive, cancel).ConfigureAwait(false);
         }
 
+        Survive = Math.Max(Survive, builder.Survive);
         return await builder.FinishAsync(cancel).ConfigureAwait(false);
     }
 
@@ -106,19 +110,26 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
         long size = slot.SizeBytes;
         if (slot.IsFirstLink)
         {
-            _links[slot.FileId] = new LinkBuilding(slot.LinkRecord!);
+            _links[slot.FileId] = new LinkBuilding(slot.LinkRecord!) { Survive = slot.Frame.Survive };
         }
         else if (slot.IsLaterLink)
         {
             LinkBuilding link = _links[slot.FileId];
             link.Names++;
+            if (slot.Frame.Survive > link.Survive)
+            {
+                // Wanted is the most that any of its names asks for.
+                await KeptBlocks.LiftAsync(link.Record, run.Blocks.At(slot.Frame.Survive), cancel).ConfigureAwait(false);
+                link.Survive = slot.Frame.Survive;
+            }
+
             size = link.Record.Type == EntryType.File ? link.Record.Content.Size : 0;
         }
 
         cache?.Write(StatRecordKind.Entry, isTrusted, slot.Stat, slot.Name, slot.Entry, slot.LinkBytes);
         bool isSame = isUnchanged || slot.Entry.AsSpan().SequenceEqual(slot.OldEntry);
         var totals = new DirectoryTotals(directory.Totals.Entries + 1, directory.Totals.Bytes + (ulong)size, directory.Totals.Links + (isLink ? 1UL : 0));
-        await PutAsync(directory, slot.Name, slot.Entry, isSame, totals, cancel).ConfigureAwait(false);
+        await PutAsync(directory, slot.Name, slot.Entry, isSame, totals, 0, cancel).ConfigureAwait(false);
         _ = Interlocked.Increment(ref run.Progress.FilesValue);
         _ = Interlocked.Add(ref run.Progress.BytesValue, size);
     }
@@ -128,7 +139,9 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
         Building directory = _way.Pop();
         Entry? old = slot.OldEntry.Length > 0 ? Entry.Decode(slot.OldEntry) : null;
         TableRoot children;
-        if (directory.IsSame && !slot.HasOtherNames && old is not null && directory.Builder is null)
+
+        // A table that is to be stronger than the store's own redundancy is written again: what is strong already is known and not stored twice.
+        if (directory.IsSame && !slot.HasOtherNames && old is not null && directory.Builder is null && directory.Survive <= run.Blocks.Survive)
         {
             children = old.Children;
             _waitingBytes -= directory.WaitingBytes;
@@ -143,17 +156,21 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
         Entry entry;
         if (slot.IsTrusted && old is not null)
         {
-            entry = old with { Children = children, Totals = directory.Totals };
+            entry = old with { Children = children, Totals = directory.Totals, Survive = slot.Frame.Wish?.Survive };
+            if (slot.Frame.Survive > run.Blocks.Survive)
+            {
+                await KeptBlocks.LiftAsync(entry, run.Blocks.At(slot.Frame.Survive), cancel).ConfigureAwait(false); // its attributes
+            }
         }
         else
         {
-            StoredAttributes attributes = await AttributeList.StoreAsync(run.Blocks, slot.Attributes, cancel).ConfigureAwait(false);
+            StoredAttributes attributes = await AttributeList.StoreAsync(run.Blocks.At(slot.Frame.Survive), slot.Attributes, cancel).ConfigureAwait(false);
             entry = run.NewEntry(EntryType.Directory, slot.FileId, slot.Stat) with
             {
                 Attributes = attributes,
                 Children = children,
                 Totals = directory.Totals,
-                Survive = old?.Survive,
+                Survive = slot.Frame.Wish?.Survive,
             };
         }
 
@@ -163,27 +180,29 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
         if (!_way.TryPeek(out Building? parent))
         {
             Root = entry;
+            Survive = Math.Max(Survive, directory.Survive);
             return;
         }
 
         DirectoryTotals above = parent.Totals;
         DirectoryTotals below = directory.Totals;
         var totals = new DirectoryTotals(above.Entries + 1 + below.Entries, above.Bytes + below.Bytes, above.Links + below.Links);
-        await PutAsync(parent, slot.Name, encoded, encoded.AsSpan().SequenceEqual(slot.OldEntry), totals, cancel).ConfigureAwait(false);
+        await PutAsync(parent, slot.Name, encoded, encoded.AsSpan().SequenceEqual(slot.OldEntry), totals, directory.Survive, cancel).ConfigureAwait(false);
     }
 
-    private async ValueTask PutAsync(Building directory, byte[] name, byte[] entry, bool isSame, DirectoryTotals totals, CancellationToken cancel)
+    private async ValueTask PutAsync(Building directory, byte[] name, byte[] entry, bool isSame, DirectoryTotals totals, int survive, CancellationToken cancel)
     {
         directory.Totals = totals;
+        directory.Survive = Math.Max(directory.Survive, survive);
         directory.IsSame &= isSame;
         if (directory.Builder is not null)
         {
-            await directory.Builder.AddAsync(name, entry, cancel).ConfigureAwait(false);
+            await directory.Builder.AddAsync(name, entry, survive, cancel).ConfigureAwait(false);
             return;
         }
 
         const int Overhead = 96;
-        directory.Waiting.Add((name, entry));
+        directory.Waiting.Add((name, entry, survive));
         directory.WaitingBytes += name.Length + entry.Length + Overhead;
         _waitingBytes += name.Length + entry.Length + Overhead;
         if (!directory.IsSame)
@@ -201,10 +220,10 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
 
     private async ValueTask<TableBuilder> FlushAsync(Building directory, CancellationToken cancel)
     {
-        directory.Builder ??= run.Tables.NewBuilder();
-        foreach ((byte[] name, byte[] entry) in directory.Waiting)
+        directory.Builder ??= run.Tables.At(directory.OwnSurvive).NewBuilder();
+        foreach ((byte[] name, byte[] entry, int survive) in directory.Waiting)
         {
-            await directory.Builder.AddAsync(name, entry, cancel).ConfigureAwait(false);
+            await directory.Builder.AddAsync(name, entry, survive, cancel).ConfigureAwait(false);
         }
 
         directory.Waiting.Clear();
@@ -215,7 +234,13 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
 
     private sealed class Building
     {
-        internal List<(byte[] Name, byte[] Entry)> Waiting { get; } = [];
+        internal List<(byte[] Name, byte[] Entry, int Survive)> Waiting { get; } = [];
+
+        /// <summary>What the directory itself asks for, or inherits.</summary>
+        internal required int OwnSurvive { get; init; }
+
+        /// <summary>The most that it or anything below it asks for.</summary>
+        internal required int Survive { get; set; }
 
         internal long WaitingBytes { get; set; }
 
@@ -235,5 +260,8 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
         internal Entry Record { get; } = record;
 
         internal uint Names { get; set; } = 1;
+
+        /// <summary>The most that the directories of its names ask for.</summary>
+        internal required int Survive { get; set; }
     }
 }

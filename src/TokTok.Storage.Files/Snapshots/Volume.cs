@@ -40,6 +40,9 @@ public sealed class Volume : IDisposable
     /// <summary>The head that names <see cref="Root"/>; null for a volume that has not been committed yet.</summary>
     public Head? Head => _state!.Head;
 
+    /// <summary>How many lost places the root outlives: as many as the strongest part that it has led to. New roots are no weaker.</summary>
+    public int Survive => _state!.Survive;
+
     /// <summary>Sizes of the tables that this volume writes.</summary>
     public TableOptions TableOptions => _tableOptions ?? TableOptions.Default;
 
@@ -78,7 +81,9 @@ public sealed class Volume : IDisposable
     public static Volume Create(IVolumeStore store, string name, DomainId domain, IRandomSource random, TableOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(store);
-        return new Volume(store, name, domain, options) { _state = new State(null, new VolumeRoot { Id = VolumeId.New(random) }) };
+        var volume = new Volume(store, name, domain, options);
+        volume._state = new State(null, new VolumeRoot { Id = VolumeId.New(random) }, volume.Blocks.Survive);
+        return volume;
     }
 
     /// <summary>The snapshots in order of time.</summary>
@@ -103,13 +108,21 @@ public sealed class Volume : IDisposable
 
     /// <summary>Adds a snapshot, makes its tree the active one, and takes note of the file ids given out.</summary>
     /// <param name="replaced">An unfinished snapshot that this one continues and takes the place of.</param>
+    /// <param name="survive">How many lost places the strongest part of the snapshot outlives: what leads to it is kept as strong.</param>
     /// <remarks>Durable when it returns, with every block written before.</remarks>
-    public ValueTask AddSnapshotAsync(SnapshotRecord snapshot, FileIds? ids, SnapshotRecord? replaced, CancellationToken cancel)
+    public ValueTask AddSnapshotAsync(SnapshotRecord snapshot, FileIds? ids, SnapshotRecord? replaced, CancellationToken cancel, int survive = 0)
     {
         ArgumentNullException.ThrowIfNull(snapshot);
         return EditAsync(
             async root =>
             {
+                if (survive > _state!.Survive)
+                {
+                    // The blocks that lead to the older snapshots lead to this one now.
+                    _state = _state with { Survive = survive };
+                    root = root with { Snapshots = await RewriteAsync(root, cancel).ConfigureAwait(false) };
+                }
+
                 List<TableChange> changes = [TableChange.Put(snapshot.Key(), snapshot.Encode())];
                 if (replaced is not null && replaced.Id != snapshot.Id)
                 {
@@ -155,7 +168,7 @@ public sealed class Volume : IDisposable
                 await RefreshAsync(cancel).ConfigureAwait(false);
                 State state = _state!;
                 VolumeRoot root = await edit(state.Root).ConfigureAwait(false);
-                BlockWrite block = await Blocks.WriteAsync(BlockType.VolumeRoot, root.Encode(), cancel).ConfigureAwait(false);
+                BlockWrite block = await Blocks.At(_state!.Survive).WriteAsync(BlockType.VolumeRoot, root.Encode(), cancel).ConfigureAwait(false);
 
                 // This device's line of heads may be older than the newest of all: the new head follows its own.
                 Head? replaces = NewestOf(_store, head => head.Volume == root.Id && head.Device == _store.Device);
@@ -169,7 +182,7 @@ public sealed class Volume : IDisposable
                     continue;
                 }
 
-                _state = new State(committed, root);
+                _state = new State(committed, root, _state!.Survive);
                 return;
             }
         }
@@ -204,7 +217,19 @@ public sealed class Volume : IDisposable
     private ValueTask<TableRoot> ChangeAsync(VolumeRoot root, List<TableChange> changes, CancellationToken cancel)
     {
         changes.Sort((left, right) => left.Key.Span.SequenceCompareTo(right.Key.Span));
-        return Tables.UpdateAsync(root.Snapshots, changes, cancel);
+        return Tables.At(_state!.Survive).UpdateAsync(root.Snapshots, changes, cancel);
+    }
+
+    /// <summary>The same table of snapshots, each block of it as strong as the volume's root.</summary>
+    private async ValueTask<TableRoot> RewriteAsync(VolumeRoot root, CancellationToken cancel)
+    {
+        TableBuilder builder = Tables.At(_state!.Survive).NewBuilder();
+        await foreach (TableItem item in Tables.ScanAsync(root.Snapshots, default, cancel).ConfigureAwait(false))
+        {
+            await builder.AddAsync(item.Key, item.Value, cancel).ConfigureAwait(false);
+        }
+
+        return await builder.FinishAsync(cancel).ConfigureAwait(false);
     }
 
     private async ValueTask RefreshAsync(CancellationToken cancel)
@@ -220,7 +245,18 @@ public sealed class Volume : IDisposable
     private async ValueTask LoadAsync(Head head, CancellationToken cancel)
     {
         VolumeRoot root = await ReadRootAsync(Blocks, head, cancel).ConfigureAwait(false);
-        _state = new State(head, root);
+        int survive = Blocks.Survive;
+        for (IBlockStore stronger = Blocks.At(survive + 1); stronger.Survive > survive; stronger = Blocks.At(survive + 1))
+        {
+            if (!await stronger.ContainsAsync(head.Root, BlockType.VolumeRoot, cancel).ConfigureAwait(false))
+            {
+                break;
+            }
+
+            survive = stronger.Survive;
+        }
+
+        _state = new State(head, root, survive);
     }
 
     /// <summary>Reads the root that a head names, and checks that it is the volume's.</summary>
@@ -253,5 +289,5 @@ public sealed class Volume : IDisposable
         return newest;
     }
 
-    private sealed record State(Head? Head, VolumeRoot Root);
+    private sealed record State(Head? Head, VolumeRoot Root, int Survive);
 }

@@ -29,6 +29,9 @@ public sealed class SortedTable(IBlockStore blocks, TableOptions? options = null
     /// <summary>A builder that is given the entries in ascending order of their keys.</summary>
     public TableBuilder NewBuilder() => new(blocks, _options);
 
+    /// <summary>The same tables, written at another redundancy.</summary>
+    public SortedTable At(int survive) => survive == blocks.Survive ? this : new SortedTable(blocks.At(survive), _options);
+
     /// <summary>The key's value, or null where the table has no such key.</summary>
     public async ValueTask<ReadOnlyMemory<byte>?> GetAsync(TableRoot root, ReadOnlyMemory<byte> key, CancellationToken cancel)
     {

@@ -20,12 +20,20 @@ public sealed class TableBuilder
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.MaxBytes + TableLimits.MaxKeyBytes + TableLimits.MaxValueBytes + 1024, BlockLimits.MaxBlockBytes);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(options.InlineBytes, TableLimits.MaxInlineBytes);
         _blocks = blocks;
+        Survive = blocks.Survive;
         _options = options;
         _levels.Add(new Level());
     }
 
+    /// <summary>How many lost places the strongest block of the table outlives: what names the table should be no weaker.</summary>
+    public int Survive { get; private set; }
+
     /// <summary>Adds an entry behind all others. Key and value are copied.</summary>
-    public ValueTask AddAsync(ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value, CancellationToken cancel)
+    public ValueTask AddAsync(ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value, CancellationToken cancel) => AddAsync(key, value, 0, cancel);
+
+    /// <summary>Adds an entry behind all others. Key and value are copied.</summary>
+    /// <param name="survive">How many lost places the blocks on the way to this entry are to outlive, where that is more than the table's own.</param>
+    public ValueTask AddAsync(ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value, int survive, CancellationToken cancel)
     {
         if (_isFinished || key.Length is 0 or > TableLimits.MaxKeyBytes || value.Length > TableLimits.MaxValueBytes)
         {
@@ -38,7 +46,8 @@ public sealed class TableBuilder
         }
 
         _lastKey = key.ToArray();
-        return AppendAsync(0, _lastKey, value, 1, cancel);
+        Survive = Math.Max(Survive, survive);
+        return AppendAsync(0, _lastKey, value, 1, survive, cancel);
     }
 
     /// <summary>Ends the table.</summary>
@@ -110,10 +119,10 @@ public sealed class TableBuilder
             _levels[below].Emitted += 2;
         }
 
-        return EmitAsync(level, named, cancel);
+        return EmitAsync(level, named, 0, cancel);
     }
 
-    private async ValueTask AppendAsync(int level, ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value, ulong entries, CancellationToken cancel)
+    private async ValueTask AppendAsync(int level, ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value, ulong entries, int survive, CancellationToken cancel)
     {
         if (_levels.Count == level)
         {
@@ -121,7 +130,7 @@ public sealed class TableBuilder
         }
 
         Level target = _levels[level];
-        int itemBytes = target.Append(key, value, entries);
+        int itemBytes = target.Append(key, value, entries, survive);
 
         // Two children at the least, so that every level has at most half the blocks of the one below and a tree ends.
         bool ends = target.Weight >= _options.MaxBytes
@@ -141,13 +150,15 @@ public sealed class TableBuilder
         }
 
         ReadOnlyMemory<byte> block = source.Encode(level);
-        BlockWrite write = await _blocks.WriteAsync(TableBlock.TypeOf(level), block, cancel).ConfigureAwait(false);
+        int survive = source.Survive;
+        IBlockStore blocks = survive > _blocks.Survive ? _blocks.At(survive) : _blocks;
+        BlockWrite write = await blocks.WriteAsync(TableBlock.TypeOf(level), block, cancel).ConfigureAwait(false);
         var named = new TableBlockRef(source.FirstKey, write.Score, source.Entries, block.Length);
         source.Clear();
-        await EmitAsync(level, named, cancel).ConfigureAwait(false);
+        await EmitAsync(level, named, survive, cancel).ConfigureAwait(false);
     }
 
-    private ValueTask EmitAsync(int level, TableBlockRef named, CancellationToken cancel)
+    private ValueTask EmitAsync(int level, TableBlockRef named, int survive, CancellationToken cancel)
     {
         if (level >= TableLimits.MaxDepth)
         {
@@ -158,7 +169,7 @@ public sealed class TableBuilder
         _levels[level].Last = named;
         _value.Clear();
         named.Write(_value);
-        return AppendAsync(level + 1, named.FirstKey, _value.Written, named.Count, cancel);
+        return AppendAsync(level + 1, named.FirstKey, _value.Written, named.Count, survive, cancel);
     }
 
     /// <summary>Whether a block may end behind this key: with the chance that makes one end every <paramref name="targetBytes"/>, by weight.</summary>
@@ -201,6 +212,9 @@ public sealed class TableBuilder
 
         public ulong Entries { get; private set; }
 
+        /// <summary>The most that an item of the unfinished block asks for.</summary>
+        public int Survive { get; private set; }
+
         public ReadOnlyMemory<byte> FirstKey { get; private set; }
 
         /// <summary>Blocks of this level so far; only 0, 1 and more matter.</summary>
@@ -209,7 +223,7 @@ public sealed class TableBuilder
         public TableBlockRef Last { get; set; }
 
         /// <summary>Appends an item, whose key must not be written to again; returns its weight, which does not depend on its neighbours.</summary>
-        public int Append(ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value, ulong entries)
+        public int Append(ReadOnlyMemory<byte> key, ReadOnlyMemory<byte> value, ulong entries, int survive)
         {
             int shared = key.Span.CommonPrefixLength(_previousKey.Span);
             _items.Varint(shared);
@@ -223,6 +237,7 @@ public sealed class TableBuilder
             _previousKey = key;
             Items++;
             Entries += entries;
+            Survive = Math.Max(Survive, survive);
             int weight = key.Length + value.Length + 4;
             Weight += weight;
             return weight;
@@ -246,6 +261,7 @@ public sealed class TableBuilder
             Items = 0;
             Weight = 0;
             Entries = 0;
+            Survive = 0;
         }
     }
 }

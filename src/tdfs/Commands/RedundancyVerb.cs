@@ -1,88 +1,85 @@
 using System.CommandLine;
-using System.Globalization;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
 
 namespace TokTok.Storage.Tdfs.Commands;
 
-/// <summary>`tdfs redundancy show|set`: how many places a path survives the loss of.</summary>
+/// <summary>`tdfs redundancy show|set|unset`: how many lost places a folder outlives. Needs storage.toml, and no passphrase.</summary>
 internal static class RedundancyVerb
 {
-    private const string Prefix = "survive=";
-
     internal static Verb Create(VerbContext context)
     {
         Verb verb = new(
             "redundancy",
-            "Shows or sets how many places a folder survives the loss of",
-            "tdfs redundancy show photos 2026",
-            "tdfs redundancy set photos 2026 survive=2",
-            "tdfs redundancy set photos 2026 survive=inherit")
+            "Shows or sets how many lost places a folder outlives",
+            "tdfs redundancy show                      # what the store does by itself",
+            "tdfs redundancy show ~/photos             # what is in force for a folder",
+            "tdfs redundancy set ~/photos survive=2    # for it and all below it, from the next import on",
+            "tdfs redundancy unset ~/photos            # as the folder above it again")
         {
-            ShowOne(context), SetOne(context),
+            ShowOne(context), SetOne(context), UnsetOne(context),
         };
         return verb;
     }
 
     private static Verb ShowOne(VerbContext context)
     {
-        Argument<string> volume = new("volume") { Description = "The volume" };
-        Argument<string?> path = new("path") { Description = "The folder or file", Arity = ArgumentArity.ZeroOrOne };
-        Verb verb = new("show", "Shows what is wanted for a path", "tdfs redundancy show photos 2026") { volume, path };
-        verb.Does(context, async (run, cancel) =>
-        {
-            IStoreSession store = await run.OpenAsync(StoreAccess.Read, cancel).ConfigureAwait(false);
-            await using (store.ConfigureAwait(false))
-            {
-                RedundancyInfo info = await store.Volumes.RedundancyAsync(run.Get(volume), VerbRun.ParsePath(run.Get(path)), cancel).ConfigureAwait(false);
-                run.Output.Result(
-                    json =>
-                    {
-                        json.WriteString("redundancy", info.RedundancyClass);
-                        if (info.Survive is int survive)
-                        {
-                            json.WriteNumber("survive", survive);
-                        }
-
-                        if (info.InheritedFrom is byte[] from)
-                        {
-                            TerminalText.WriteName(json, "inheritedFrom", from);
-                        }
-                    },
-                    text => text.WriteLine(
-                        $"{info.RedundancyClass}, {(info.Survive is int survive ? $"survive={survive}" : "as storage.toml says")}"
-                        + (info.InheritedFrom is byte[] from ? $" (from {(from.Length == 0 ? "the volume's root" : TerminalText.Escape(from))})" : "")));
-                return ExitCode.Ok;
-            }
-        });
+        Argument<string?> folder = new("folder") { Description = "A folder of this machine; without one, the store's own setting", Arity = ArgumentArity.ZeroOrOne };
+        Verb verb = new("show", "Shows what is in force for a folder", "tdfs redundancy show ~/photos") { folder };
+        verb.Does(context, (run, _) => Task.FromResult(Show(run, run.Host.Redundancy(run.LoadConfig(), run.Get(folder)))));
         return verb;
     }
 
     private static Verb SetOne(VerbContext context)
     {
-        Argument<string> volume = new("volume") { Description = "The volume" };
-        Argument<string> path = new("path") { Description = "The folder or file" };
-        Argument<string> wanted = new("wanted") { Description = "survive=N, or survive=inherit" };
-        Verb verb = new("set", "Sets it; repair then brings what is stored up to it", "tdfs redundancy set photos 2026 survive=2") { volume, path, wanted };
-        verb.Does(context, async (run, cancel) =>
+        Argument<string> folder = new("folder") { Description = "A folder of this machine" };
+        Argument<string> wanted = new("wanted") { Description = "survive=N, or k+m" };
+        Verb verb = new(
+            "set",
+            "Sets it, as the attribute user.tdfs.redundancy of the folder",
+            "tdfs redundancy set ~/photos survive=2",
+            "tdfs redundancy set ~/photos/thumbnails survive=0",
+            "tdfs redundancy set ~/photos 2+1")
         {
-            int? survive = Parse(run.Get(wanted));
-            IStoreSession store = await run.OpenAsync(StoreAccess.Write, cancel).ConfigureAwait(false);
-            await using (store.ConfigureAwait(false))
-            {
-                await store.Volumes.SetRedundancyAsync(run.Get(volume), VerbRun.ParsePath(run.Get(path)), survive, cancel).ConfigureAwait(false);
-                run.Output.Say("set; `tdfs repair` brings what is stored already up to it");
-                return ExitCode.Ok;
-            }
+            folder, wanted,
+        };
+        verb.Does(context, (run, _) =>
+        {
+            RedundancyInfo info = run.Host.SetRedundancy(run.LoadConfig(), run.Get(folder), run.Get(wanted));
+            run.Output.Say("set; the next import of the folder keeps it so, and `tdfs repair` what older snapshots share with it");
+            return Task.FromResult(Show(run, info));
         });
         return verb;
     }
 
-    private static int? Parse(string text)
+    private static Verb UnsetOne(VerbContext context)
     {
-        string value = text.StartsWith(Prefix, StringComparison.Ordinal) ? text[Prefix.Length..] : "";
-        return value == "inherit" ? null
-            : int.TryParse(value, NumberStyles.None, CultureInfo.InvariantCulture, out int survive) && survive <= 16 ? survive
-            : throw new UserError(ExitCode.Usage, $"found '{text}', expected survive=N with N from 0 to 16, or survive=inherit");
+        Argument<string> folder = new("folder") { Description = "A folder of this machine" };
+        Verb verb = new("unset", "Lets a folder be kept as the one above it", "tdfs redundancy unset ~/photos") { folder };
+        verb.Does(context, (run, _) => Task.FromResult(Show(run, run.Host.SetRedundancy(run.LoadConfig(), run.Get(folder), null))));
+        return verb;
+    }
+
+    private static ExitCode Show(VerbRun run, RedundancyInfo info)
+    {
+        run.Output.Result(
+            json =>
+            {
+                json.WriteString("redundancy", info.RedundancyClass);
+                json.WriteNumber("survive", info.Survive);
+                json.WriteNumber("places", info.PlaceCount);
+                json.WriteString("wish", info.Wish);
+                json.WriteString("from", info.From);
+                json.WriteString("problem", info.Problem);
+            },
+            text => text.WriteLine(
+                $"{info.RedundancyClass}: survives the loss of {HealthVerb.Places(info.Survive, info.PlaceCount)}, "
+                + (info.Wish is string wish ? $"as {TerminalText.Clean(info.From ?? "the folder")} asks ({wish})" : "as storage.toml says")));
+        if (info.Problem is string problem)
+        {
+            run.Output.Say("tdfs: " + problem);
+        }
+
+        return ExitCode.Ok;
     }
 }

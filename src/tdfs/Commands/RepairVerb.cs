@@ -10,7 +10,7 @@ internal static class RepairVerb
     {
         Verb verb = new(
             "repair",
-            "Rebuilds damaged or missing fragments, and only those",
+            "Rebuilds damaged or missing fragments, and moves what is kept weaker than wanted",
             "tdfs repair");
         verb.Does(context, async (run, cancel) =>
         {
@@ -25,9 +25,11 @@ internal static class RepairVerb
                     {
                         json.WriteNumber("repairedFragments", result.RepairedFragmentCount);
                         json.WriteNumber("writtenBytes", result.WrittenBytes);
+                        json.WriteNumber("movedBytes", result.MovedBytes);
                         Report.WriteList(json, "unrepairable", result.Unrepairable);
                     },
-                    text => text.WriteLine($"repaired {Show.Count(result.RepairedFragmentCount, "fragment")}, {Show.Size(result.WrittenBytes)} written"));
+                    text => text.WriteLine($"repaired {Show.Count(result.RepairedFragmentCount, "fragment")}, {Show.Size(result.WrittenBytes)} written"
+                        + (result.MovedBytes > 0 ? $"; moved {Show.Size(result.MovedBytes)} to the redundancy wanted, `tdfs reclaim` frees what it leaves" : "")));
                 return Report.Problems(run.Output, result.Unrepairable) ? ExitCode.Damaged : ExitCode.Ok;
             }
         });

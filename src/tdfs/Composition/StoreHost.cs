@@ -79,6 +79,10 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         }
     }
 
+    public RedundancyInfo Redundancy(StorageConfig config, string? folder) => new FolderRedundancy(config).Show(folder);
+
+    public RedundancyInfo SetRedundancy(StorageConfig config, string folder, string? wanted) => new FolderRedundancy(config).Set(folder, wanted);
+
     public async ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel)
     {
         StorageConfig config = request.Config;

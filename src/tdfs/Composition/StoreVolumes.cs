@@ -4,6 +4,7 @@ using System.Runtime.CompilerServices;
 using System.Text;
 using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
 using TokTok.Storage.Files;
 using TokTok.Storage.Files.Posix;
@@ -280,45 +281,17 @@ internal sealed class StoreVolumes(
         return new ForgetResult([.. parts[false].Select(static each => each.Info())], [.. parts[true].Select(static each => each.Info())]);
     }
 
-    public async ValueTask<RedundancyInfo> RedundancyAsync(string volume, byte[] path, CancellationToken cancel)
-    {
-        Located found = await FindInAsync(await OpenAsync(volume, cancel).ConfigureAwait(false), "latest", cancel).ConfigureAwait(false);
-        TreeItem item = await ResolveAsync(found, path, cancel).ConfigureAwait(false);
-        TreeReader reader = found.Reader();
-        for (ReadOnlyMemory<byte> at = item.Path; ; at = at[..Math.Max(0, at.Span.LastIndexOf((byte)'/'))])
-        {
-            TreeItem? folder = await reader.ResolveAsync(found.Record.Root, at, cancel).ConfigureAwait(false);
-            if (folder?.Entry.Survive is int survive)
-            {
-                return new RedundancyInfo(survive, ClassText(survive), at.Length == item.Path.Length ? null : at.ToArray());
-            }
-
-            if (at.IsEmpty)
-            {
-                return new RedundancyInfo(null, ClassText(store.DefaultSurvive), null);
-            }
-        }
-    }
-
-    /// <summary>Refused: an import takes directories' entries from its stat cache and writes every block at the store's own redundancy, so a setting would
-    /// be lost by the next import and promise what nobody keeps.</summary>
-    public async ValueTask SetRedundancyAsync(string volume, byte[] path, int? survive, CancellationToken cancel)
-    {
-        Located found = await FindInAsync(await OpenAsync(volume, cancel).ConfigureAwait(false), "latest", cancel).ConfigureAwait(false);
-        await ResolveAsync(found, path, cancel).ConfigureAwait(false);
-        throw new UserError(ExitCode.Usage, "a folder's own redundancy is not available for imported trees yet; nothing was changed, and [store] survive in storage.toml sets it for the whole store");
-    }
-
     public async ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, IProgressSink progress, CancellationToken cancel)
     {
         Located found = await FindAsync(snapshot, cancel).ConfigureAwait(false);
         TreeItem item = await ResolveAsync(found, path, cancel).ConfigureAwait(false);
+        int wanted = await WantedAsync(found, item, cancel).ConfigureAwait(false);
         var blocks = new HealthMarker(store, found.Volume.Domain, progress);
         List<string> lost = [];
         ValueTask<Entry?> Resolve(Entry link, CancellationToken token) => ResolveLinkAsync(found, link, token);
         try
         {
-            await TreeWalker.MarkEntryAsync(item.Entry, found.Volume.Blocks, blocks, Resolve, cancel).ConfigureAwait(false);
+            await TreeWalker.MarkEntryAsync(item.Entry, found.Volume.Blocks, blocks, Resolve, cancel, wanted).ConfigureAwait(false);
         }
         catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
         {
@@ -338,9 +311,32 @@ internal sealed class StoreVolumes(
             HealthyBlockCount = blocks.HealthyCount,
             DegradedBlockCount = blocks.DegradedCount,
             LostBlockCount = blocks.LostCount,
+            WeakBlockCount = blocks.WeakCount,
+            Survives = blocks.Survives,
+            PlaceCount = store.Placement.PlaceCount,
+            Wanted = wanted,
             VerifiedNs = null,
             LostPaths = lost,
         };
+    }
+
+    /// <summary>How many lost places the path is to outlive: as it says itself or the nearest folder above it, else as the store does.</summary>
+    private async ValueTask<int> WantedAsync(Located found, TreeItem item, CancellationToken cancel)
+    {
+        TreeReader reader = found.Reader();
+        for (ReadOnlyMemory<byte> at = item.Path; ; at = at[..Math.Max(0, at.Span.LastIndexOf((byte)'/'))])
+        {
+            TreeItem? folder = await reader.ResolveAsync(found.Record.Root, at, cancel).ConfigureAwait(false);
+            if (folder?.Entry.Survive is int survive)
+            {
+                return survive;
+            }
+
+            if (at.IsEmpty)
+            {
+                return store.DefaultSurvive;
+            }
+        }
     }
 
     /// <summary>The files below an entry that need a lost block. Only walked when there is one.</summary>
@@ -477,8 +473,6 @@ internal sealed class StoreVolumes(
 
     private static byte[] Join(ReadOnlyMemory<byte> folder, ReadOnlyMemory<byte> name) =>
         folder.IsEmpty ? name.ToArray() : name.IsEmpty ? folder.ToArray() : [.. folder.Span, (byte)'/', .. name.Span];
-
-    private string ClassText(int survive) => store.Placement.ClassFor(survive) is { } redundancy ? $"{redundancy.Data}+{redundancy.Parity}" : store.Placement.CannotSurvive(survive);
 
     private static ChangeKind KindOf(Files.ChangeKind kind) => kind switch
     {
@@ -636,78 +630,94 @@ internal sealed class StoreVolumes(
         Lost,
     }
 
-    /// <summary>Counts blocks by what the catalog and the reachable holders say of their arenas; reads no payload.</summary>
-    /// <remarks>Memory: one entry a distinct block.</remarks>
-    private sealed class HealthMarker(BlockStore store, DomainId domain, IProgressSink progress) : IBlockMarker
+    /// <summary>Counts blocks by what the reachable holders' records say of their arenas' fragments; reads no payload.</summary>
+    /// <remarks>Memory: one entry a distinct block. What is asked of a block counts as in <see cref="IRedundancyMarker"/>.</remarks>
+    private sealed class HealthMarker(BlockStore store, DomainId domain, IProgressSink progress) : IRedundancyMarker
     {
         private const int ReportEvery = 4096;
-        private readonly Dictionary<Score, BlockState> _blocks = [];
-        private readonly Dictionary<uint, BlockState> _arenas = [];
+        private readonly Dictionary<Score, Seen> _blocks = [];
+        private readonly Dictionary<uint, (BlockState State, int Survives)> _arenas = [];
+        private readonly Scrubber _scrubber = new(store);
 
-        internal long HealthyCount { get; private set; }
+        private record struct Seen(BlockState State, int Survives, int Walked, int Wanted);
 
-        internal long DegradedCount { get; private set; }
+        public int DefaultSurvive => store.DefaultSurvive;
 
-        internal long LostCount { get; private set; }
+        internal long HealthyCount => _blocks.Values.Count(static block => block.State == BlockState.Healthy);
 
-        public bool Mark(Score score, BlockType type)
+        internal long DegradedCount => _blocks.Values.Count(static block => block.State == BlockState.Degraded);
+
+        internal long LostCount => _blocks.Values.Count(static block => block.State == BlockState.Lost) + (_isUnreadable ? 1 : 0);
+
+        internal long WeakCount => _blocks.Values.Count(static block => block.State != BlockState.Lost && block.Survives < block.Wanted);
+
+        /// <summary>Of the weakest block; 0 where one is lost.</summary>
+        internal int Survives => LostCount > 0 ? 0 : _blocks.Count == 0 ? store.DefaultSurvive : _blocks.Values.Min(static block => block.Survives);
+
+        private bool _isUnreadable;
+
+        public bool Mark(Score score, BlockType type) => Mark(score, type, DefaultSurvive);
+
+        public bool Mark(Score score, BlockType type, int survive)
         {
-            if (_blocks.ContainsKey(score))
+            ref Seen seen = ref System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrAddDefault(_blocks, score, out bool isKnown);
+            if (!isKnown)
+            {
+                (BlockState state, int survives) = StateOf(score);
+                seen = new Seen(state, survives, -1, survive);
+                if (_blocks.Count % ReportEvery == 0)
+                {
+                    progress.Report(new ProgressState { Phase = "looking up blocks", FileCount = _blocks.Count });
+                }
+            }
+
+            seen.Wanted = Math.Max(seen.Wanted, survive);
+            if (seen.Walked >= survive)
             {
                 return false;
             }
 
-            BlockState state = StateOf(score);
-            _blocks.Add(score, state);
-            HealthyCount += state == BlockState.Healthy ? 1 : 0;
-            DegradedCount += state == BlockState.Degraded ? 1 : 0;
-            LostCount += state == BlockState.Lost ? 1 : 0;
-            if (_blocks.Count % ReportEvery == 0)
-            {
-                progress.Report(new ProgressState { Phase = "looking up blocks", FileCount = _blocks.Count });
-            }
-
+            seen.Walked = survive;
             return true;
         }
 
-        internal bool IsLost(Score score) => _blocks.TryGetValue(score, out BlockState state) ? state == BlockState.Lost : StateOf(score) == BlockState.Lost;
-
-        /// <summary>A block that looked present could not be read.</summary>
-        internal void CountUnreadable()
+        public int Raise(Score score, BlockType type, int survive)
         {
-            if (LostCount == 0)
-            {
-                LostCount = 1;
-                HealthyCount -= HealthyCount > 0 ? 1 : 0;
-            }
+            ref Seen seen = ref System.Runtime.InteropServices.CollectionsMarshal.GetValueRefOrNullRef(_blocks, score);
+            return System.Runtime.CompilerServices.Unsafe.IsNullRef(ref seen) ? survive : seen.Wanted = Math.Max(seen.Wanted, survive);
         }
 
-        private BlockState StateOf(Score score)
+        internal bool IsLost(Score score) => (_blocks.TryGetValue(score, out Seen seen) ? seen.State : StateOf(score).State) == BlockState.Lost;
+
+        /// <summary>A block that looked present could not be read.</summary>
+        internal void CountUnreadable() => _isUnreadable = LostCount == 0;
+
+        private (BlockState State, int Survives) StateOf(Score score)
         {
             if (store.IsPending(score))
             {
-                return BlockState.Healthy; // in the journal
+                // In the journal, of which each of 1 + survive places has a copy.
+                return (BlockState.Healthy, Math.Min(store.PendingSurvive(domain, score) ?? 0, Math.Max(0, ReachablePlaceCount() - 1)));
             }
 
-            if (store.Locate(domain, score) is not { } place)
+            if (store.LocateStrongest(domain, score) is not { } place)
             {
-                return BlockState.Lost;
+                return (BlockState.Lost, -1);
             }
 
-            if (!_arenas.TryGetValue(place.Arena.Ordinal, out BlockState state))
+            if (!_arenas.TryGetValue(place.Arena.Ordinal, out (BlockState State, int Survives) found))
             {
-                state = StateOf(place.Arena);
-                _arenas.Add(place.Arena.Ordinal, state);
+                ValueTask<(int Present, int Survives)> asked = _scrubber.LookAsync(place.Arena, CancellationToken.None);
+                (int present, int survives) = asked.IsCompletedSuccessfully ? asked.Result : asked.AsTask().GetAwaiter().GetResult();
+                found = (present == place.Arena.Layout.FragmentCount ? BlockState.Healthy : survives >= 0 ? BlockState.Degraded : BlockState.Lost, survives);
+                _arenas.Add(place.Arena.Ordinal, found);
             }
 
-            return state;
+            return found;
         }
 
-        private BlockState StateOf(ArenaRecord arena)
-        {
-            int present = arena.Fragments.Count(fragment => fragment.Holder != FragmentPlace.Nowhere && store.HolderOf(fragment.Holder) is { Holder: not null });
-            return present == arena.Fragments.Count ? BlockState.Healthy : present >= arena.Layout.DataFragments ? BlockState.Degraded : BlockState.Lost;
-        }
+        private int ReachablePlaceCount() =>
+            store.Holders.Where(static holder => holder is { Holder: not null, IsGone: false }).Select(static holder => holder.Place).Distinct(StringComparer.Ordinal).Count();
     }
 
     /// <summary>Whether one file needs a lost block. Says true to everything: a file's tree is walked whole, whoever shares it.</summary>

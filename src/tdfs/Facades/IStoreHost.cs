@@ -14,6 +14,12 @@ internal interface IStoreHost
     /// <summary>Opens the store, unlocking its keyring by the agent or the passphrase.</summary>
     ValueTask<IStoreSession> OpenAsync(OpenRequest request, CancellationToken cancel);
 
+    /// <summary>What is in force for a folder of this machine, against the places that the configuration names; null: for the store. Opens no store.</summary>
+    RedundancyInfo Redundancy(StorageConfig config, string? folder);
+
+    /// <summary>Lets a folder of this machine ask for "survive=N" or "k+m", or (null) for nothing of its own; says what is in force then. Opens no store.</summary>
+    RedundancyInfo SetRedundancy(StorageConfig config, string folder, string? wanted);
+
     /// <summary>Rebuilds the state folder from words and holders; a drill builds it in a temporary folder and takes that away again.</summary>
     ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel);
 }
@@ -50,6 +56,26 @@ internal sealed class InitResult(SecretBuffer words) : IDisposable
     public required string RedundancyClass { get; init; }
 
     public void Dispose() => Words.Dispose();
+}
+
+/// <summary>How many lost places what lies in a folder outlives, and who says so.</summary>
+internal sealed record RedundancyInfo
+{
+    public required int Survive { get; init; }
+
+    public required int PlaceCount { get; init; }
+
+    /// <summary>As people write it: "2+1".</summary>
+    public required string RedundancyClass { get; init; }
+
+    /// <summary>"survive=2" or "2+1", as the folder asks; null: nobody asks, storage.toml counts.</summary>
+    public string? Wish { get; init; }
+
+    /// <summary>The folder that asks: the one itself, or one above.</summary>
+    public string? From { get; init; }
+
+    /// <summary>Why less is kept than is asked for.</summary>
+    public string? Problem { get; init; }
 }
 
 internal sealed record RecoverRequest
@@ -146,7 +172,11 @@ internal sealed record CheckResult
     public bool IsClean => Damaged.Count == 0 && UnreadablePaths.Count == 0;
 }
 
-internal sealed record RepairResult(long RepairedFragmentCount, long WrittenBytes, IReadOnlyList<string> Unrepairable);
+internal sealed record RepairResult(long RepairedFragmentCount, long WrittenBytes, IReadOnlyList<string> Unrepairable)
+{
+    /// <summary>What was kept weaker than its directory wants, or the store's setting, and was moved.</summary>
+    public long MovedBytes { get; init; }
+}
 
 internal sealed record ReclaimResult(long CondemnedArenaCount, long CopiedBytes, long FreedBytes, long TrashedBytes, IReadOnlyList<string> WaitingFor);
 

@@ -28,12 +28,6 @@ internal interface IVolumes
 
     ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel);
 
-    /// <summary>What is wanted for the path and, inherited or not, why.</summary>
-    ValueTask<RedundancyInfo> RedundancyAsync(string volume, byte[] path, CancellationToken cancel);
-
-    /// <summary>Wants the path to survive the loss of so many places; null: as the folder above it.</summary>
-    ValueTask SetRedundancyAsync(string volume, byte[] path, int? survive, CancellationToken cancel);
-
     /// <summary>What was verified of the path, and when.</summary>
     ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, IProgressSink progress, CancellationToken cancel);
 }
@@ -166,8 +160,6 @@ internal sealed record ForgetRequest
 
 internal sealed record ForgetResult(IReadOnlyList<SnapshotInfo> Kept, IReadOnlyList<SnapshotInfo> Forgotten);
 
-internal sealed record RedundancyInfo(int? Survive, string RedundancyClass, byte[]? InheritedFrom);
-
 internal sealed record HealthInfo
 {
     public required long FileCount { get; init; }
@@ -180,6 +172,17 @@ internal sealed record HealthInfo
     public required long DegradedBlockCount { get; init; }
 
     public required long LostBlockCount { get; init; }
+
+    /// <summary>Blocks that outlive fewer lost places than is asked of them.</summary>
+    public long WeakBlockCount { get; init; }
+
+    /// <summary>How many lost places the weakest of the blocks outlives, by the fragments that the holders have; 0 where one is lost.</summary>
+    public int Survives { get; init; }
+
+    public int PlaceCount { get; init; }
+
+    /// <summary>How many lost places are asked of the path itself.</summary>
+    public int Wanted { get; init; }
 
     /// <summary>The oldest verification among the path's fragments; null when some never were.</summary>
     public long? VerifiedNs { get; init; }

@@ -55,8 +55,6 @@ public sealed class CommandTests : IDisposable
         { ["forget", "a", "--keep"], 2, "found both snapshots and keep rules" },
         { ["forget", "--keep-last", "0"], 2, "found keep rules that keep nothing" },
         { ["forget", "--keep-last", "-1"], 2, "found --keep-last -1, expected 0 to 10000" },
-        { ["redundancy", "set", "v", "p", "2"], 2, "found '2', expected survive=N" },
-        { ["redundancy", "set", "v", "p", "survive=17"], 2, "expected survive=N" },
         { ["debug", "nonsense"], 2, "expected one of catalog, arena" },
         { ["completion", "csh"], 2, "csh" },
         { ["status", "--config", "/nowhere/storage.toml"], 3, "/nowhere/storage.toml: found no such file" },
@@ -88,7 +86,6 @@ public sealed class CommandTests : IDisposable
     [InlineData("debug")]
     [InlineData("forget", "--keep", "--dry-run")]
     [InlineData("reclaim", "--dry-run")]
-    [InlineData("redundancy", "show", "photos")]
     public async Task Reading_verbs_open_the_store_for_reading(params string[] words)
     {
         Assert.Equal(0, await _transcript.RunAsync(words));
@@ -101,7 +98,6 @@ public sealed class CommandTests : IDisposable
     [InlineData("reclaim")]
     [InlineData("repair")]
     [InlineData("reindex")]
-    [InlineData("redundancy", "set", "v", "p", "survive=2")]
     public async Task Writing_verbs_open_it_for_writing_and_say_who_does_already(params string[] words)
     {
         Assert.Equal(0, await _transcript.RunAsync(words));
@@ -225,12 +221,19 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
-    public async Task Redundancy_is_set_and_inherited()
+    public async Task Redundancy_is_shown_set_and_unset_without_opening_the_store()
     {
-        await _transcript.RunAsync("redundancy", "set", "v", "p", "survive=inherit");
-        Assert.Equal(-1, Asked<int>());
-        await _transcript.RunAsync("redundancy", "show", "v");
-        Assert.Equal("4+2, survive=2 (from the volume's root)\n", _transcript.Data);
+        await _transcript.RunAsync("redundancy", "show");
+        Assert.Equal("4+2: survives the loss of any 2 of 6 places, as storage.toml says\n", _transcript.Data);
+        await _transcript.RunAsync("redundancy", "show", "/p");
+        Assert.Equal("4+2: survives the loss of any 2 of 6 places, as /p asks (survive=3)\n", _transcript.Data);
+        Assert.Equal("tdfs: too few places\n", _transcript.Talk);
+        await _transcript.RunAsync("redundancy", "set", "/p", "2+1");
+        Assert.Equal(("/p", "2+1"), Asked<(string, string?)>());
+        _transcript.Host.Asked.Clear();
+        await _transcript.RunAsync("redundancy", "unset", "/p");
+        Assert.Equal(("/p", null), Asked<(string, string?)>());
+        Assert.Null(_transcript.Host.Access);
     }
 
     [Fact]

@@ -78,6 +78,17 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
         return Fails is null ? ValueTask.FromResult<IStoreSession>(this) : ValueTask.FromException<IStoreSession>(Fails);
     }
 
+    public RedundancyInfo Redundancy(StorageConfig config, string? folder) => new()
+    {
+        Survive = 2, PlaceCount = 6, RedundancyClass = "4+2", Wish = folder is null ? null : "survive=3", From = folder, Problem = folder is null ? null : "too few places",
+    };
+
+    public RedundancyInfo SetRedundancy(StorageConfig config, string folder, string? wanted)
+    {
+        Asked.Add((folder, wanted));
+        return new() { Survive = 2, PlaceCount = 6, RedundancyClass = "4+2", Wish = wanted, From = wanted is null ? null : folder };
+    }
+
     public ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel) => Asking(request, new RecoverResult(2, 5, 7, Problems));
 
     public StoreStatus Status() => new()
@@ -122,14 +133,6 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
     public ValueTask<RestoreResult> RestoreAsync(RestoreRequest request, IProgressSink progress, CancellationToken cancel) => Asking(request, new RestoreResult(3, 4096, 1, Problems, Damage));
 
     public ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel) => Asking(request, new ForgetResult([], [Snapshot]));
-
-    public ValueTask<RedundancyInfo> RedundancyAsync(string volume, byte[] path, CancellationToken cancel) => ValueTask.FromResult(new RedundancyInfo(2, "4+2", []));
-
-    public ValueTask SetRedundancyAsync(string volume, byte[] path, int? survive, CancellationToken cancel)
-    {
-        Asked.Add(survive ?? -1);
-        return ValueTask.CompletedTask;
-    }
 
     public ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, IProgressSink progress, CancellationToken cancel) =>
         ValueTask.FromResult(new HealthInfo { FileCount = 1, BlockCount = 2, HealthyBlockCount = 1, DegradedBlockCount = 1, LostBlockCount = Damage.Count, LostPaths = Damage });

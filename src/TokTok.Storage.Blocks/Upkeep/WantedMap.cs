@@ -1,0 +1,94 @@
+using System.Runtime.InteropServices;
+
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Core;
+
+namespace TokTok.Storage.Blocks.Upkeep;
+
+/// <summary>How many lost places each clump is to outlive: the most that any reference asks for.</summary>
+/// <remarks>
+/// One thread. Of several copies of a block the strongest is the one that counts; the others are wanted by nobody.
+/// Memory: two bytes a block, and the scores of open arenas.
+/// A cell holds two numbers, each one more than the places meant, so that 0 says "by nobody": the most that a mark asked for, from where the walk has been
+/// below; and the most that was asked for at all. They differ where something strong lies below a block: the block itself is raised, its other parts are not.
+/// </remarks>
+internal sealed class WantedMap(BlockStore store, DomainId domain) : IRedundancyMarker
+{
+    private readonly Dictionary<uint, Cell[]> _cells = [];
+    private readonly Dictionary<Score, Cell> _open = [];
+    private Cell _nowhere;
+
+    private record struct Cell(byte Walked, byte Wanted);
+
+    public int DefaultSurvive { get; } = store.Feasible(store.DefaultSurvive);
+
+    /// <summary>Blocks that a root wants and no arena holds.</summary>
+    internal long MissingCount { get; private set; }
+
+    internal long MarkedCount { get; private set; }
+
+    /// <summary>Blocks of open arenas, and how many lost places they are to outlive.</summary>
+    internal IEnumerable<(Score Score, int Survive)> Open => _open.Select(static pair => (pair.Key, pair.Value.Wanted - 1));
+
+    public bool Mark(Score score, BlockType type) => Mark(score, type, DefaultSurvive);
+
+    public bool Mark(Score score, BlockType type, int survive)
+    {
+        ref Cell cell = ref CellOf(score, out bool isMissing);
+        if (isMissing)
+        {
+            MissingCount++;
+            return false; // nothing below it can be reached
+        }
+
+        byte asked = (byte)(store.Feasible(survive) + 1);
+        MarkedCount += cell.Wanted == 0 ? 1 : 0;
+        cell.Wanted = Math.Max(cell.Wanted, asked);
+        if (cell.Walked >= asked)
+        {
+            return false;
+        }
+
+        cell.Walked = asked;
+        return true;
+    }
+
+    public int Raise(Score score, BlockType type, int survive)
+    {
+        ref Cell cell = ref CellOf(score, out bool isMissing);
+        byte asked = (byte)(store.Feasible(survive) + 1);
+        if (!isMissing)
+        {
+            cell.Wanted = Math.Max(cell.Wanted, asked);
+        }
+
+        return isMissing ? survive : cell.Wanted - 1;
+    }
+
+    /// <summary>How many lost places a clump is to outlive; null: nothing wants it.</summary>
+    internal int? Wanted(ArenaRecord arena, int entryIndex) =>
+        _cells.TryGetValue(arena.Ordinal, out Cell[]? cells) && cells[entryIndex].Wanted > 0 ? cells[entryIndex].Wanted - 1 : null;
+
+    private ref Cell CellOf(Score score, out bool isMissing)
+    {
+        isMissing = false;
+        if (store.PendingSurvive(domain, score) is not null)
+        {
+            return ref CollectionsMarshal.GetValueRefOrAddDefault(_open, score, out _);
+        }
+
+        if (store.LocateEntry(domain, score) is not { } found)
+        {
+            isMissing = true;
+            return ref _nowhere;
+        }
+
+        if (!_cells.TryGetValue(found.Arena.Ordinal, out Cell[]? cells))
+        {
+            _cells[found.Arena.Ordinal] = cells = new Cell[found.Arena.ClumpCount];
+        }
+
+        return ref cells[found.EntryIndex];
+    }
+}

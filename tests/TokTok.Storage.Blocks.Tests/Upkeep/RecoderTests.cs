@@ -1,0 +1,182 @@
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Blocks.Tests.Store;
+using TokTok.Storage.Blocks.Upkeep;
+using TokTok.Storage.Core;
+
+namespace TokTok.Storage.Blocks.Tests.Upkeep;
+
+public sealed class RecoderTests
+{
+    private static readonly VolumeId s_volume = new(7);
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task What_is_wanted_stronger_moves_and_the_rest_stays(bool isSealed)
+    {
+        var fixture = new StoreFixture(holderCount: 3);
+        await using BlockStore store = await fixture.OpenAsync();
+        List<(Score Score, byte[] Bytes)> written = await StoreFixture.WriteAsync(store, 0, 60);
+        await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), null);
+        if (isSealed)
+        {
+            await store.SealAllAsync(CancellationToken.None);
+        }
+
+        var wishes = written.Where(static (_, i) => i % 3 == 0).ToDictionary(static item => item.Score, static _ => 2);
+        RecodeReport report = await RunAsync(store, wishes);
+        Assert.Empty(report.Problems);
+        Assert.Equal(0, report.EmptiedArenas);
+        Assert.InRange(report.MovedBytes, 20 * 10_000, 20 * 13_000);
+        foreach ((Score score, byte[] _) in written)
+        {
+            Assert.Equal(wishes.GetValueOrDefault(score, 1), store.PendingSurvive(store.Realm, score) ?? store.Locate(store.Realm, score)!.Value.Arena.Survive);
+        }
+
+        await StoreFixture.AssertAllAsync(store, written);
+        Assert.Equal(0, (await RunAsync(store, wishes)).MovedBytes);
+    }
+
+    [Fact]
+    public async Task What_all_is_wanted_stronger_of_an_arena_leaves_nothing_behind()
+    {
+        var fixture = new StoreFixture(holderCount: 3);
+        await using BlockStore store = await fixture.OpenAsync();
+        List<(Score Score, byte[] Bytes)> written = await StoreFixture.WriteAsync(store, 0, 60);
+        await store.SealAllAsync(CancellationToken.None);
+        uint[] before = [.. store.Catalog.Arenas().Select(static arena => arena.Ordinal)];
+        await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), null);
+        RecodeReport report = await RunAsync(store, written.ToDictionary(static item => item.Score, static _ => 2));
+        Assert.Equal(before.Length, report.EmptiedArenas);
+        Assert.All(before, ordinal => Assert.Equal(ArenaState.Trashed, store.Catalog.Arena(ordinal)?.State));
+        await StoreFixture.AssertAllAsync(store, written);
+    }
+
+    [Fact]
+    public async Task When_a_place_went_the_promise_is_made_again_over_those_that_are_left()
+    {
+        var fixture = new StoreFixture(holderCount: 3);
+        List<(Score Score, byte[] Bytes)> written;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            written = await StoreFixture.WriteAsync(store, 0, 60);
+            await store.SealAllAsync(CancellationToken.None);
+            await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), null);
+            await store.SealAllAsync(CancellationToken.None);
+        }
+
+        fixture.HolderPaths.RemoveAt(2);
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            Assert.NotEmpty((await new Scrubber(store).CheckAsync(false, null, CancellationToken.None)).Damaged);
+            RecodeReport report = await RunAsync(store, []);
+            Assert.Empty(report.Problems);
+            Assert.True(report.EmptiedArenas > 0);
+            await store.SealAllAsync(CancellationToken.None);
+            Assert.All(Kept(store), static arena => Assert.Equal((1, 1, 1), (arena.Survive, arena.Layout.DataFragments, arena.Layout.ParityFragments)));
+            Assert.Empty((await new Scrubber(store).CheckAsync(true, null, CancellationToken.None)).Damaged);
+            Assert.Equal(0, (await RunAsync(store, [])).MovedBytes);
+        }
+
+        fixture.HolderPaths[0] = "/gone";
+        await using BlockStore left = await fixture.OpenAsync();
+        await StoreFixture.AssertAllAsync(left, written);
+    }
+
+    [Fact]
+    public async Task When_places_came_the_store_s_own_promise_holds_for_what_was_there_before()
+    {
+        var fixture = new StoreFixture(holderCount: 1);
+        List<(Score Score, byte[] Bytes)> written;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            written = await StoreFixture.WriteAsync(store, 0, 60);
+            await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), null);
+            await store.SealAllAsync(CancellationToken.None);
+            Assert.Equal(0, store.DefaultSurvive);
+        }
+
+        foreach (string path in new[] { "/holder1", "/holder2" })
+        {
+            fixture.HolderPaths.Add(path);
+            FolderHolder.Create(fixture.Disk, path, fixture.Random).Dispose();
+        }
+
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            Assert.Equal(1, store.DefaultSurvive);
+            Assert.Empty((await RunAsync(store, [])).Problems);
+            await store.SealAllAsync(CancellationToken.None);
+            Assert.All(Kept(store), static arena => Assert.Equal((1, 2, 1), (arena.Survive, arena.Layout.DataFragments, arena.Layout.ParityFragments)));
+        }
+
+        fixture.HolderPaths[0] = "/gone";
+        await using BlockStore left = await fixture.OpenAsync();
+        await StoreFixture.AssertAllAsync(left, written);
+    }
+
+    [Fact]
+    public async Task A_place_that_is_only_away_is_waited_for()
+    {
+        var fixture = new StoreFixture(holderCount: 3);
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            List<(Score Score, byte[] Bytes)> written = await StoreFixture.WriteAsync(store, 0, 60);
+            await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), null);
+            await store.SealAllAsync(CancellationToken.None);
+        }
+
+        // The folder is configured and not there: a disk that is not plugged in.
+        foreach (string file in fixture.Disk.List("/holder2").Where(static entry => entry.Name == "holder").Select(static entry => "/holder2/" + entry.Name).ToArray())
+        {
+            fixture.Disk.Rename(file, file + "-away");
+        }
+
+        await using BlockStore away = await fixture.OpenAsync();
+        RecodeReport report = await RunAsync(away, []);
+        Assert.Equal((0L, 0), (report.MovedBytes, report.EmptiedArenas));
+        Assert.All(Kept(away), static arena => Assert.Equal(1, arena.Survive));
+    }
+
+    [Fact]
+    public async Task A_root_that_cannot_be_followed_moves_nothing_and_says_so()
+    {
+        var fixture = new StoreFixture(holderCount: 3);
+        await using BlockStore store = await fixture.OpenAsync();
+        List<(Score Score, byte[] Bytes)> written = await StoreFixture.WriteAsync(store, 0, 20);
+        await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), null);
+        RecodeReport report = await new Recoder(store, new BrokenWalker()).RunAsync(null, CancellationToken.None);
+        Assert.Equal((0L, 0), (report.MovedBytes, report.EmptiedArenas));
+        Assert.Contains("what is wanted where cannot be told", Assert.Single(report.Problems), StringComparison.Ordinal);
+    }
+
+    private static async Task<RecodeReport> RunAsync(BlockStore store, Dictionary<Score, int> wishes) =>
+        await new Recoder(store, new WishWalker(wishes)).RunAsync(null, CancellationToken.None);
+
+    private static IEnumerable<ArenaRecord> Kept(BlockStore store) => store.Catalog.Arenas().Where(static arena => arena.State != ArenaState.Trashed);
+
+    /// <summary>Walks the roots that the fixture commits, and asks for more where a test wishes so.</summary>
+    private sealed class WishWalker(Dictionary<Score, int> wishes) : IRootWalker
+    {
+        public async ValueTask MarkAsync(Head head, IBlockStore blocks, IBlockMarker marker, CancellationToken cancel)
+        {
+            var classes = Assert.IsType<IRedundancyMarker>(marker, exactMatch: false);
+            Assert.True(classes.Mark(head.Root, BlockType.VolumeRoot, classes.DefaultSurvive));
+            byte[] root = new byte[BlockLimits.MaxBlockBytes];
+            BlockRead read = await blocks.ReadAsync(head.Root, BlockType.VolumeRoot, root, cancel);
+            for (int offset = 0; offset < read.Bytes; offset += Score.Size)
+            {
+                var score = Score.Read(root.AsSpan(offset));
+                classes.Mark(score, BlockType.Data, wishes.GetValueOrDefault(score, classes.DefaultSurvive));
+            }
+        }
+    }
+
+    private sealed class BrokenWalker : IRootWalker
+    {
+        public ValueTask MarkAsync(Head head, IBlockStore blocks, IBlockMarker marker, CancellationToken cancel) =>
+            throw new DamagedBlockException("a table is gone");
+    }
+}

@@ -42,6 +42,7 @@ internal static class ErrorHandler
     {
         StoreProblem.NotAStore => ExitCode.NoStore,
         StoreProblem.Locked => ExitCode.Locked,
+        StoreProblem.CatalogLost => ExitCode.Damaged,
         StoreProblem.Redundancy => ExitCode.Config,
         _ => ExitCode.DiskFailed,
     };

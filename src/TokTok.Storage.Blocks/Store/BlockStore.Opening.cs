@@ -51,6 +51,11 @@ public sealed partial class BlockStore
             (journal, List<JournalClump> clumps) = await Journal.LoadAsync(journalCopies, reachable, random, cancel).ConfigureAwait(false);
             var catalogCopies = new LogCopies(disk, Paths.Join(options.StateFolder, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm);
             catalogLog = await CatalogLog.LoadAsync(catalogCopies, reachable, random, cancel).ConfigureAwait(false);
+            if (options.MustExist && !catalogLog.WasFound)
+            {
+                throw LostCatalog(disk, options.StateFolder, keys.Realm);
+            }
+
             if (access == StoreAccess.Write)
             {
                 catalogLog.BeginWriting();
@@ -131,6 +136,31 @@ public sealed partial class BlockStore
             _catalogLog.Dispose();
             _lock?.Dispose();
         }
+    }
+
+    /// <summary>Why no catalog was found: the files are another account's, or none is whole. An empty catalog in their place would forget every snapshot.</summary>
+    private static StoreException LostCatalog(IDisk disk, string state, KeyDomain realm)
+    {
+        string folder = Paths.Join(state, "catalog");
+        foreach (DiskEntry entry in disk.DirectoryExists(folder) ? disk.List(folder) : [])
+        {
+            try
+            {
+                using IDiskFile file = disk.Open(Paths.Join(folder, entry.Name), DiskOpen.Read);
+                if (RecordLogReader.ReadHeader(file, entry.Name).Domain != realm.Id)
+                {
+                    return new StoreException(StoreProblem.NotAStore, $"{state}: found a keyring of one account and the catalog of another, expected both of one; put the right keyring back, or name another folder with --store");
+                }
+            }
+            catch (Exception damage) when (damage is DamagedFormatException or DiskException)
+            {
+                // One more that does not help.
+            }
+        }
+
+        return new StoreException(
+            StoreProblem.CatalogLost,
+            $"{state}: found no whole catalog there or at any holder that answers, expected one; attach the missing holders, or move the folder's keyring away and run 'tdfs recover' with the words");
     }
 
     private static IDisposable TakeLock(IDisk disk, string state, string writerNote)

@@ -8,6 +8,9 @@ public sealed record StoreOptions
     /// <summary>The folder of journal, catalog, index and caches.</summary>
     public required string StateFolder { get; init; }
 
+    /// <summary>The store was made before: where no catalog of it can be read, opening fails instead of beginning an empty one in its place.</summary>
+    public bool MustExist { get; init; }
+
     /// <summary>How many lost places the store's blocks survive; null: what the places allow (<see cref="Placing.Placement.DefaultSurvive"/>).</summary>
     public int? Survive { get; init; }
 
@@ -91,4 +94,7 @@ public enum StoreProblem
 
     /// <summary>Too few holders could be reached.</summary>
     HoldersMissing,
+
+    /// <summary>No copy of the catalog can be read.</summary>
+    CatalogLost,
 }

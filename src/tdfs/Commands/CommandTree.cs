@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.CommandLine.Help;
+using System.CommandLine.Parsing;
 
 namespace TokTok.Storage.Tdfs.Commands;
 
@@ -46,6 +47,11 @@ internal static class CommandTree
                 throw Explain(parsed);
             }
 
+            if (parsed.Action is not { ClearsParseErrors: true })
+            {
+                RefuseOptionAsArgument(parsed);
+            }
+
             return await parsed.InvokeAsync(configuration, cancel).ConfigureAwait(false);
         }
         catch (Exception e)
@@ -53,6 +59,28 @@ internal static class CommandTree
             return ErrorHandler.Report(e, context.Output.Talk, isDebug);
         }
     }
+
+    /// <summary>An argument that may be left out takes a mistyped option: a word of two dashes is one only behind a "--".</summary>
+    private static void RefuseOptionAsArgument(ParseResult parsed)
+    {
+        if (parsed.Tokens.Any(static token => token.Type == TokenType.DoubleDash))
+        {
+            return;
+        }
+
+        foreach (Token token in parsed.CommandResult.Children.OfType<ArgumentResult>().SelectMany(static argument => argument.Tokens))
+        {
+            if (token.Value.StartsWith("--", StringComparison.Ordinal))
+            {
+                throw new UserError(
+                    ExitCode.Usage, $"found the unknown option '{token.Value}', expected one that `tdfs {NameOf(parsed.CommandResult)} --help` lists; a name that begins so stands behind \"--\"");
+            }
+        }
+    }
+
+    /// <summary>The verb as it is typed: "agent status".</summary>
+    private static string NameOf(CommandResult result) =>
+        result.Parent is CommandResult { Command: Verb } above ? $"{NameOf(above)} {result.Command.Name}" : result.Command.Name;
 
     private static UserError Explain(ParseResult parsed)
     {
@@ -69,7 +97,12 @@ internal static class CommandTree
             return new UserError(ExitCode.Usage, trouble + "; `tdfs --help` lists what there is");
         }
 
-        return new UserError(ExitCode.Usage, $"{trouble}; `tdfs {verb.Name} --help` shows how it is used");
+        if (verb.Subcommands.Count > 0 && parsed.UnmatchedTokens.Count > 0)
+        {
+            trouble = $"found '{parsed.UnmatchedTokens[0]}', expected {string.Join(", ", verb.Subcommands.Where(static sub => !sub.Hidden).Select(static sub => sub.Name))}";
+        }
+
+        return new UserError(ExitCode.Usage, $"{trouble}; `tdfs {NameOf(parsed.CommandResult)} --help` shows how it is used");
     }
 
     private static IEnumerable<Verb> Verbs(VerbContext context)

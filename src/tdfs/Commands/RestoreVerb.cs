@@ -59,7 +59,7 @@ internal static class RestoreVerb
                         + (result.SkippedFileCount > 0 ? $"; {Show.Count(result.SkippedFileCount)} were there already" : "")));
                 bool hasProblems = Report.Problems(run.Output, result.Problems);
                 bool hasDamage = Report.Problems(run.Output, [.. result.DamagedPaths.Select(p => p + ": damaged beyond what parity repairs; nothing was written for it")]);
-                return hasDamage ? ExitCode.Damaged : hasProblems ? ExitCode.Reported : ExitCode.Ok;
+                return hasDamage ? ExitCode.Damaged : result.HasOnlyTaken ? ExitCode.Exists : hasProblems ? ExitCode.Reported : ExitCode.Ok;
             }
         });
         return verb;

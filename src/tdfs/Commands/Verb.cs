@@ -97,7 +97,7 @@ internal sealed class VerbRun
     }
 
     internal ValueTask<IStoreSession> OpenAsync(StoreAccess access, CancellationToken cancel) =>
-        Host.OpenAsync(new OpenRequest { Config = LoadConfig(), Access = access, Passphrases = Passphrases }, cancel);
+        Host.OpenAsync(new OpenRequest { Config = LoadConfig(), Access = access, Passphrases = Passphrases, Verb = _parsed.CommandResult.Command.Name }, cancel);
 
     /// <summary>A path inside a store, as `tdfs ls` prints it; null: the root.</summary>
     internal static byte[] ParsePath(string? text) => TerminalText.TryParse(text ?? "", out byte[] path)

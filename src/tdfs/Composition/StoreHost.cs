@@ -27,6 +27,11 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     public async ValueTask<InitResult> InitAsync(StorageConfig config, SecretBuffer passphrase, CancellationToken cancel)
     {
         string keyringPath = KeyringPath(config.StorePath);
+        if (disk.FileExists(config.StorePath))
+        {
+            throw new UserError(ExitCode.Exists, $"{config.StorePath}: found a file, expected a folder or nothing; name another with --store");
+        }
+
         if (disk.FileExists(keyringPath))
         {
             throw new UserError(ExitCode.Exists, $"{config.StorePath} holds a store already; name another folder with --store, or use the one there");
@@ -52,7 +57,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         using Keyring keyring = Keyring.Create(account, FirstDevice, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
         keyring.Add(KeyDomain.Create(DomainKind.Realm, random));
         string redundancy;
-        BlockStore store = await OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, cancel).ConfigureAwait(false);
+        BlockStore store = await OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, "init", mustExist: false, cancel).ConfigureAwait(false);
         await using (store.ConfigureAwait(false))
         {
             redundancy = ClassText(store);
@@ -69,7 +74,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         (Keyring keyring, bool hasPassphrase) = Unlock(config, request.Passphrases, cancel);
         try
         {
-            BlockStore store = await OpenStoreAsync(config, keyring, request.Access, cancel).ConfigureAwait(false);
+            BlockStore store = await OpenStoreAsync(config, keyring, request.Access, request.Verb, mustExist: true, cancel).ConfigureAwait(false);
             return new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock);
         }
         catch
@@ -104,9 +109,11 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             var problems = new List<string>();
             List<ConfiguredHolder> holders = OpenHolders(config);
             problems.AddRange(holders.Where(static holder => holder.Problem is not null).Select(static holder => $"holder {holder.Address}: {holder.Problem}"));
+            RequireOne(holders);
             IFragmentHolder[] reachable = [.. holders.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
             FoundAccount found = await AccountFinder.FindAsync(account!, reachable, problems.Add, cancel).ConfigureAwait(false)
-                ?? throw new UserError(ExitCode.Keys, $"no holder of {reachable.Length} knows an account of these words; check the words, and the holders in {config.File}");
+                ?? throw new UserError(
+                    ExitCode.Keys, $"none of {reachable.Length} holders knows an account of these words; check the words, and the holders in {config.File}{(problems.Count > 0 ? $" (found besides: {problems[0]})" : "")}");
             // The lost device's number goes on: its catalog, journal and heads are then simply ours.
             uint device = found.Anchor?.Device ?? found.Devices.DefaultIfEmpty(FirstDevice).First();
             using Keyring keyring = Keyring.Create(account!, device, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
@@ -119,7 +126,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             try
             {
                 disk.CreateDirectory(target.StorePath);
-                BlockStore store = await OpenStoreAsync(target, keyring, request.IsDrill ? Facades.StoreAccess.Read : Facades.StoreAccess.Write, cancel).ConfigureAwait(false);
+                BlockStore store = await OpenStoreAsync(target, keyring, request.IsDrill ? Facades.StoreAccess.Read : Facades.StoreAccess.Write, "recover", mustExist: false, cancel).ConfigureAwait(false);
                 await using (store.ConfigureAwait(false))
                 {
                     if (!request.IsDrill)
@@ -182,6 +189,11 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     private (Keyring Keyring, bool HasPassphrase) Unlock(StorageConfig config, PassphraseSource passphrases, CancellationToken cancel)
     {
         string path = KeyringPath(config.StorePath);
+        if (!disk.DirectoryExists(config.StorePath))
+        {
+            throw NoStore(config.StorePath);
+        }
+
         byte[] file;
         try
         {
@@ -196,7 +208,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         }
         catch (DiskException missing) when (missing.Failure == DiskFailure.NotFound)
         {
-            throw new UserError(ExitCode.NoStore, $"no store in {config.StorePath}; make one with 'tdfs init', or name its folder with --store");
+            throw NoStore(config.StorePath);
         }
 
         Check(Keyring.ReadHeader(file, out KeyringHeader header, out string message), path, message);
@@ -228,6 +240,8 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         return (opened.Keyring!, hasPassphrase);
     }
 
+    private static UserError NoStore(string path) => new(ExitCode.NoStore, $"no store in {path}; make one with 'tdfs init', or name its folder with --store");
+
     private static void Check(KeyringOutcome outcome, string path, string message)
     {
         ExitCode code = outcome switch
@@ -239,7 +253,13 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         };
         if (code != ExitCode.Ok)
         {
-            throw new UserError(code, $"{path}: {message}");
+            string advice = code switch
+            {
+                ExitCode.Keys => "try again, or take the 24 words and 'tdfs recover'",
+                ExitCode.NoStore => "use a release that knows it",
+                _ => "put back a copy of the file, or move it away and take the 24 words and 'tdfs recover'",
+            };
+            throw new UserError(code, $"{path}: {message.TrimEnd('.')}; {advice}");
         }
     }
 
@@ -278,7 +298,16 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         }
     }
 
-    private async ValueTask<BlockStore> OpenStoreAsync(StorageConfig config, Keyring keyring, Facades.StoreAccess access, CancellationToken cancel)
+    private static void RequireOne(List<ConfiguredHolder> holders)
+    {
+        if (holders.TrueForAll(static holder => holder.Problem is not null))
+        {
+            throw new UserError(ExitCode.DiskFailed, $"{holders[0].Problem}; found none of {holders.Count} holders, expected one at least: attach a disk, or mend [[holder]] in storage.toml");
+        }
+    }
+
+    private async ValueTask<BlockStore> OpenStoreAsync(
+        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, bool mustExist, CancellationToken cancel)
     {
         if (access == Facades.StoreAccess.Write)
         {
@@ -303,20 +332,32 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         var options = new StoreOptions
         {
             StateFolder = config.StorePath,
+            MustExist = mustExist,
             Survive = config.Survive,
             CompressionLevel = config.CompressionLevel,
             TrashDays = (int)Math.Ceiling(config.TrashFor.TotalDays),
         };
+        List<ConfiguredHolder> holders = OpenHolders(config);
+        if (access == Facades.StoreAccess.Write)
+        {
+            RequireOne(holders);
+        }
+
+        foreach (ConfiguredHolder left in holders.Where(static holder => holder.Problem is not null))
+        {
+            say($"{left.Problem}; this run goes on without the holder");
+        }
+
         return await BlockStore.OpenAsync(
             disk,
             options,
             keys,
-            OpenHolders(config),
+            holders,
             () => new FasterIndex(config.StorePath + "/index", config.IndexBytes),
             clock,
             random,
             access == Facades.StoreAccess.Write ? Blocks.Store.StoreAccess.Write : Blocks.Store.StoreAccess.Read,
-            $"process {Environment.ProcessId} on {Environment.MachineName}, since {clock.GetUtcNow():yyyy-MM-dd HH:mm} UTC",
+            $"tdfs {verb}, process {Environment.ProcessId} on {Environment.MachineName}, since {clock.GetUtcNow():yyyy-MM-dd HH:mm} UTC",
             say,
             cancel).ConfigureAwait(false);
     }

@@ -33,6 +33,8 @@ internal sealed class StoreVolumes(
 {
     private const int MaxVolumeNameBytes = 255;
     private const int NoSuchFile = 2; // ENOENT
+    private const int NotAFolder = 20; // ENOTDIR
+    private const int NameTaken = 17; // EEXIST
     private static readonly TimeSpan s_progressEvery = TimeSpan.FromMilliseconds(200);
     private static readonly Entry s_nothing = new() { Type = EntryType.Directory, FileId = 0 };
 
@@ -72,9 +74,9 @@ internal sealed class StoreVolumes(
         {
             done = await new Importer(store, volume, random, clock).RunAsync(options, texts, watcher, cancel).ConfigureAwait(false);
         }
-        catch (PosixException missing) when (missing.Errno == NoSuchFile)
+        catch (PosixException missing) when (missing.Errno is NoSuchFile or NotAFolder)
         {
-            throw new UserError(ExitCode.NotFound, missing.Message, missing);
+            throw new UserError(ExitCode.NotFound, missing.Message + "; expected a folder or file to keep", missing);
         }
 
         watcher.Dispose();
@@ -148,7 +150,7 @@ internal sealed class StoreVolumes(
         TreeItem item = await ResolveAsync(found, path, cancel).ConfigureAwait(false);
         if (item.Entry.Type != EntryType.File)
         {
-            throw new UserError(ExitCode.Usage, $"{Shown(path)}: found a {Noun(item.Entry.Type)}, expected a file; `tdfs ls` lists a folder");
+            throw new UserError(ExitCode.Usage, $"{Shown(path)}: found a {Noun(item.Entry.Type)}, expected a file{(item.Entry.Type == EntryType.Directory ? "; `tdfs ls` lists a folder" : "; `tdfs ls -l` says what it is")}");
         }
 
         using FileContentReader content = found.Reader().OpenContent(item.Entry);
@@ -227,9 +229,13 @@ internal sealed class StoreVolumes(
         {
             throw new UserError(ExitCode.NotFound, missing.Message + "; the folder that the target lies in must exist", missing);
         }
+        catch (PosixException taken) when (taken.Errno is NotAFolder or NameTaken)
+        {
+            throw new UserError(ExitCode.Exists, taken.Message + "; expected a folder to restore into, or a name that is free", taken);
+        }
 
         watcher.Dispose();
-        return new RestoreResult(done.FileCount, done.Bytes, done.KeptCount, watcher.Problems, watcher.DamagedPaths);
+        return new RestoreResult(done.FileCount, done.Bytes, done.KeptCount, watcher.Problems, watcher.DamagedPaths) { HasOnlyTaken = watcher.HasOnlyTaken };
     }
 
     public async ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel)
@@ -428,7 +434,12 @@ internal sealed class StoreVolumes(
 
     private static Located Pick(IReadOnlyList<Located> all, string name, string asked)
     {
-        if (all.Count == 0 || name.Length == 0)
+        if (name.Length == 0)
+        {
+            throw new UserError(ExitCode.NotFound, "found an empty name, expected a snapshot's; `tdfs snapshots` lists what there is");
+        }
+
+        if (all.Count == 0)
         {
             throw new UserError(ExitCode.NotFound, $"no snapshot {asked}; `tdfs snapshots` lists what there is");
         }
@@ -455,7 +466,7 @@ internal sealed class StoreVolumes(
         }
         catch (SnapshotNameException unknown)
         {
-            throw new UserError(ExitCode.NotFound, $"{asked}: {unknown.Message}", unknown);
+            throw new UserError(ExitCode.NotFound, $"{asked}: {unknown.Message.TrimEnd('.')}; `tdfs snapshots` lists what there is", unknown);
         }
     }
 
@@ -467,7 +478,7 @@ internal sealed class StoreVolumes(
     private static async ValueTask<TreeItem> ResolveAsync(Located found, byte[] path, CancellationToken cancel) =>
         await found.Reader().ResolveAsync(found.Record.Root, path, cancel).ConfigureAwait(false) ?? throw NoSuchPath(path, $"{found.Volume.Name}@{found.Number}");
 
-    private static UserError NoSuchPath(byte[] path, string where) => new(ExitCode.NotFound, $"{Shown(path)} is not in {where}");
+    private static UserError NoSuchPath(byte[] path, string where) => new(ExitCode.NotFound, $"{Shown(path)} is not in {where}; `tdfs ls` lists what is, paths count from the volume's root");
 
     private static string Shown(ReadOnlySpan<byte> path) => path.IsEmpty ? "/" : TerminalText.Escape(path);
 
@@ -595,6 +606,11 @@ internal sealed class StoreVolumes(
 
         internal List<string> DamagedPaths { get; } = [];
 
+        private int _otherCount;
+
+        /// <summary>Whether names that were taken are all that went wrong.</summary>
+        internal bool HasOnlyTaken => Problems.Count > 0 && _otherCount == 0;
+
         public void Started(RestoreProgress progress) => _timer = clock.CreateTimer(
             _ => sink.Report(new ProgressState
             {
@@ -616,7 +632,9 @@ internal sealed class StoreVolumes(
             }
             else
             {
-                Problems.Add($"{trouble.Path}: {trouble.Reason}");
+                bool isTaken = trouble.Kind == RestoreTroubleKind.Exists;
+                _otherCount += isTaken ? 0 : 1;
+                Problems.Add($"{trouble.Path}: {trouble.Reason}{(isTaken ? "; --overwrite replaces files that are in the way" : "")}");
             }
         }
 

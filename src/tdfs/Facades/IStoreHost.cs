@@ -40,6 +40,9 @@ internal sealed record OpenRequest
     public required StoreAccess Access { get; init; }
 
     public required PassphraseSource Passphrases { get; init; }
+
+    /// <summary>What a second writer is told that the first one does.</summary>
+    public string Verb { get; init; } = "";
 }
 
 /// <summary>A new store. The owner disposes it, which zeroes the words.</summary>

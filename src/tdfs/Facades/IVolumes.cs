@@ -144,7 +144,11 @@ internal sealed record RestoreRequest
     public bool Verify { get; init; }
 }
 
-internal sealed record RestoreResult(long FileCount, long Bytes, long SkippedFileCount, IReadOnlyList<string> Problems, IReadOnlyList<string> DamagedPaths);
+internal sealed record RestoreResult(long FileCount, long Bytes, long SkippedFileCount, IReadOnlyList<string> Problems, IReadOnlyList<string> DamagedPaths)
+{
+    /// <summary>The problems are names that something else has taken, and nothing more.</summary>
+    public bool HasOnlyTaken { get; init; }
+}
 
 /// <summary>Either named snapshots, or keep rules over one volume or all.</summary>
 internal sealed record ForgetRequest

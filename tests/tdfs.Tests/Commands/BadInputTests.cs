@@ -1,0 +1,505 @@
+using System.Globalization;
+using System.Runtime.CompilerServices;
+using System.Text;
+using System.Text.RegularExpressions;
+using Microsoft.Win32.SafeHandles;
+using TokTok.Storage.Blocks.Disks;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Tdfs.Commands;
+using TokTok.Storage.Tdfs.Composition;
+using TokTok.Storage.Tdfs.Output;
+
+namespace TokTok.Storage.Tdfs.Tests.Commands;
+
+/// <summary>Every verb's bad input against a real store, compared with the transcripts beside this file.</summary>
+/// <remarks>
+/// A transcript is a text file a verb: "# case", "$ command line", what came on stderr, "> " before what came on stdout, "[exit code]".
+/// Paths, times and process numbers stand as {placeholders}. TDFS_WRITE_TRANSCRIPTS=1 writes them anew, to be read before they are committed.
+/// A verb that is in the command and not in <see cref="Lines"/> fails, as does a case whose shape is not one line, a code, and silence on stdout.
+/// </remarks>
+public sealed partial class BadInputTests(BadInputTests.World world) : IClassFixture<BadInputTests.World>
+{
+    /// <summary>A good line of every verb; the cases below make something else bad.</summary>
+    private static readonly Dictionary<string, string[]> Lines = new(StringComparer.Ordinal)
+    {
+        ["init"] = ["init"],
+        ["import"] = ["import", "{source}", "--volume", "v"],
+        ["snapshots"] = ["snapshots"],
+        ["log"] = ["log", "v"],
+        ["ls"] = ["ls", "v@latest"],
+        ["cat"] = ["cat", "v@latest", "note.txt"],
+        ["diff"] = ["diff", "v@1", "v@latest"],
+        ["restore"] = ["restore", "v@latest", "{target}"],
+        ["forget"] = ["forget", "v@1"],
+        ["reclaim"] = ["reclaim"],
+        ["check"] = ["check"],
+        ["repair"] = ["repair"],
+        ["reindex"] = ["reindex"],
+        ["recover"] = ["recover", "--words-fd", "{words}"],
+        ["redundancy"] = ["redundancy", "show", "v"],
+        ["health"] = ["health", "v@latest"],
+        ["status"] = ["status"],
+        ["debug"] = ["debug", "catalog"],
+        ["agent"] = ["agent", "status"],
+        ["completion"] = ["completion", "bash"],
+    };
+
+    private static readonly string[] s_withoutStore = ["init", "recover", "agent", "completion"];
+    private static readonly string[] s_withoutConfig = ["agent", "completion"];
+    private static readonly string[] s_writing = ["import", "forget", "reclaim", "repair", "reindex"];
+
+    public static TheoryData<string> Verbs => [.. Lines.Keys];
+
+    [Fact]
+    public void Every_verb_of_the_command_has_a_transcript()
+    {
+        using var folder = new Stage(world);
+        IEnumerable<string> verbs = CommandTree.Build(folder.Context(new StringWriter(), new StringWriter(), new MemoryStream())).Subcommands.Select(static verb => verb.Name);
+        Assert.Equal(verbs.Order(StringComparer.Ordinal), Lines.Keys.Order(StringComparer.Ordinal));
+    }
+
+    [Theory]
+    [MemberData(nameof(Verbs))]
+    public async Task Bad_input_is_one_line_with_its_code(string verb)
+    {
+        var text = new StringBuilder();
+        foreach (Case each in Cases(verb))
+        {
+            using var stage = new Stage(world);
+            await stage.RunAsync(each, text);
+        }
+
+        string path = Path.Join(Folder(), verb + ".txt");
+        if (Environment.GetEnvironmentVariable("TDFS_WRITE_TRANSCRIPTS") == "1")
+        {
+            await File.WriteAllTextAsync(path, text.ToString(), TestContext.Current.CancellationToken);
+        }
+
+        Assert.Equal(await File.ReadAllTextAsync(path, TestContext.Current.CancellationToken), text.ToString());
+    }
+
+    private static string Folder([CallerFilePath] string here = "") => Path.Join(Path.GetDirectoryName(here), "transcripts");
+
+    private static IEnumerable<Case> Cases(string verb)
+    {
+        string[] line = Lines[verb];
+        yield return new Case("an unknown option", [.. line, "--frobnicate"]);
+        if (!s_withoutConfig.Contains(verb))
+        {
+            yield return new Case("no such storage.toml", [.. line, "--config", "{dir}/none.toml"]);
+            yield return new Case("an unknown key", line) { Config = "[store]\nsurvvie = 1\n" };
+            yield return new Case("an unknown table", line) { Config = "[stroe]\n" };
+            yield return new Case("a bad size", line) { Config = "[memory]\nindex = \"12 elephants\"\n" };
+            yield return new Case("a bad duration", line) { Config = "[keys]\nunlock-for = \"soon\"\n" };
+            yield return new Case("a wrong type", line) { Config = "[compression]\nlevel = \"high\"\n" };
+            yield return new Case("chunk bounds that cross", line) { Config = "[chunking]\nmean = \"64 KiB\"\nmax = \"64 KiB\"\n" };
+            yield return new Case("more places than there are", line) { Config = "[store]\nsurvive = 3\n" };
+        }
+
+        if (!s_withoutStore.Contains(verb))
+        {
+            yield return new Case("no store there", [.. line, "--store", "{dir}/none"]);
+            yield return new Case("a folder of other things", [.. line, "--store", "{source}"]);
+            yield return new Case("a file instead of a store", [.. line, "--store", "{source}/note.txt"]);
+            yield return new Case("another account's keyring", line) { Prepare = static stage => File.Copy(stage.World.Other + "/keyring", stage.Store + "/keyring", overwrite: true) };
+            yield return new Case("another version", line) { Prepare = static stage => Overwrite(stage.Store + "/keyring", 7, "9"u8) };
+            yield return new Case("a damaged keyring", line) { Prepare = static stage => Overwrite(stage.Store + "/keyring", 200, [255, 254, 253]) };
+            yield return new Case("an empty keyring", line) { Prepare = static stage => File.WriteAllBytes(stage.Store + "/keyring", []) };
+            yield return new Case("no readable catalog anywhere", line) { Prepare = static stage => Damage(stage.Store, "/catalog/") };
+            yield return new Case("a wrong passphrase", line) { Prepare = static stage => stage.Lock("right"), Passphrase = "wrong" };
+            yield return new Case("no passphrase", line) { Prepare = static stage => stage.Lock("right"), Passphrase = null };
+        }
+
+        if (s_writing.Contains(verb))
+        {
+            yield return new Case("another writer", line) { IsBesideWriter = true };
+        }
+
+        foreach (Case own in OwnCases(verb, line))
+        {
+            yield return own;
+        }
+    }
+
+    private static IEnumerable<Case> OwnCases(string verb, string[] line) => verb switch
+    {
+        "init" =>
+        [
+            new Case("a store is there already", line),
+            new Case("a file is in the way", ["init", "--store", "{source}/note.txt"]),
+            new Case("below a file", ["init", "--store", "{source}/note.txt/store"]),
+            new Case("nobody to ask", ["init", "--store", "{dir}/new"]) { Passphrase = null },
+            new Case("a descriptor that is not open", ["init", "--store", "{dir}/new", "--passphrase-fd", "987"]),
+            new Case("a descriptor below 0", ["init", "--store", "{dir}/new", "--passphrase-fd", "-1"]),
+        ],
+        "import" =>
+        [
+            new Case("no folder given", ["import"]),
+            new Case("no such folder", ["import", "{dir}/none", "--volume", "v"]),
+            new Case("below a file", ["import", "{source}/note.txt/x", "--volume", "v"]),
+            new Case("a volume name that is empty", ["import", "{source}", "--volume", ""]),
+            new Case("a volume name that is too long", ["import", "{source}", "--volume", new string('v', 256)]),
+            new Case("no workers", ["import", "{source}", "--workers", "0"]),
+            new Case("a file that cannot be read", ["import", UnreadableFile, "--volume", "w"]) { Talks = true },
+            new Case("a damaged journal", line) { Prepare = static stage => Damage(stage.Store, "/journal/") },
+            new Case("the only holder's disk is not mounted", line) { Config = "[[holder]]\npath = \"{dir}/gone/blue\"\nplace = \"blue\"\n" },
+            new Case("a second holder's disk is not mounted", line)
+            {
+                Config = "[[holder]]\npath = \"{dir}/store/fragments\"\nplace = \"here\"\n[[holder]]\npath = \"{dir}/gone/blue\"\nplace = \"blue\"\n",
+                Talks = true,
+            },
+            new Case("a holder's folder of other things", line) { Config = "[[holder]]\npath = \"{source}\"\nplace = \"blue\"\n" },
+            new Case("a damaged holder file", line) { Prepare = static stage => Overwrite(stage.Store + "/fragments/holder", 10, [255, 254, 253]) },
+        ],
+        "snapshots" => [new Case("an unknown volume", ["snapshots", "photos"])],
+        "log" =>
+        [
+            new Case("no volume given", ["log"]),
+            new Case("an unknown volume", ["log", "photos"]),
+            new Case("an unknown path", ["log", "v", "nothing/here"]),
+            new Case("a path that escapes", ["log", "v", "../.."]),
+        ],
+        "ls" => [.. SnapshotCases("ls"), .. PathCases(["ls", "v@latest"])],
+        "cat" =>
+        [
+            .. SnapshotCases("cat", "note.txt"),
+            .. PathCases(["cat", "v@latest"]),
+            new Case("a folder", ["cat", "v@latest", "folder"]),
+            new Case("a link", ["cat", "v@latest", "link"]),
+            new Case("as JSON", ["cat", "v@latest", "note.txt", "--json"]),
+            new Case("a damaged journal", line) { Prepare = static stage => Damage(stage.Store, "/journal/") },
+        ],
+        "diff" =>
+        [
+            .. SnapshotCases("diff", "v@latest"),
+            .. PathCases(["diff", "v@1", "v@latest"]),
+            new Case("an unknown second snapshot", ["diff", "v@1", "v@77"]),
+        ],
+        "restore" =>
+        [
+            .. SnapshotCases("restore", "{target}"),
+            new Case("an unknown path", [.. line, "--path", "nothing/here"]),
+            new Case("a path that escapes", [.. line, "--path", "../.."]),
+            new Case("a path that begins at the root", [.. line, "--path", "/etc/passwd"]),
+            new Case("a path with half an escape", [.. line, "--path", @"a\q"]),
+            new Case("no target", ["restore", "v@latest", ""]),
+            new Case("a target whose folder is missing", ["restore", "v@latest", "{dir}/none/none/target"]),
+            new Case("a target that is a file", ["restore", "v@latest", "{source}/note.txt"]),
+            new Case("a target that is a link to nothing", ["restore", "v@latest", "{target}"]) { Prepare = static stage => File.CreateSymbolicLink(stage.Target, stage.Folder + "/nothing") },
+            new Case("a link to elsewhere within the target", ["restore", "v@latest", "{target}"])
+            {
+                Prepare = static stage =>
+                {
+                    Directory.CreateDirectory(stage.Target);
+                    File.CreateSymbolicLink(stage.Target + "/folder", stage.World.Source);
+                },
+                Talks = true,
+            },
+            new Case("a file that exists", ["restore", "v@latest", "{target}", "--path", "note.txt"]) { Prepare = static stage => stage.Place("note.txt", "something else"), Talks = true },
+            new Case("an unknown way to overwrite", [.. line, "--overwrite", "maybe"]),
+            new Case("a damaged journal", line) { Prepare = static stage => Damage(stage.Store, "/journal/") },
+        ],
+        "forget" =>
+        [
+            new Case("nothing to forget", ["forget"]),
+            new Case("an unknown snapshot", ["forget", "v@77"]),
+            new Case("an unknown volume", ["forget", "--keep", "--volume", "photos"]),
+            new Case("both names and rules", ["forget", "v@1", "--keep"]),
+            new Case("rules that keep nothing", ["forget", "--keep-last", "0"]),
+            new Case("a number out of bounds", ["forget", "--keep-last", "-1"]),
+        ],
+        "recover" =>
+        [
+            new Case("a store is there already", line) { Words = "right" },
+            new Case("a word that is none", [.. line, "--drill"]) { Words = string.Join(' ', Enumerable.Repeat("abendon", 24)) },
+            new Case("too few words", [.. line, "--drill"]) { Words = "abandon abandon" },
+            new Case("words with a wrong checksum", [.. line, "--drill"]) { Words = string.Join(' ', Enumerable.Repeat("abandon", 24)) },
+            new Case("another account's words", [.. line, "--drill"]) { Words = string.Join(' ', Enumerable.Repeat("abandon", 23)) + " art" },
+            new Case("nobody to ask", ["recover", "--drill"]) { Passphrase = null },
+            new Case("no holder to recover from", [.. line, "--drill"]) { Words = "right", Config = "[[holder]]\npath = \"{dir}/gone/blue\"\nplace = \"blue\"\n" },
+            new Case("a damaged anchor and no keys", [.. line, "--drill"])
+            {
+                Words = "right",
+                Prepare = static stage =>
+                {
+                    Damage(stage.Store, "/objects/anchor/");
+                    Damage(stage.Store, "/objects/keys/");
+                },
+            },
+        ],
+        "redundancy" =>
+        [
+            new Case("nothing to do", ["redundancy"]),
+            new Case("an unknown volume", ["redundancy", "show", "photos"]),
+            .. PathCases(["redundancy", "show", "v"]),
+            new Case("another setting", ["redundancy", "set", "v", "folder", "perish=2"]),
+            new Case("more places than can be", ["redundancy", "set", "v", "folder", "survive=17"]),
+            new Case("an unknown volume to set", ["redundancy", "set", "photos", "folder", "survive=0"]),
+        ],
+        "health" => [.. SnapshotCases("health"), .. PathCases(["health", "v@latest"])],
+        "debug" =>
+        [
+            new Case("an unknown structure", ["debug", "nonsense"]),
+            new Case("an unknown arena", ["debug", "arenas", "ffff"]),
+        ],
+        "agent" => [new Case("nothing to do", ["agent"]), new Case("an unknown deed", ["agent", "dance"])],
+        "completion" => [new Case("an unknown shell", ["completion", "csh"]), new Case("no shell", ["completion"])],
+        _ => [new Case("a word too many", [.. line, "more"])],
+    };
+
+    private static Case[] SnapshotCases(string verb, params string[] rest) =>
+    [
+        new Case("nothing given", [verb]),
+        new Case("an unknown number", [verb, "v@77", .. rest]),
+        new Case("an unknown name", [verb, "before-the-flood", .. rest]),
+        new Case("an unknown volume", [verb, "photos@latest", .. rest]),
+        new Case("an empty name", [verb, "", .. rest]),
+    ];
+
+    private static Case[] PathCases(string[] line) =>
+    [
+        new Case("an unknown path", [.. line, "nothing/here"]),
+        new Case("a path that escapes", [.. line, "../.."]),
+        new Case("a path through a file", [.. line, "note.txt/x"]),
+        new Case("a path with half an escape", [.. line, @"a\q"]),
+    ];
+
+    /// <summary>A file that not even root may read: the kernel keeps it for writing.</summary>
+    private const string UnreadableFile = "/proc/sys/vm/compact_memory";
+
+    private static void Overwrite(string path, long offset, ReadOnlySpan<byte> bytes)
+    {
+        using FileStream file = File.OpenWrite(path);
+        file.Position = offset;
+        file.Write(bytes);
+    }
+
+    /// <summary>Damages the header of every file whose path holds the part, in the state folder and at the holder.</summary>
+    private static void Damage(string store, string part)
+    {
+        string[] files = [.. Directory.GetFiles(store, "*", SearchOption.AllDirectories).Where(path => path.Contains(part, StringComparison.Ordinal))];
+        Assert.NotEmpty(files);
+        foreach (string path in files)
+        {
+            Overwrite(path, 9, [255, 254, 253]);
+        }
+    }
+
+    /// <param name="Line">The command line, with placeholders for what differs from run to run.</param>
+    private sealed record Case(string Name, string[] Line)
+    {
+        /// <summary>Lines that stand in storage.toml; one that begins with [memory], [keys] or [store] replaces the stage's own table.</summary>
+        internal string Config { get; init; } = "";
+
+        internal Action<Stage>? Prepare { get; init; }
+
+        internal string? Passphrase { get; init; } = "";
+
+        internal string Words { get; init; } = "";
+
+        internal bool IsBesideWriter { get; init; }
+
+        /// <summary>Something was done, so stdout says what; else nothing may stand there.</summary>
+        internal bool Talks { get; init; }
+    }
+
+    /// <summary>Two accounts' stores, made once; cases work on copies.</summary>
+    public sealed class World : IAsyncLifetime
+    {
+        internal string Root { get; } = Directory.CreateTempSubdirectory("tdfs-bad-").FullName;
+
+        internal string Source => Root + "/source";
+
+        internal string Store => Root + "/store";
+
+        internal string Other => Root + "/other";
+
+        internal string Words { get; private set; } = "";
+
+        public async ValueTask InitializeAsync()
+        {
+            Directory.CreateDirectory(Source + "/folder");
+            await File.WriteAllTextAsync(Source + "/note.txt", "a note\n");
+            await File.WriteAllBytesAsync(Source + "/data", new byte[70_000]);
+            await File.WriteAllTextAsync(Source + "/folder/inner", "inside\n");
+            File.CreateSymbolicLink(Source + "/link", "note.txt");
+            Words = await MakeAsync(Store);
+            await MakeAsync(Other);
+        }
+
+        public ValueTask DisposeAsync()
+        {
+            Directory.Delete(Root, recursive: true);
+            return ValueTask.CompletedTask;
+        }
+
+        private async Task<string> MakeAsync(string store)
+        {
+            using var stage = new Stage(this, isEmpty: true);
+            (int code, string data, string talk) = await stage.CommandAsync(["init", "--store", store, "--json", "-q"], "");
+            Assert.True(code == 0, talk);
+            (code, _, talk) = await stage.CommandAsync(["import", Source, "--store", store, "--volume", "v", "-q"], "");
+            Assert.True(code == 0, talk);
+            return WordsInJson().Match(data).Groups[1].Value;
+        }
+    }
+
+    /// <summary>A folder for one case: a copy of the store, a storage.toml, and the command run in this process with the real host.</summary>
+    private sealed class Stage : IDisposable
+    {
+        private string? _passphrase = "";
+
+        internal Stage(World world, bool isEmpty = false)
+        {
+            World = world;
+            Folder = Directory.CreateTempSubdirectory("tdfs-case-").FullName;
+            if (!isEmpty)
+            {
+                Copy(world.Store, Store);
+            }
+        }
+
+        internal World World { get; }
+
+        internal string Folder { get; }
+
+        internal string Store => Folder + "/store";
+
+        internal string Target => Folder + "/target";
+
+        public void Dispose() => Directory.Delete(Folder, recursive: true);
+
+        internal void Place(string name, string text)
+        {
+            Directory.CreateDirectory(Target);
+            File.WriteAllText(Path.Join(Target, name), text);
+        }
+
+        /// <summary>Gives the keyring a passphrase that costs no time to check.</summary>
+        internal void Lock(string passphrase)
+        {
+            byte[] file = File.ReadAllBytes(Store + "/keyring");
+            Assert.Equal(KeyringOutcome.Opened, Keyring.ReadHeader(file, out KeyringHeader header, out _));
+            using SecretBytes key = Keyring.DeriveUnlockKey(header, []);
+            using Keyring keyring = Keyring.ReadWithKey(file, key.Span).Keyring!;
+            File.WriteAllBytes(Store + "/keyring", keyring.Write(Encoding.UTF8.GetBytes(passphrase), Argon2Cost.Least, SystemRandom.Instance));
+        }
+
+        internal async Task RunAsync(Case each, StringBuilder transcript)
+        {
+            each.Prepare?.Invoke(this);
+            await File.WriteAllTextAsync(Folder + "/storage.toml", Toml(each.Config));
+            using SafeFileHandle? words = Array.IndexOf(each.Line, "{words}") < 0 ? null : await WordsAsync(each.Words == "right" ? World.Words : each.Words);
+            string[] line = [.. each.Line.Select(word => word
+                .Replace("{source}", World.Source, StringComparison.Ordinal)
+                .Replace("{target}", Target, StringComparison.Ordinal)
+                .Replace("{dir}", Folder, StringComparison.Ordinal)
+                .Replace("{words}", words?.DangerousGetHandle().ToString(), StringComparison.Ordinal))];
+            using IDisposable? writer = each.IsBesideWriter ? BeWriter() : null;
+            (int code, string data, string talk) = await CommandAsync([.. line, "--no-progress"], each.Passphrase);
+            talk = Hide(talk);
+            data = Hide(data);
+            transcript.Append(CultureInfo.InvariantCulture, $"# {each.Name}\n$ tdfs {string.Join(' ', each.Line.Select(Quoted))}\n{talk}");
+            foreach (string shown in data.Split('\n', StringSplitOptions.RemoveEmptyEntries))
+            {
+                transcript.Append(CultureInfo.InvariantCulture, $"> {shown}\n");
+            }
+
+            transcript.Append(CultureInfo.InvariantCulture, $"[{code}]\n\n");
+            if (Environment.GetEnvironmentVariable("TDFS_WRITE_TRANSCRIPTS") != "1")
+            {
+                Assert.Matches(@"\Atdfs: [^\n]+\n\z", talk);
+                Assert.True(each.Talks || data.Length == 0, $"{each.Name}: stdout has {data}");
+                Assert.True(each.Talks || code != 0, $"{each.Name}: exit code 0");
+            }
+        }
+
+        internal async Task<(int Code, string Data, string Talk)> CommandAsync(string[] words, string? passphrase)
+        {
+            _passphrase = passphrase;
+            await using StringWriter data = new() { NewLine = "\n" };
+            await using StringWriter talk = new() { NewLine = "\n" };
+            await using MemoryStream bytes = new();
+            string[] config = words.Contains("--config") || !File.Exists(Folder + "/storage.toml") ? [] : ["--config", Folder + "/storage.toml"];
+            int code = await CommandTree.RunAsync(Context(data, talk, bytes), [.. words, .. words[0] is "agent" or "completion" ? [] : config], CancellationToken.None);
+            return (code, data.ToString() + Encoding.UTF8.GetString(bytes.ToArray()), talk.ToString());
+        }
+
+        internal VerbContext Context(TextWriter data, TextWriter talk, Stream bytes) => new()
+        {
+            Output = new CommandOutput { Data = data, DataBytes = bytes, Talk = talk, Clock = TimeProvider.System, Zone = TimeZoneInfo.Utc, TerminalWidth = null },
+            Environment = Variable,
+            Host = new StoreHost(PosixDisk.Instance, SystemRandom.Instance, TimeProvider.System, Variable, line => talk.WriteLine("tdfs: " + TerminalText.Clean(line))),
+            Terminal = Folder + "/no-terminal",
+        };
+
+        private string? Variable(string name)
+        {
+            if (name == "CREDENTIALS_DIRECTORY" && _passphrase is not null)
+            {
+                Directory.CreateDirectory(Folder + "/credentials");
+                File.WriteAllText(Folder + "/credentials/tdfs-passphrase", _passphrase);
+                return Folder + "/credentials";
+            }
+
+            return name is "HOME" or "XDG_RUNTIME_DIR" ? Folder : null;
+        }
+
+        private string Toml(string own)
+        {
+            own = own.Replace("{dir}", Folder, StringComparison.Ordinal).Replace("{source}", World.Source, StringComparison.Ordinal);
+            string store = $"path = \"{Store}\"\n";
+            string text = own.StartsWith("[store]\n", StringComparison.Ordinal) ? $"[store]\n{own["[store]\n".Length..]}{store}" : $"{own}\n[store]\n{store}";
+            text += text.Contains("[memory]", StringComparison.Ordinal) ? "" : "[memory]\nindex = \"16 MiB\"\n";
+            return text + (text.Contains("[keys]", StringComparison.Ordinal) ? "" : "[keys]\nunlock-for = \"0s\"\n");
+        }
+
+        private async Task<SafeFileHandle> WordsAsync(string words)
+        {
+            string path = Folder + "/words";
+            await File.WriteAllTextAsync(path, words + "\n");
+            return File.OpenHandle(path);
+        }
+
+        /// <summary>Holds the writer's lock as another process would, with the note that it would leave.</summary>
+        private IDisposable BeWriter()
+        {
+            IDisposable taken = PosixDisk.Instance.TryLock(Store + "/lock") ?? throw new InvalidOperationException("nobody else writes this copy");
+            File.WriteAllText(Store + "/writer", "tdfs import, process 4711 on otherhost, since 2026-11-20 10:00 UTC");
+            return taken;
+        }
+
+        private string Hide(string text)
+        {
+            text = text.Replace(Folder, "{dir}", StringComparison.Ordinal).Replace(World.Root, "{world}", StringComparison.Ordinal);
+            text = Hex().Replace(text, "{id}");
+            return Time().Replace(text, "{time}");
+        }
+
+        private static string Quoted(string word) => word.Length == 0 || word.Contains(' ', StringComparison.Ordinal) ? $"'{word}'" : word;
+
+        private static void Copy(string from, string to)
+        {
+            Directory.CreateDirectory(to);
+            foreach (string folder in Directory.GetDirectories(from))
+            {
+                Copy(folder, Path.Join(to, Path.GetFileName(folder)));
+            }
+
+            foreach (string file in Directory.GetFiles(from))
+            {
+                File.Copy(file, Path.Join(to, Path.GetFileName(file)));
+            }
+        }
+    }
+
+    [GeneratedRegex(@"\b[0-9a-f]{16,64}\b")]
+    private static partial Regex Hex();
+
+    [GeneratedRegex("(?<= stored, )[0-9][0-9.hms ]*")]
+    private static partial Regex Time();
+
+    [GeneratedRegex("\"words\": *\"([a-z ]+)\"")]
+    private static partial Regex WordsInJson();
+}

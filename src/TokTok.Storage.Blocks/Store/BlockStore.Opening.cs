@@ -5,6 +5,7 @@ using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Blocks.Journals;
 using TokTok.Storage.Blocks.Logs;
 using TokTok.Storage.Blocks.Placing;
+using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 
@@ -394,6 +395,11 @@ public sealed partial class BlockStore
 
             if (held.Count > 0 && await TryAdoptAsync(ordinal, id, held, cancel).ConfigureAwait(false))
             {
+                if (allAnswered)
+                {
+                    await CompleteAsync(ordinal, cancel).ConfigureAwait(false);
+                }
+
                 continue;
             }
 
@@ -411,6 +417,18 @@ public sealed partial class BlockStore
         foreach (uint[] part in settled.Chunk(Catalog.MaxForgetCount))
         {
             _catalogLog.Append(writer => Catalog.WriteForget(writer, part));
+        }
+    }
+
+    /// <summary>An arena whose seal was cut off between two holders gets the fragments that are missing, so that it is as strong as it was meant to be.</summary>
+    private async ValueTask CompleteAsync(uint ordinal, CancellationToken cancel)
+    {
+        if (Catalog.Arena(ordinal) is { } arena && arena.Fragments.Any(static fragment => fragment.Holder == FragmentPlace.Nowhere))
+        {
+            foreach (string line in await new Scrubber(this).CompleteAsync(arena, cancel).ConfigureAwait(false))
+            {
+                Note(line);
+            }
         }
     }
 

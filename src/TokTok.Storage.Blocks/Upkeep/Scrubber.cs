@@ -95,6 +95,22 @@ public sealed class Scrubber(BlockStore store)
         return new MendReport(repaired, written, unrepairable);
     }
 
+    /// <summary>Mends one arena; returns what it had to leave, one line each.</summary>
+    internal async ValueTask<IReadOnlyList<string>> CompleteAsync(ArenaRecord arena, CancellationToken cancel)
+    {
+        var unrepairable = new List<string>();
+        try
+        {
+            await RepairArenaAsync(arena, unrepairable, cancel).ConfigureAwait(false);
+        }
+        catch (Exception failure) when (failure is DamagedBlockException or DamagedFormatException or DiskException)
+        {
+            unrepairable.Add($"arena {arena.Ordinal}: {failure.Message}");
+        }
+
+        return unrepairable;
+    }
+
     private async ValueTask<(long Fragments, long Bytes)> RepairArenaAsync(ArenaRecord arena, List<string> unrepairable, CancellationToken cancel)
     {
         FragmentSet set = store.SetOf(arena);

@@ -91,7 +91,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     public async ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel)
     {
         StorageConfig config = request.Config;
-        if (!request.IsDrill && disk.FileExists(KeyringPath(config.StorePath)))
+        if (!request.IsDrill && disk.FileExists(KeyringPath(config.StorePath)) && HasFiles(config.StorePath + "/catalog"))
         {
             throw new UserError(ExitCode.Exists, $"{config.StorePath} holds a store already; move it away, or try 'tdfs recover --drill'");
         }
@@ -168,6 +168,20 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
 
     private static string KeyringPath(string store) => store + "/keyring";
 
+    private bool HasFiles(string folder) => disk.DirectoryExists(folder) && disk.List(folder).Count > 0;
+
+    /// <summary>A keyring whose store lost its catalog may hold domains that no words bring back: it is kept. A crash after it leaves a store to recover again.</summary>
+    private void SetKeyringAside(string store)
+    {
+        if (disk.FileExists(KeyringPath(store)))
+        {
+            string aside = $"{KeyringPath(store)}.before-{clock.GetUtcNow().ToUnixTimeSeconds()}";
+            disk.Rename(KeyringPath(store), aside);
+            disk.SyncDirectory(store);
+            say($"the keyring that was there is kept as {aside}");
+        }
+    }
+
     private void WriteKeyring(string store, byte[] bytes)
     {
         string next = KeyringPath(store) + ".new";
@@ -182,6 +196,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             file.Sync();
         }
 
+        SetKeyringAside(store);
         disk.Rename(next, KeyringPath(store));
         disk.SyncDirectory(store);
     }

@@ -1,3 +1,5 @@
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Blocks.Upkeep;
@@ -34,6 +36,53 @@ public sealed class BlockStoreCrashTests
                 await RunAsync(holders, seed, crashAt, choice);
             }
         }
+    }
+
+    [Fact]
+    public async Task A_seal_that_is_cut_off_between_two_holders_is_completed_at_the_next_start()
+    {
+        int cutBetween = 0;
+        for (int after = 1; after <= 24; after++)
+        {
+            var fixture = new StoreFixture(3, 5);
+            SimulatedDisk disk = fixture.Disk;
+            bool hasBegun = false;
+            disk.OnOperation = operation =>
+            {
+                if (!hasBegun && operation.Path.Contains("/fragments", StringComparison.Ordinal))
+                {
+                    hasBegun = true;
+                    disk.CrashAfter(after);
+                }
+
+                return null;
+            };
+            try
+            {
+                await using BlockStore store = await fixture.OpenAsync();
+                await StoreFixture.WriteAsync(store, 0, 20);
+                await store.SealAllAsync(CancellationToken.None);
+            }
+            catch (Exception failure) when (disk.HasCrashed && failure is SimulatedCrashException or StoreException or AggregateException or DiskException)
+            {
+                // the power went
+            }
+
+            fixture.PowerCut(after);
+            int held = fixture.HolderPaths.Sum(path => fixture.Disk.List(path + "/fragments").Sum(folder => fixture.Disk.List($"{path}/fragments/{folder.Name}").Count));
+            await using BlockStore again = await fixture.OpenAsync();
+            if (held == 2)
+            {
+                cutBetween++;
+                ArenaRecord arena = Assert.Single(again.Catalog.Arenas());
+                Assert.Equal(3, arena.Fragments.Select(static fragment => fragment.Holder).Distinct().Count());
+                Assert.DoesNotContain(arena.Fragments, static fragment => fragment.Holder == FragmentPlace.Nowhere);
+            }
+
+            Assert.Empty((await new Scrubber(again).CheckAsync(true, null, CancellationToken.None)).Damaged);
+        }
+
+        Assert.True(cutBetween > 0, "no cut came between the second holder and the third");
     }
 
     /// <summary>Writes, commits twice, reclaims; after the crash opens again and looks for all that was acknowledged.</summary>

@@ -56,6 +56,32 @@ public sealed class VolumeTests
     }
 
     [Fact]
+    public async Task The_active_tree_goes_with_the_snapshot_that_it_came_from()
+    {
+        var store = new MemoryVolumeStore();
+        using Volume volume = await Volume.OpenOrCreateAsync(store, "v", SystemRandom.Instance, default);
+        SnapshotRecord[] snapshots = [await MakeAsync(store, volume, 1, 3), await MakeAsync(store, volume, 2, 4), await MakeAsync(store, volume, 3, 5)];
+        foreach (SnapshotRecord snapshot in snapshots)
+        {
+            await volume.AddSnapshotAsync(snapshot, null, null, default);
+        }
+
+        var before = new Marks();
+        await new TreeWalker().MarkAsync(volume.Head!, store.Blocks, before, default);
+        await volume.RemoveSnapshotsAsync([snapshots[0]], default);
+        Assert.Equal(snapshots[2].Root.Encode(), volume.Root.Active!.Encode());
+        await volume.RemoveSnapshotsAsync([snapshots[2]], default);
+        Assert.Equal(snapshots[1].Root.Encode(), volume.Root.Active!.Encode());
+        Assert.Equal(snapshots[1].Links, volume.Root.Links);
+        var after = new Marks();
+        await new TreeWalker().MarkAsync(volume.Head!, store.Blocks, after, default);
+        Assert.True(2 * after.Seen.Count < before.Seen.Count, $"{after.Seen.Count} of {before.Seen.Count} blocks are still wanted");
+        await volume.RemoveSnapshotsAsync([snapshots[1]], default);
+        Assert.Null(volume.Root.Active);
+        Assert.True(volume.Root.Links.IsEmpty);
+    }
+
+    [Fact]
     public async Task A_commit_between_reading_and_committing_is_followed_not_lost()
     {
         var store = new MemoryVolumeStore();

@@ -141,11 +141,29 @@ public sealed class Volume : IDisposable
     }
 
     /// <summary>Removes snapshots in one commit. What only they held is freed by a later reclaim. Absent ones are passed over.</summary>
+    /// <remarks>An active tree that is the tree of a removed snapshot, nothing written since, becomes that of the newest one left: else it would hold what was to go.</remarks>
     public ValueTask RemoveSnapshotsAsync(IReadOnlyCollection<SnapshotRecord> snapshots, CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(snapshots);
         List<TableChange> changes = [.. snapshots.Select(snapshot => TableChange.Delete(snapshot.Key()))];
-        return EditAsync(async root => root with { Snapshots = await ChangeAsync(root, changes, cancel).ConfigureAwait(false) }, cancel);
+        return EditAsync(
+            async root =>
+            {
+                root = root with { Snapshots = await ChangeAsync(root, changes, cancel).ConfigureAwait(false) };
+                if (root.Active is not { } active || !snapshots.Any(snapshot => snapshot.Root.Encode().AsSpan().SequenceEqual(active.Encode())))
+                {
+                    return root;
+                }
+
+                SnapshotRecord? newest = null;
+                await foreach (TableItem item in Tables.ScanAsync(root.Snapshots, default, cancel).ConfigureAwait(false))
+                {
+                    newest = SnapshotRecord.Decode(item); // by time: the last one is the newest
+                }
+
+                return root with { Active = newest?.Root, Links = newest?.Links ?? TableRoot.Empty };
+            },
+            cancel);
     }
 
     /// <summary>Marks or unmarks a snapshot; a marked one is kept whatever the keep rules say.</summary>

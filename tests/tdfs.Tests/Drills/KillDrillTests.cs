@@ -149,7 +149,7 @@ public sealed class KillDrillTests
             (await _store.RunAsync("repair", "--no-progress")).Expect(0);
             await _store.AssertCleanAsync();
 
-            // All but one forgotten and reclaimed, the store is about as large as one that never held more.
+            // All but one forgotten and reclaimed, the store is about as large as one that never held more: an arena stays that is 70 % alive.
             foreach (string label in _acknowledged.Keys.Skip(1).ToList())
             {
                 await ForgetAsync(label);
@@ -166,7 +166,7 @@ public sealed class KillDrillTests
             long used = _store.UsedBytes();
             long needed = fresh.UsedBytes();
             steps.Add($"{used} bytes used, {needed} by a fresh store");
-            Assert.True(used <= (2 * needed) + (8 << 20), $"{used} bytes are used after {_labels} imports where a fresh store uses {needed}:\n{string.Join('\n', Sizes(_store))}");
+            Assert.True(used <= (needed * 8 / 5) + (4 << 20), $"{used} bytes are used after {_labels} imports where a fresh store uses {needed}:\n{string.Join('\n', Sizes(_store))}");
             AssertNothingLeftBehind();
         }
 
@@ -190,7 +190,7 @@ public sealed class KillDrillTests
 
         private async Task ForgetUnfinishedAsync()
         {
-            foreach (JsonElement snapshot in (await _store.JsonAsync("snapshots")).GetProperty("snapshots").EnumerateArray().Reverse().Where(static item => item.GetProperty("label").GetString() is null).ToList())
+            foreach (JsonElement snapshot in (await _store.JsonAsync("snapshots")).GetProperty("snapshots").EnumerateArray().Reverse().Where(static item => item.GetProperty("unfinished").GetBoolean()).ToList())
             {
                 (await _store.RunAsync("forget", $"v@{snapshot.GetProperty("number").GetInt64()}")).Expect(0);
             }
@@ -223,8 +223,9 @@ public sealed class KillDrillTests
             Assert.True(!lost.Any(), $"acknowledged and not listed: {string.Join(", ", lost)}");
         }
 
+        /// <summary>Labels of whole snapshots. An interrupted import may leave an unfinished one, of which nothing was said.</summary>
         private async Task<List<string>> ListAsync() =>
-            [.. (await _store.JsonAsync("snapshots")).GetProperty("snapshots").EnumerateArray().Select(static item => item.GetProperty("label").GetString()).OfType<string>()];
+            [.. (await _store.JsonAsync("snapshots")).GetProperty("snapshots").EnumerateArray().Where(static item => !item.GetProperty("unfinished").GetBoolean()).Select(static item => item.GetProperty("label").GetString()).OfType<string>()];
 
         /// <summary>One fragment of some arenas: what every class mends.</summary>
         private void Damage()

@@ -139,9 +139,9 @@ public sealed class ArenaDirectory
             return new ClumpEntry(
                 Score.Read(entry),
                 (BlockType)entry[32],
-                (int)BinaryPrimitives.ReadUInt32LittleEndian(entry[36..]),
-                (int)BinaryPrimitives.ReadUInt32LittleEndian(entry[40..]),
-                (int)BinaryPrimitives.ReadUInt32LittleEndian(entry[44..]));
+                BinaryPrimitives.ReadInt32LittleEndian(entry[36..]), // beyond 2^31 these are negative, which Read refuses
+                BinaryPrimitives.ReadInt32LittleEndian(entry[40..]),
+                BinaryPrimitives.ReadInt32LittleEndian(entry[44..]));
         }
     }
 

@@ -149,6 +149,11 @@ public sealed class Catalog
             {
                 case CatalogRecordKind.Begin:
                     _sequence = reader.U64();
+                    if (_sequence > long.MaxValue)
+                    {
+                        throw reader.Damaged($"sequence {_sequence}, at most {long.MaxValue} expected");
+                    }
+
                     _nextOrdinal = reader.U32();
                     _runningDays = reader.U32();
                     _lastDate = reader.U32();
@@ -164,8 +169,14 @@ public sealed class Catalog
                     ApplyAnnounceLocked(ref reader);
                     break;
                 case CatalogRecordKind.Arena:
-                    ApplyArenaLocked(ArenaRecord.Read(ref reader));
+                    ArenaRecord arena = ArenaRecord.Read(ref reader);
                     reader.End();
+                    if (arena.Ordinal == uint.MaxValue)
+                    {
+                        throw reader.Damaged($"arena number {arena.Ordinal}, a lower one expected");
+                    }
+
+                    ApplyArenaLocked(arena);
                     break;
                 case CatalogRecordKind.Forget:
                     ApplyForgetLocked(ref reader);
@@ -330,6 +341,11 @@ public sealed class Catalog
         if (count is 0 or > MaxAnnounceCount)
         {
             throw reader.Damaged($"{count} arenas announced at once, 1 to {MaxAnnounceCount} expected");
+        }
+
+        if (first > uint.MaxValue - (uint)count)
+        {
+            throw reader.Damaged($"{count} arenas announced from number {first} on, which leaves 32 bits");
         }
 
         for (uint i = 0; i < count; i++)

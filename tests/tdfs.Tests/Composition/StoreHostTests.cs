@@ -1,11 +1,13 @@
 using System.Text;
 using TokTok.Storage.Blocks.Disks;
+using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Tdfs.Composition;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
 using TokTok.Storage.Tdfs.Passphrases;
 using TokTok.Storage.Testing;
+using StoreAccess = TokTok.Storage.Tdfs.Facades.StoreAccess;
 
 namespace TokTok.Storage.Tdfs.Tests.Composition;
 
@@ -96,7 +98,7 @@ public sealed class StoreHostTests : IDisposable
         int looked = 0;
         foreach (string file in Directory.GetFiles(Store, "*", SearchOption.AllDirectories))
         {
-            byte[] bytes = await File.ReadAllBytesAsync(file, Cancel);
+            byte[] bytes = await ReadAsync(file);
             Assert.True(bytes.AsSpan().IndexOf(window) < 0, $"content stands in {file}");
             Assert.True(bytes.AsSpan().IndexOf("text-of-a-letter"u8) < 0, $"a name stands in {file}");
             Assert.True(bytes.AsSpan().IndexOf("noise-in-a-folder"u8) < 0, $"a name stands in {file}");
@@ -104,6 +106,26 @@ public sealed class StoreHostTests : IDisposable
         }
 
         Assert.InRange(looked, 8, 1000);
+    }
+
+    /// <summary>.NET's own reads take a shared lock, which the lock files of a store may be held against by a child that another test is starting.</summary>
+    private static async Task<byte[]> ReadAsync(string path)
+    {
+        await using FileStream file = new(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        byte[] bytes = new byte[file.Length];
+        await file.ReadExactlyAsync(bytes, Cancel);
+        return bytes;
+    }
+
+    [Fact]
+    public async Task A_second_writer_is_told_who_the_first_is()
+    {
+        (await MakeAsync()).Dispose();
+        await using IStoreSession first = await OpenAsync(StoreAccess.Write);
+        StoreException refused = await Assert.ThrowsAsync<StoreException>(() => OpenAsync(StoreAccess.Write));
+        Assert.Equal(StoreProblem.Locked, refused.Problem);
+        Assert.Contains($"written by tdfs test, process {Environment.ProcessId} on {Environment.MachineName}, since ", refused.Message, StringComparison.Ordinal);
+        await using IStoreSession beside = await OpenAsync(StoreAccess.Read);
     }
 
     [Fact]
@@ -125,7 +147,7 @@ public sealed class StoreHostTests : IDisposable
     }
 
     private async Task<IStoreSession> OpenAsync(StoreAccess access) =>
-        await Host().OpenAsync(new OpenRequest { Config = Config(), Access = access, Passphrases = new PassphraseSource(null, static _ => null) }, Cancel);
+        await Host().OpenAsync(new OpenRequest { Config = Config(), Access = access, Verb = "test", Passphrases = new PassphraseSource(null, static _ => null) }, Cancel);
 
     private async Task ImportAsync()
     {

@@ -177,7 +177,7 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
     }
 
     /// <summary>All its fragments lie in one place by intent: more of them than there were places.</summary>
-    private bool IsForOnePlace(ArenaRecord arena) =>
+    private static bool IsForOnePlace(ArenaRecord arena) =>
         arena.Survive == 0 && arena.Layout.ParityFragments == 1 && arena.Fragments.Select(static fragment => fragment.Holder).Distinct().Count() <= 1;
 
     private List<StoreHolder?> HoldersOf(ArenaRecord arena) => [.. arena.Fragments.Select(fragment => store.HolderOf(fragment.Holder))];

@@ -31,13 +31,13 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
     private readonly HashSet<string> _knownFolders = [];
     private readonly IDisposable? _lock;
 
-    private FolderHolder(IDisk disk, string root, IRandomSource random, HolderId id)
+    private FolderHolder(IDisk disk, string root, IRandomSource random, HolderId id, bool mayWrite)
     {
         _disk = disk;
         _root = root;
         _random = random;
         Id = id;
-        _lock = CleanTemporaries();
+        _lock = mayWrite ? CleanTemporaries() : null;
     }
 
     private static ReadOnlySpan<byte> Magic => "TDFSHLD1"u8;
@@ -78,12 +78,13 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         id.Write(identity.AsSpan(Magic.Length));
         Blake3.Hash(identity.AsSpan(0, Magic.Length + HolderId.Size), identity.AsSpan(Magic.Length + HolderId.Size));
         WriteWhole(disk, root + "/tmp/" + TemporaryName(random), root + "/holder", identity);
-        return new FolderHolder(disk, root, random, id);
+        return new FolderHolder(disk, root, random, id, mayWrite: true);
     }
 
+    /// <param name="mayWrite">False for who only reads: then nothing is locked, and a writer's temporaries are left alone.</param>
     /// <exception cref="DiskException">The folder cannot be reached, or is no holder (NotFound).</exception>
     /// <exception cref="DamagedFormatException">The holder file is damaged or of a version this program does not know.</exception>
-    public static FolderHolder Open(IDisk disk, string root, IRandomSource random)
+    public static FolderHolder Open(IDisk disk, string root, IRandomSource random, bool mayWrite = true)
     {
         ArgumentNullException.ThrowIfNull(disk);
         ArgumentNullException.ThrowIfNull(root);
@@ -113,7 +114,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         }
 
         reader.End();
-        return new FolderHolder(disk, root, random, id);
+        return new FolderHolder(disk, root, random, id, mayWrite);
     }
 
     public ValueTask PutAsync(

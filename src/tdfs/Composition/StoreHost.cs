@@ -107,7 +107,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         using (account!)
         {
             var problems = new List<string>();
-            List<ConfiguredHolder> holders = OpenHolders(config);
+            List<ConfiguredHolder> holders = OpenHolders(config, Facades.StoreAccess.Read);
             problems.AddRange(holders.Where(static holder => holder.Problem is not null).Select(static holder => $"holder {holder.Address}: {holder.Problem}"));
             RequireOne(holders);
             IFragmentHolder[] reachable = [.. holders.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
@@ -278,14 +278,14 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         }
     }
 
-    private List<ConfiguredHolder> OpenHolders(StorageConfig config)
+    private List<ConfiguredHolder> OpenHolders(StorageConfig config, Facades.StoreAccess access)
     {
         var holders = new List<ConfiguredHolder>();
         foreach (HolderConfig holder in HoldersOf(config))
         {
             try
             {
-                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, FolderHolder.Open(disk, holder.Path, random), null));
+                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, FolderHolder.Open(disk, holder.Path, random, mayWrite: access == Facades.StoreAccess.Write), null));
             }
             catch (Exception problem) when (problem is DiskException or DamagedFormatException)
             {
@@ -352,7 +352,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             CompressionLevel = config.CompressionLevel,
             TrashDays = (int)Math.Ceiling(config.TrashFor.TotalDays),
         };
-        List<ConfiguredHolder> holders = OpenHolders(config);
+        List<ConfiguredHolder> holders = OpenHolders(config, access);
         if (access == Facades.StoreAccess.Write)
         {
             RequireOne(holders);

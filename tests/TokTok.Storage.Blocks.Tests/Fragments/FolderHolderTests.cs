@@ -236,6 +236,27 @@ public sealed class FolderHolderTests
     }
 
     [Fact]
+    public void Who_only_reads_leaves_a_writer_its_temporaries_and_the_lock()
+    {
+        FolderHolder writer = Holder();
+        using (_disk.Open("/h/tmp/00112233445566778899aabbccddeeff", DiskOpen.CreateNew))
+        {
+        }
+
+        writer.Dispose(); // as a writer that began while a reader held the lock: it works without one
+        using (FolderHolder reader = FolderHolder.Open(_disk, "/h", new SeededRandom(3), mayWrite: false))
+        {
+            Assert.Single(_disk.List("/h/tmp"));
+            using IDisposable? free = _disk.TryLock("/h/lock");
+            Assert.NotNull(free);
+        }
+
+        using FolderHolder next = FolderHolder.Open(_disk, "/h", new SeededRandom(4));
+        Assert.Empty(_disk.List("/h/tmp"));
+        Assert.Null(_disk.TryLock("/h/lock"));
+    }
+
+    [Fact]
     public async Task A_full_disk_refuses_a_put_and_leaves_nothing_behind()
     {
         CodedArena arena = CodedArena.Make(2, 1, 4096);

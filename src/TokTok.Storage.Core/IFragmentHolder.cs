@@ -31,6 +31,9 @@ public interface IFragmentHolder
     /// <exception cref="DamagedFormatException">Neither copy of the record can be read.</exception>
     ValueTask<HeldArena?> InspectAsync(ArenaId id, CancellationToken cancel);
 
+    /// <summary>Makes durable what it has of an arena, for whoever found it there and does not know how it came. Nothing happens if it has nothing.</summary>
+    ValueTask SettleAsync(ArenaId id, CancellationToken cancel);
+
     /// <summary>Reads a fragment from where it must lie by what the catalog knows, when the record cannot be read: how many bytes, or -1.</summary>
     /// <param name="heldIndexes">All fragments that this holder keeps of the arena, ascending.</param>
     ValueTask<int> SalvageAsync(ArenaId id, int sliceBytes, IReadOnlyList<int> heldIndexes, int fragmentIndex, Memory<byte> target, CancellationToken cancel);

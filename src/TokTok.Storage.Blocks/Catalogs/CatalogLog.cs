@@ -38,6 +38,9 @@ internal sealed class CatalogLog : IDisposable
     /// <summary>Whether the state folder's own copy was missing, damaged or older than a holder's: it was put back from somewhere, or lost.</summary>
     internal bool StateWasBehind { get; private set; }
 
+    /// <summary>Whether a write or sync failed: nothing more can be appended.</summary>
+    internal bool HasFailed => _writer is { HasFailed: true };
+
     /// <summary>Whether any copy was found at all.</summary>
     internal bool WasFound => _source is not null;
 
@@ -105,11 +108,12 @@ internal sealed class CatalogLog : IDisposable
     }
 
     /// <summary>Makes the log writable: goes on in the state folder's file if it is the newest and whole, else begins the next number with a checkpoint.</summary>
-    internal void BeginWriting()
+    /// <param name="mayContinue">False when the file may hold bytes that never reached the disk.</param>
+    internal void BeginWriting(bool mayContinue)
     {
         lock (_gate)
         {
-            if (_source is { LocalPath: not null } source && !_extent.HasTail && source.Header.Number == _newestNumber && _extent.ValidBytes < RenewBytes)
+            if (mayContinue && _source is { LocalPath: not null } source && !_extent.HasTail && source.Header.Number == _newestNumber && _extent.ValidBytes < RenewBytes)
             {
                 _writer = _copies.Continue(source, _extent, _random);
                 return;
@@ -168,6 +172,15 @@ internal sealed class CatalogLog : IDisposable
         if (number >= 2)
         {
             await _copies.DeleteBelowAsync(number - 1, holders, cancel).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Drops the state folder's files that nothing needs, so that a writer that is killed at every start leaves two of them.</summary>
+    internal async ValueTask DropOldAsync(CancellationToken cancel)
+    {
+        if (_newestNumber >= 2)
+        {
+            await _copies.DeleteBelowAsync(_newestNumber - 1, [], cancel).ConfigureAwait(false);
         }
     }
 

@@ -184,6 +184,20 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         return ValueTask.FromResult(PathOf(id) is string path ? Inspect(id, path) : null);
     }
 
+    public ValueTask SettleAsync(ArenaId id, CancellationToken cancel)
+    {
+        cancel.ThrowIfCancellationRequested();
+        lock (_gate)
+        {
+            if (PathOf(id) is string path)
+            {
+                SettleLocked(path);
+            }
+        }
+
+        return ValueTask.CompletedTask;
+    }
+
     public ValueTask<int> SalvageAsync(
         ArenaId id, int sliceBytes, IReadOnlyList<int> heldIndexes, int fragmentIndex, Memory<byte> target, CancellationToken cancel)
     {
@@ -648,6 +662,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
 
             if (added.Count == 0)
             {
+                SettleLocked(path);
                 return;
             }
 
@@ -678,6 +693,19 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         {
             old?.Dispose();
         }
+    }
+
+    /// <summary>Bytes and name of a file that an earlier process, killed perhaps, put there.</summary>
+    private void SettleLocked(string path)
+    {
+        using (IDiskFile file = _disk.Open(path, DiskOpen.Read))
+        {
+            file.Sync();
+        }
+
+        string folder = path[..path.LastIndexOf('/')];
+        _disk.SyncDirectory(folder);
+        _disk.SyncDirectory(folder[..folder.LastIndexOf('/')]);
     }
 
     /// <summary>A crash before the rename is durable leaves the file as it was, or none, and a temporary that the next start deletes.</summary>

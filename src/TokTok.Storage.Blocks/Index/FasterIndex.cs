@@ -19,6 +19,8 @@ namespace TokTok.Storage.Blocks.Index;
 /// the former checkpoint, whose bytes the newer ones do not touch. At open every byte that the cover names is read and checked, since FASTER follows what it reads as pointers. Whatever
 /// is absent, of another shape or damaged makes the index begin empty with CoveredSequence 0: the caller replays, nobody sees an exception. What cannot be repaired by
 /// beginning anew (no permission, disk full) is thrown as FASTER or the system throws it.
+/// A disk that fails: FASTER waits for ever for a page that cannot be written, so <see cref="ForgivingDevice"/> tells it that all is well and tells us; from then on nothing is found
+/// or added, and no checkpoint is made, until the index is opened anew from its last one.
 /// Why not IDisk: FASTER writes through its own device (O_SYNC, no directory sync). Nothing here is a truth: the cover proves what it names, and the catalog is asked about every hit.
 /// Garbage: a replaced location leaves its old record in the log; when more than half of the log is such at open, and more than 64 MiB, the index begins empty. Old checkpoints go as soon as the cover names the new.
 /// Locks: _state is held shared by finds and adds, exclusively by open, checkpoint, growth, clear and dispose; no session is alive within the latter, as FASTER's checkpoint would wait
@@ -56,7 +58,7 @@ public sealed class FasterIndex : IBlockIndex
 
     // Guarded by _state, but for _count, which adders change together.
     private FasterKV<IndexKey, IndexValue>? _store;
-    private IDevice? _device;
+    private ForgivingDevice? _device;
     private int _tableBits;
     private long _count;
     private ulong _coveredSequence;
@@ -115,6 +117,12 @@ public sealed class FasterIndex : IBlockIndex
         EnterShared();
         try
         {
+            if (_device!.Failure is not null)
+            {
+                location = default;
+                return false;
+            }
+
             var session = RentSession();
             bool found = TryReadShared(session, ref key, out location);
             _sessions.Add(session);
@@ -134,6 +142,11 @@ public sealed class FasterIndex : IBlockIndex
         EnterShared();
         try
         {
+            if (_device!.Failure is not null)
+            {
+                return;
+            }
+
             var session = RentSession();
             bool known = TryReadShared(session, ref key, out BlockLocation old);
             if (!known || old != location)
@@ -167,11 +180,14 @@ public sealed class FasterIndex : IBlockIndex
         {
             OpenLocked();
             DropSessionsLocked();
+            ThrowIfDeviceFailedLocked();
             (bool done, Guid token) = _store!.TakeFullCheckpointAsync(CheckpointType.FoldOver).AsTask().GetAwaiter().GetResult();
             if (!done)
             {
                 throw new IOException($"checkpoint of the index in {_folder}: FASTER did not begin it");
             }
+
+            ThrowIfDeviceFailedLocked();
 
             // 1. the checkpoint's files stand; the cover still names the former one
             Cover cover = SealLocked(token, coveredSequence);
@@ -212,6 +228,14 @@ public sealed class FasterIndex : IBlockIndex
         finally
         {
             _state.ExitWriteLock();
+        }
+    }
+
+    private void ThrowIfDeviceFailedLocked()
+    {
+        if (_device?.Failure is { } failure)
+        {
+            throw new IOException($"checkpoint of the index in {_folder}: {failure}");
         }
     }
 
@@ -325,7 +349,7 @@ public sealed class FasterIndex : IBlockIndex
         try
         {
             if (!File.Exists(PathOf(CoverName))
-                || Cover.TryDecode(File.ReadAllBytes(PathOf(CoverName))) is not { } cover
+                || ReadCover() is not { } cover
                 || cover.TableBits is < MinTableBits or > MaxTableBits
                 || cover.LogBytes - (cover.Count * RecordBytes) > Math.Max(GarbageFloorBytes, cover.LogBytes / 2)
                 || !HashCheckpoint(cover.Token).AsSpan().SequenceEqual(cover.CheckpointHash))
@@ -394,7 +418,7 @@ public sealed class FasterIndex : IBlockIndex
 
     private void CreateLocked(int tableBits)
     {
-        _device = Devices.CreateLogDevice(PathOf(LogName));
+        _device = new ForgivingDevice(Devices.CreateLogDevice(PathOf(LogName)));
         _store = new FasterKV<IndexKey, IndexValue>(
             1L << tableBits,
             new LogSettings { LogDevice = _device, PageSizeBits = PageBits, MemorySizeBits = _logMemoryBits, SegmentSizeBits = SegmentBits },
@@ -513,6 +537,19 @@ public sealed class FasterIndex : IBlockIndex
         return hash;
     }
 
+    /// <summary>Null for a file that is no cover, one that is longer than any cover among them.</summary>
+    private Cover? ReadCover()
+    {
+        using var file = new FileStream(PathOf(CoverName), FileMode.Open, FileAccess.Read);
+        if (file.Length > Cover.MaxBytes)
+        {
+            return null;
+        }
+
+        byte[] bytes = new byte[(int)file.Length];
+        return Cover.TryDecode(bytes.AsSpan(0, file.ReadAtLeast(bytes, bytes.Length, throwOnEndOfStream: false)));
+    }
+
     private static void HashStream(Blake3Hasher hasher, FileStream file, long length)
     {
         byte[] buffer = new byte[(int)Math.Min(256 << 10, length)];
@@ -549,6 +586,7 @@ public sealed class FasterIndex : IBlockIndex
         internal const long PieceBytes = 4L << 20;
         internal const int HashBytes = 32;
         internal const int MaxPieces = 1 << 18;
+        internal const int MaxBytes = HeaderBytes + (MaxPieces * HashBytes) + HashBytes;
 
         private const int HeaderBytes = 8 + sizeof(ulong) + sizeof(long) + sizeof(long) + 16 + sizeof(uint) + sizeof(uint) + HashBytes;
 

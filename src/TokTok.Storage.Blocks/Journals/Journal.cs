@@ -35,6 +35,9 @@ internal sealed class Journal : IDisposable
 
     internal IReadOnlyDictionary<HolderId, string> Lag => _copies.Lag;
 
+    /// <summary>Whether a write or sync failed: nothing more can be appended.</summary>
+    internal bool HasFailed => _writer is { HasFailed: true };
+
     /// <summary>Bytes of clump records in the file that is being written, sealed ones included.</summary>
     internal long FileBytes => _writer?.LengthBytes ?? 0;
 
@@ -101,17 +104,16 @@ internal sealed class Journal : IDisposable
         return (journal, [.. clumps.Values]);
     }
 
-    /// <summary>Goes on in the newest file if it is whole and here, else begins the next number with the clumps that are still open.</summary>
-    internal void BeginWriting(IEnumerable<JournalClump> open)
+    /// <summary>Goes on in the newest file if it is whole and here, and may be. Else <see cref="RenewAsync"/> begins the next one.</summary>
+    /// <param name="mayContinue">False when the file may hold bytes that never reached the disk.</param>
+    internal bool TryContinue(bool mayContinue)
     {
-        if (_continuable is not null)
+        if (mayContinue && _continuable is not null)
         {
             _writer = _copies.Continue(_continuable, _extent, _random);
         }
-        else
-        {
-            Renew(open);
-        }
+
+        return _writer is not null;
     }
 
     internal void Append(JournalClump clump)

@@ -75,14 +75,22 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     /// <summary>Reads the valid prefix of a copy.</summary>
     internal async ValueTask<RecordLogExtent> ReadAsync(LogCopy copy, RecordLogReader.RecordHandler handler, CancellationToken cancel)
     {
-        using IDiskFile file = copy.LocalPath is not null
-            ? disk.Open(copy.LocalPath, DiskOpen.Read)
-            : new HeldBytes(await DownloadAsync(copy, cancel).ConfigureAwait(false));
         byte[] key = new byte[32];
         KeyOf(copy.Header, key);
-        RecordLogExtent extent = RecordLogReader.Read(file, key, handler);
-        Array.Clear(key);
-        return extent;
+        try
+        {
+            if (copy.LocalPath is null)
+            {
+                return await RecordLogReader.ReadAsync(copy.Holder!, copy.ObjectName, copy.Bytes, key, handler, cancel).ConfigureAwait(false);
+            }
+
+            using IDiskFile file = disk.Open(copy.LocalPath, DiskOpen.Read);
+            return RecordLogReader.Read(file, key, handler);
+        }
+        finally
+        {
+            Array.Clear(key);
+        }
     }
 
     internal bool CanOpen(RecordLogHeader header) => header.Domain == realm.Id && realm.Epochs.Contains(header.Epoch);
@@ -219,55 +227,6 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         catch (DamagedFormatException)
         {
             return null;
-        }
-    }
-
-    private static async ValueTask<byte[]> DownloadAsync(LogCopy copy, CancellationToken cancel)
-    {
-        byte[] bytes = new byte[copy.Bytes];
-        int read = 0;
-        while (read < bytes.Length)
-        {
-            int part = await copy.Holder!.ReadObjectAsync(copy.ObjectName, read, bytes.AsMemory(read), cancel).ConfigureAwait(false);
-            if (part == 0)
-            {
-                break;
-            }
-
-            read += part;
-        }
-
-        return read == bytes.Length ? bytes : bytes[..read];
-    }
-
-    /// <summary>A downloaded copy, read like a file.</summary>
-    private sealed class HeldBytes(byte[] bytes) : IDiskFile
-    {
-        public long Length => bytes.Length;
-
-        public int Read(long offset, Span<byte> target)
-        {
-            if (offset >= bytes.Length)
-            {
-                return 0;
-            }
-
-            ReadOnlySpan<byte> rest = bytes.AsSpan((int)offset);
-            rest = rest.Length > target.Length ? rest[..target.Length] : rest;
-            rest.CopyTo(target);
-            return rest.Length;
-        }
-
-        public void Write(long offset, ReadOnlySpan<byte> source) => throw new InvalidOperationException("a copy is not written");
-
-        public void Truncate(long length) => throw new InvalidOperationException("a copy is not written");
-
-        public void Sync()
-        {
-        }
-
-        public void Dispose()
-        {
         }
     }
 }

@@ -92,6 +92,10 @@ public static class RecordLog
     internal const int TagSize = 16;
     internal const int Overhead = LengthSize + NonceSize + TagSize;
     internal const int AssociatedSize = sizeof(ulong) + sizeof(uint);
+    internal const int MaxRecordBytes = Overhead + MaxBodyBytes;
+
+    /// <summary>How much a reader takes at a time: a thousand records of a catalog, a few clumps of a journal.</summary>
+    internal const int WindowBytes = 256 * 1024;
 
     internal static void WriteAssociated(Span<byte> target, ulong index, uint length)
     {
@@ -157,6 +161,8 @@ public sealed class RecordLogWriter : IDisposable
     public RecordLogHeader Header { get; }
 
     public string Path { get; }
+
+    public bool HasFailed => _failure is not null;
 
     /// <summary>Bytes of the log, those not yet written out included.</summary>
     public long LengthBytes => _writtenBytes + _pending.Length;
@@ -274,76 +280,121 @@ public static class RecordLogReader
     {
         ArgumentNullException.ThrowIfNull(file);
         ArgumentNullException.ThrowIfNull(handler);
-        using var cipher = new AesGcm(key, RecordLog.TagSize);
-        long fileBytes = file.Length;
-        long offset = RecordLogHeader.Size;
-        ulong index = 0;
-        byte[] buffer = new byte[256 * 1024];
-        byte[] plain = new byte[64 * 1024];
-        long bufferOffset = 0;
-        int bufferBytes = 0;
-        Span<byte> associated = stackalloc byte[RecordLog.AssociatedSize];
-        while (TryTake(offset, RecordLog.LengthSize, out ReadOnlySpan<byte> lengthBytes))
+        using var scan = new RecordLogScan(key, file.Length);
+        int read;
+        do
         {
-            uint length = BinaryPrimitives.ReadUInt32LittleEndian(lengthBytes);
-            if (length is 0 or > RecordLog.MaxBodyBytes || !TryTake(offset, RecordLog.Overhead + (int)length, out ReadOnlySpan<byte> record))
-            {
-                break;
-            }
-
-            if (plain.Length < length)
-            {
-                plain = new byte[length];
-            }
-
-            RecordLog.WriteAssociated(associated, index, length);
-            try
-            {
-                cipher.Decrypt(
-                    record.Slice(RecordLog.LengthSize, RecordLog.NonceSize),
-                    record.Slice(RecordLog.LengthSize + RecordLog.NonceSize, (int)length),
-                    record[^RecordLog.TagSize..],
-                    plain.AsSpan(0, (int)length),
-                    associated);
-            }
-            catch (AuthenticationTagMismatchException)
-            {
-                break;
-            }
-
-            handler(plain.AsSpan(0, (int)length));
-            offset += record.Length;
-            index++;
+            read = file.Read(scan.Offset, scan.Window.Span);
         }
+        while (scan.Take(read, handler));
+        return scan.Extent;
+    }
 
-        CryptographicOperations.ZeroMemory(plain);
-        return new RecordLogExtent(offset, fileBytes, index);
-
-        bool TryTake(long at, int count, out ReadOnlySpan<byte> taken)
+    /// <summary>The same for an object at a holder. Memory is a window's, whatever length the holder claims.</summary>
+    internal static async ValueTask<RecordLogExtent> ReadAsync(
+        IFragmentHolder holder, string name, long claimedBytes, ReadOnlyMemory<byte> key, RecordHandler handler, CancellationToken cancel)
+    {
+        using var scan = new RecordLogScan(key.Span, claimedBytes);
+        int read;
+        do
         {
-            taken = default;
-            if (at + count > fileBytes)
+            read = 0;
+            for (int part = -1; part != 0 && read < scan.Window.Length; read += part)
+            {
+                part = await holder.ReadObjectAsync(name, scan.Offset + read, scan.Window[read..], cancel).ConfigureAwait(false);
+            }
+        }
+        while (scan.Take(read, handler));
+        return scan.Extent;
+    }
+}
+
+/// <summary>Takes records out of windows of a log: the part of reading that does no I/O.</summary>
+/// <remarks>
+/// Format: docs/format.md 4. The caller fills <see cref="Window"/> from <see cref="Offset"/> on, as far as there are bytes, and says how many.
+/// Bounds: a window grows to one whole record, <see cref="RecordLog.MaxRecordBytes"/>, and no further: the length of a file or object is never allocated.
+/// </remarks>
+internal sealed class RecordLogScan(ReadOnlySpan<byte> key, long fileBytes) : IDisposable
+{
+    private readonly AesGcm _cipher = new(key, RecordLog.TagSize);
+    private byte[] _window = new byte[RecordLog.WindowBytes];
+    private byte[] _plain = new byte[64 * 1024];
+    private ulong _count;
+
+    /// <summary>Where the window begins in the log.</summary>
+    internal long Offset { get; private set; } = RecordLogHeader.Size;
+
+    internal Memory<byte> Window => _window;
+
+    internal RecordLogExtent Extent => new(Offset, fileBytes, _count);
+
+    /// <summary>Hands on the whole records among the first bytes of the window. False at the end of the valid prefix.</summary>
+    internal bool Take(int bytes, RecordLogReader.RecordHandler handler)
+    {
+        ReadOnlySpan<byte> rest = _window.AsSpan(0, bytes);
+        bool isAll = bytes < _window.Length;
+        while (rest.Length >= RecordLog.LengthSize)
+        {
+            uint length = BinaryPrimitives.ReadUInt32LittleEndian(rest);
+            if (length is 0 or > RecordLog.MaxBodyBytes)
             {
                 return false;
             }
 
-            if (at < bufferOffset || at + count > bufferOffset + bufferBytes)
+            int recordBytes = RecordLog.Overhead + (int)length;
+            if (rest.Length < recordBytes)
             {
-                if (buffer.Length < count)
+                if (!isAll && recordBytes > _window.Length)
                 {
-                    buffer = new byte[count];
+                    _window = new byte[recordBytes];
                 }
 
-                bufferOffset = at;
-                bufferBytes = file.Read(at, buffer);
-                if (bufferBytes < count)
-                {
-                    return false;
-                }
+                break;
             }
 
-            taken = buffer.AsSpan((int)(at - bufferOffset), count);
+            if (!TryDecrypt(rest[..recordBytes], (int)length))
+            {
+                return false;
+            }
+
+            handler(_plain.AsSpan(0, (int)length));
+            rest = rest[recordBytes..];
+            Offset += recordBytes;
+            _count++;
+        }
+
+        return !isAll;
+    }
+
+    public void Dispose()
+    {
+        _cipher.Dispose();
+        CryptographicOperations.ZeroMemory(_plain);
+    }
+
+    private bool TryDecrypt(ReadOnlySpan<byte> record, int length)
+    {
+        if (_plain.Length < length)
+        {
+            CryptographicOperations.ZeroMemory(_plain);
+            _plain = new byte[length];
+        }
+
+        Span<byte> associated = stackalloc byte[RecordLog.AssociatedSize];
+        RecordLog.WriteAssociated(associated, _count, (uint)length);
+        try
+        {
+            _cipher.Decrypt(
+                record.Slice(RecordLog.LengthSize, RecordLog.NonceSize),
+                record.Slice(RecordLog.LengthSize + RecordLog.NonceSize, length),
+                record[^RecordLog.TagSize..],
+                _plain.AsSpan(0, length),
+                associated);
             return true;
+        }
+        catch (AuthenticationTagMismatchException)
+        {
+            return false;
         }
     }
 }

@@ -57,6 +57,11 @@ public static class AccountFinder
 
             foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.KeysNameOf(account.Tag), cancel).ConfigureAwait(false))
             {
+                if (found.Name != Anchor.KeysNameOf(account.Tag))
+                {
+                    continue; // one such object a holder: more would be held in memory together
+                }
+
                 try
                 {
                     wraps.AddRange(Anchor.ReadKeys(await ReadObjectAsync(holder, found, cancel).ConfigureAwait(false), found.Name));

@@ -17,6 +17,8 @@ public sealed record ConfiguredHolder(string Place, string Address, IFragmentHol
 /// <content>Opening: what a crash left is put right here, before anything else happens.</content>
 public sealed partial class BlockStore
 {
+    private const string WriterNote = "writer";
+
     private readonly DirectorySearch _directories;
 
     /// <summary>Opens a store. With <see cref="StoreAccess.Write"/> everything that a crash left behind is put right first.</summary>
@@ -39,7 +41,8 @@ public sealed partial class BlockStore
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(keys);
         ArgumentNullException.ThrowIfNull(configured);
-        IDisposable? writerLock = access == StoreAccess.Write ? TakeLock(disk, options.StateFolder, writerNote) : null;
+        bool lastEndedInOrder = true;
+        IDisposable? writerLock = access == StoreAccess.Write ? TakeLock(disk, options.StateFolder, writerNote, out lastEndedInOrder) : null;
         CatalogLog? catalogLog = null;
         Journal? journal = null;
         BlockStore? store = null;
@@ -59,7 +62,7 @@ public sealed partial class BlockStore
 
             if (access == StoreAccess.Write)
             {
-                catalogLog.BeginWriting();
+                catalogLog.BeginWriting(lastEndedInOrder);
             }
 
             List<StoreHolder> holders = NumberHolders(catalogLog, configured, access);
@@ -72,7 +75,7 @@ public sealed partial class BlockStore
             store.VerifyHeads();
             if (access == StoreAccess.Write)
             {
-                await store.RecoverAsync(openIndex, clumps, cancel).ConfigureAwait(false);
+                await store.RecoverAsync(openIndex, clumps, lastEndedInOrder, cancel).ConfigureAwait(false);
             }
             else
             {
@@ -113,7 +116,7 @@ public sealed partial class BlockStore
 
         try
         {
-            if (_lock is not null && _failure is null)
+            if (_lock is not null && _failure is null && !_catalogLog.HasFailed && !_journal.HasFailed)
             {
                 if (_announcedIds.Count > 0)
                 {
@@ -128,6 +131,8 @@ public sealed partial class BlockStore
                 {
                     CheckpointIndex();
                 }
+
+                EndInOrder();
             }
         }
         finally
@@ -164,9 +169,24 @@ public sealed partial class BlockStore
             $"{state}: found no whole catalog there or at any holder that answers, expected one; attach the missing holders, or move the folder's keyring away and run 'tdfs recover' with the words");
     }
 
-    private static IDisposable TakeLock(IDisk disk, string state, string writerNote)
+    /// <summary>Takes the note away, last. One that stays costs the next start new logs and nothing else.</summary>
+    private void EndInOrder()
     {
-        string notePath = Paths.Join(state, "writer");
+        try
+        {
+            _disk.Delete(Paths.Join(_options.StateFolder, WriterNote));
+        }
+        catch (DiskException)
+        {
+        }
+    }
+
+    /// <summary>Takes the writer's lock and leaves a note of who has it.</summary>
+    /// <param name="lastEndedInOrder">Whether the last writer took its note away. Else it was killed or failed, and what it left may stand in the page cache only:
+    /// no later sync writes the pages of a sync that failed, so nothing may rest on them. (After a power cut what can be read is on the disk, whatever the note says.)</param>
+    private static IDisposable TakeLock(IDisk disk, string state, string writerNote, out bool lastEndedInOrder)
+    {
+        string notePath = Paths.Join(state, WriterNote);
         IDisposable? taken = disk.TryLock(Paths.Join(state, "lock"));
         if (taken is null)
         {
@@ -187,7 +207,8 @@ public sealed partial class BlockStore
 
         try
         {
-            if (disk.FileExists(notePath))
+            lastEndedInOrder = !disk.FileExists(notePath);
+            if (!lastEndedInOrder)
             {
                 disk.Delete(notePath);
             }
@@ -251,7 +272,7 @@ public sealed partial class BlockStore
     }
 
     /// <summary>What a writer does first. Every step may be interrupted and is simply done again at the next start.</summary>
-    private async ValueTask RecoverAsync(Func<IBlockIndex>? openIndex, List<JournalClump> clumps, CancellationToken cancel)
+    private async ValueTask RecoverAsync(Func<IBlockIndex>? openIndex, List<JournalClump> clumps, bool lastEndedInOrder, CancellationToken cancel)
     {
         CountRunningDay();
         await SettleAnnouncedAsync(cancel).ConfigureAwait(false);
@@ -268,8 +289,13 @@ public sealed partial class BlockStore
         OpenIndex(openIndex);
         await CatchUpIndexAsync(cancel).ConfigureAwait(false);
         TakeJournal(clumps);
-        _journal.BeginWriting(OpenClumps());
-        _catalogLog.Sync();
+        _catalogLog.Sync();                                 // before the journal forgets what arenas hold
+        if (!_journal.TryContinue(lastEndedInOrder))
+        {
+            await _journal.RenewAsync(OpenClumps(), JournalHolders(), cancel).ConfigureAwait(false);
+        }
+
+        await _catalogLog.DropOldAsync(cancel).ConfigureAwait(false);
     }
 
     private void OpenIndex(Func<IBlockIndex>? openIndex)
@@ -350,8 +376,16 @@ public sealed partial class BlockStore
     private void CheckpointIndex()
     {
         // Every arena record applied so far has its blocks in the index: AddToIndex runs right after AppendSealed, and sealing has ended here.
-        _index?.Checkpoint(Catalog.Sequence);
         Interlocked.Exchange(ref _arenasSinceCheckpoint, 0);
+        try
+        {
+            _index?.Checkpoint(Catalog.Sequence);
+        }
+        catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
+        {
+            // A cache: what it lacks is added again at the next start.
+            Note($"the index was not saved ({failure.Message}), so the next start takes longer");
+        }
     }
 
     private void CountRunningDay()
@@ -538,6 +572,12 @@ public sealed partial class BlockStore
         if (!await FragmentRepair.IsReadableAsync(set, cancel).ConfigureAwait(false))
         {
             return false;
+        }
+
+        // Who wrote it may have been killed between its rename and the sync of the folder.
+        foreach ((StoreHolder holder, HeldArena _) in held)
+        {
+            await holder.Holder!.SettleAsync(id, cancel).ConfigureAwait(false);
         }
 
         _catalogLog.AppendSealed(new ArenaRecord

@@ -351,6 +351,7 @@ public sealed partial class BlockStore
         }
 
         DiskException? lastFailure = null;
+        var problems = new List<string>();
         foreach (IGrouping<StoreHolder, int> share in Enumerable.Range(0, chosen.Length).Where(i => chosen[i] is not null).GroupBy(i => chosen[i]!))
         {
             try
@@ -365,7 +366,7 @@ public sealed partial class BlockStore
             catch (DiskException failure)
             {
                 lastFailure = failure;
-                Note($"holder {share.Key.Place}: {failure.Message}");
+                problems.Add($"holder {share.Key.Place}: {failure.Message}");
             }
         }
 
@@ -377,6 +378,8 @@ public sealed partial class BlockStore
                 : new StoreException(StoreProblem.HoldersMissing, $"{placed} of {fragments.Length} fragments found a holder, {layout.DataFragments} are needed; reconnect a holder");
         }
 
+        // Where too few were placed the failure itself is told, once.
+        problems.ForEach(Note);
         return places;
     }
 

@@ -202,6 +202,21 @@ public sealed class FasterIndexTests : BlockIndexContract, IDisposable
     }
 
     [Fact]
+    public void A_cover_that_claims_a_terabyte_does_not_count()
+    {
+        Fill(0, 1000);
+        Index.Checkpoint(1);
+        _index.Dispose();
+        string cover = Path.Combine(_folder, "cover");
+        using (FileStream file = new(cover, FileMode.Open, FileAccess.Write))
+        {
+            file.SetLength(1L << 40);
+        }
+
+        AssertBeginsEmpty("a cover of a terabyte");
+    }
+
+    [Fact]
     public void More_keys_than_memory_holds_are_all_found_before_and_after_reopening()
     {
         const int Keys = 600_000;

@@ -1,0 +1,104 @@
+using System.Buffers.Binary;
+using TokTok.Storage.Blocks.Disks;
+using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Blocks.Logs;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Testing;
+
+namespace TokTok.Storage.Blocks.Tests.Logs;
+
+public sealed class LogCopiesTests : IDisposable
+{
+    private const ulong Number = 5;
+    private const long AllowedBytes = 16 * 1024 * 1024;
+
+    private readonly string _folder = Directory.CreateTempSubdirectory("tdfs-logs-").FullName;
+    private readonly SeededRandom _random = new(3);
+    private readonly KeyDomain _realm;
+    private readonly FolderHolder _holder;
+
+    public LogCopiesTests()
+    {
+        _realm = KeyDomain.Create(DomainKind.Realm, _random);
+        _holder = FolderHolder.Create(PosixDisk.Instance, _folder + "/holder", _random);
+    }
+
+    private string HeldPath => $"{_folder}/holder/objects/journal/00000001-{Number:x16}";
+
+    public void Dispose()
+    {
+        _holder.Dispose();
+        _realm.Dispose();
+        Directory.Delete(_folder, recursive: true);
+    }
+
+    [Fact]
+    public async Task A_holder_that_claims_a_terabyte_costs_one_window()
+    {
+        await PublishAsync([1, 2, 3]);
+        using (FileStream held = new(HeldPath, FileMode.Open, FileAccess.Write))
+        {
+            held.SetLength(1L << 40);
+        }
+
+        Assert.Equal([1, 2, 3], await ReadAsync());
+    }
+
+    [Theory]
+    [InlineData(uint.MaxValue)]
+    [InlineData(0x7FFFFFFFu)]
+    [InlineData((uint)RecordLog.MaxBodyBytes + 1)]
+    [InlineData((uint)RecordLog.MaxBodyBytes)]
+    [InlineData(0u)]
+    public async Task A_record_of_any_claimed_length_ends_the_log(uint length)
+    {
+        await PublishAsync([1, 2]);
+        byte[] bytes = await File.ReadAllBytesAsync(HeldPath, TestContext.Current.CancellationToken);
+        byte[] hostile = new byte[4 * 1024 * 1024];
+        bytes.CopyTo(hostile, 0);
+        BinaryPrimitives.WriteUInt32LittleEndian(hostile.AsSpan(bytes.Length), length);
+        await File.WriteAllBytesAsync(HeldPath, hostile, TestContext.Current.CancellationToken);
+
+        Assert.Equal([1, 2], await ReadAsync());
+    }
+
+    [Fact]
+    public async Task Records_of_every_size_are_read_alike_here_and_at_a_holder()
+    {
+        // One under, exact and one over what a window holds behind the header, then the longest, then short ones again.
+        int window = RecordLog.WindowBytes - RecordLog.Overhead;
+        int[] sizes = [1, window - 1, window, window + 1, 70_000, RecordLog.MaxBodyBytes, 1, .. Enumerable.Repeat(333, 2000)];
+        await PublishAsync(sizes);
+        Assert.Equal(sizes, await ReadAsync());
+        Assert.Equal(sizes, await ReadAsync(isLocal: true));
+    }
+
+    private LogCopies Copies() => new(PosixDisk.Instance, _folder + "/journal", "journal", RecordLogKind.Journal, 1, _realm);
+
+    private async Task PublishAsync(int[] sizes)
+    {
+        LogCopies copies = Copies();
+        using RecordLogWriter writer = copies.Begin(Number, _random);
+        foreach (int size in sizes)
+        {
+            writer.Append(_random.Bytes(size));
+        }
+
+        writer.Sync();
+        await copies.PublishAsync(writer, [_holder], TestContext.Current.CancellationToken);
+        Assert.Empty(copies.Lag);
+    }
+
+    /// <summary>The sizes of the records of the one copy, which must cost no more than a few windows of memory.</summary>
+    private async Task<List<int>> ReadAsync(bool isLocal = false)
+    {
+        LogCopies copies = Copies();
+        LogCopy copy = Assert.Single(await copies.FindAsync([_holder], TestContext.Current.CancellationToken), copy => copy.LocalPath is not null == isLocal);
+        var sizes = new List<int>();
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        await copies.ReadAsync(copy, body => sizes.Add(body.Length), TestContext.Current.CancellationToken);
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, AllowedBytes);
+        return sizes;
+    }
+}

@@ -12,6 +12,9 @@ public interface IBlockStore
     /// <summary>How many lost places the blocks written here outlive.</summary>
     int Survive { get; }
 
+    /// <summary>No block of the domain is kept to outlive fewer lost places: at this redundancy and below whatever is kept is kept well enough.</summary>
+    int Weakest { get; }
+
     /// <summary>The same blocks at another redundancy: what is written there outlives the loss of so many places, or of as many as the places there are allow.</summary>
     IBlockStore At(int survive);
 

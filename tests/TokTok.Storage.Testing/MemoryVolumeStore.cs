@@ -97,6 +97,7 @@ public sealed class MemoryBlocks(DomainId domain) : IBlockStore
 
     private readonly ConcurrentDictionary<(Score Score, BlockType Type), byte[]> _blocks = new();
     private readonly ConcurrentDictionary<(Score Score, BlockType Type), int> _survive = new();
+    private readonly Lock _gate = new();
     private readonly ConcurrentDictionary<Score, bool> _damaged = new();
     private long _reads;
     private long _writes;
@@ -132,6 +133,8 @@ public sealed class MemoryBlocks(DomainId domain) : IBlockStore
 
     public int Survive => DefaultSurvive;
 
+    public int Weakest => _survive.Values.DefaultIfEmpty(MaxSurvive).Min();
+
     public IBlockStore At(int survive) => Math.Min(survive, MaxSurvive) is int feasible && feasible == DefaultSurvive ? this : new View(this, feasible);
 
     public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => Write(DefaultSurvive, type, plain, cancel);
@@ -148,10 +151,14 @@ public sealed class MemoryBlocks(DomainId domain) : IBlockStore
         Span<byte> hash = stackalloc byte[Score.Size];
         Blake3.KeyedHash(key, plain.Span, hash);
         Score score = Score.Read(hash);
-        bool isStronger = !_survive.TryGetValue((score, type), out int present) || survive > present;
-        if (isStronger)
+        bool isStronger = false;
+        lock (_gate)
         {
-            _survive[(score, type)] = survive;
+            if (!_survive.TryGetValue((score, type), out int present) || survive > present)
+            {
+                isStronger = true;
+                _survive[(score, type)] = survive;
+            }
         }
 
         if (!_blocks.TryAdd((score, type), plain.ToArray()) && !isStronger)
@@ -199,6 +206,8 @@ public sealed class MemoryBlocks(DomainId domain) : IBlockStore
     private sealed class View(MemoryBlocks all, int survive) : IBlockStore
     {
         public int Survive => survive;
+
+        public int Weakest => all.Weakest;
 
         public IBlockStore At(int other) => all.At(other);
 

@@ -29,6 +29,7 @@ public sealed partial class BlockStore
     private readonly Queue<(uint Ordinal, ArenaId Id)> _announcedIds = new(); // guarded by _idGate
     private readonly List<Task> _sealing = []; // guarded by itself
     private long _arenasSinceCheckpoint;
+    private readonly Lock _indexGate = new(); // innermost: held over the index alone
     private long _sealCount;
     private long _sealedBytes;
     private long _journaledBytes;
@@ -145,7 +146,7 @@ public sealed partial class BlockStore
                 clump.Span.CopyTo(buffer.Bytes.AsSpan(buffer.End));
                 buffer.End += clump.Length;
                 buffer.Clumps.Add(pending);
-                _pending[score] = pending;
+                _pending.AddOrUpdate(score, pending, (_, other) => other.Buffer.Key.Domain == key.Domain && other.Buffer.Key.Survive > key.Survive ? other : pending);
             }
 
             return true;
@@ -290,13 +291,25 @@ public sealed partial class BlockStore
             return;
         }
 
-        bool hasClasses = _bins.Keys.Any(key => key.Survive != arena.Survive);
-        foreach (ClumpEntry entry in entries)
+        if (_bins.Keys.All(key => key.Survive == arena.Survive))
         {
-            // Never let a weaker copy hide a stronger one.
-            if (!hasClasses || !IsSealed(arena.Domain, entry.Score, arena.Survive + 1))
+            foreach (ClumpEntry entry in entries)
             {
                 _index.Add(entry.Score, new BlockLocation(arena.Ordinal, entry.Offset, entry.Length));
+            }
+
+            return;
+        }
+
+        // Never let a weaker copy hide a stronger one. Two arenas may be sealed at once: looking and adding are one step.
+        lock (_indexGate)
+        {
+            foreach (ClumpEntry entry in entries)
+            {
+                if (!IsSealed(arena.Domain, entry.Score, arena.Survive + 1))
+                {
+                    _index.Add(entry.Score, new BlockLocation(arena.Ordinal, entry.Offset, entry.Length));
+                }
             }
         }
     }

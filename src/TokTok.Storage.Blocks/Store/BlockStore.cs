@@ -112,6 +112,12 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
             : new DomainBlocks(this, DomainOf(domain), wanted);
     }
 
+    internal int WeakestOf(DomainId domain)
+    {
+        IEnumerable<int> arenas = Catalog.Arenas().Where(arena => arena.Domain == domain && arena.State == ArenaState.Sealed).Select(static arena => arena.Survive);
+        return arenas.Concat(_bins.Keys.Where(key => key.Domain == domain).Select(static key => key.Survive)).DefaultIfEmpty(_placement.MaxSurvive).Min();
+    }
+
     /// <summary>What a wish comes to: no more than the places there are allow.</summary>
     internal int Feasible(int survive) => Math.Min(survive, _placement.MaxSurvive);
 
@@ -409,6 +415,8 @@ public sealed record StoreKeys
 internal sealed class DomainBlocks(BlockStore store, KeyDomain domain, int survive) : IBlockStore
 {
     public int Survive => survive;
+
+    public int Weakest => store.WeakestOf(domain.Id);
 
     public IBlockStore At(int other) => store.Feasible(other) == survive ? this : new DomainBlocks(store, domain, store.Feasible(other));
 

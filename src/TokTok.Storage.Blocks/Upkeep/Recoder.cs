@@ -69,9 +69,20 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
             }
         }
 
-        (long moved, int trashed, long _) = await new Reclaimer(store, walker).EmptyAsync(                // 3. all that is wanted of some arenas
+        // The strongest first: a copy may fill an arena and have it sealed, and what is to leave that class must have left it before.
+        long moved = 0;
+        foreach ((DomainId domain, WantedMap map) in wanted)                                               // 3. what no arena has sealed yet
+        {
+            foreach ((Score score, int survive) in map.Open.OrderByDescending(block => store.PendingSurvive(domain, block.Score)).ToArray())
+            {
+                moved += await store.CopyPendingAsync(domain, score, survive, cancel).ConfigureAwait(false);
+            }
+        }
+
+        (long copied, int trashed, long _) = await new Reclaimer(store, walker).EmptyAsync(               // 4. all that is wanted of some arenas
             emptied, (arena, index) => wanted[arena.Domain].Wanted(arena, index), problems, progress, cancel).ConfigureAwait(false);
-        foreach (ArenaRecord arena in partly)                                                              // 4. the part of others that is wanted stronger
+        moved += copied;
+        foreach (ArenaRecord arena in partly)                                                              // 5. the part of others that is wanted stronger
         {
             cancel.ThrowIfCancellationRequested();
             try
@@ -85,14 +96,6 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
             }
 
             progress?.Invoke("moving blocks to the redundancy wanted", moved, total);
-        }
-
-        foreach ((DomainId domain, WantedMap map) in wanted)                                               // 5. what no arena has sealed yet
-        {
-            foreach ((Score score, int survive) in map.Open.ToArray())
-            {
-                moved += await store.CopyPendingAsync(domain, score, survive, cancel).ConfigureAwait(false);
-            }
         }
 
         await store.FlushAsync(cancel).ConfigureAwait(false);                                              // 6. durable

@@ -243,10 +243,13 @@ public sealed class Scrubber(BlockStore store)
         return new FragmentData(index, bytes, FragmentName.Read(root), groups);
     }
 
-    /// <summary>How many fragments of an arena the holders have by their records, and how many lost places those outlive; -1: fewer than k are there.</summary>
-    internal async ValueTask<(int Present, int Survives)> LookAsync(ArenaRecord arena, CancellationToken cancel)
+    /// <summary>How many fragments of an arena the holders have, by their records or by every byte, and how many lost places those outlive; -1: fewer than k are there.</summary>
+    internal async ValueTask<(int Present, int Survives)> LookAsync(ArenaRecord arena, bool readAll, CancellationToken cancel)
     {
-        IReadOnlyList<FragmentReport> reports = await InspectAsync(store.SetOf(arena), cancel).ConfigureAwait(false);
+        FragmentSet set = store.SetOf(arena);
+        IReadOnlyList<FragmentReport> reports = readAll
+            ? await FragmentRepair.VerifyAsync(set, cancel).ConfigureAwait(false)
+            : await InspectAsync(set, cancel).ConfigureAwait(false);
         StoreHolder?[] holders = [.. reports.Where(static report => report.Health == FragmentHealth.Good).Select(report => store.HolderOf(arena.Fragments[report.Index].Holder))];
         return (holders.Length, Placement.LossesOutlived(arena.Layout, Placement.CountsByPlace(holders, static _ => true)));
     }

@@ -19,7 +19,7 @@ public readonly record struct RedundancyWish(int Survive, int? Data = null)
 
 /// <summary>The extended attribute of a directory that says how many lost places everything below it is to survive.</summary>
 /// <remarks>
-/// Format: docs/format.md 13.6. It is in force for the directory and all below it, until another directory has one of its own; a source's comes from above
+/// Format: docs/format.md 13.4. It is in force for the directory and all below it, until another directory has one of its own; a source's comes from above
 /// it where it has none. Whoever copies or restores the tree with its attributes takes the wish along.
 /// </remarks>
 public static class DirectoryRedundancy

@@ -135,7 +135,7 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
             if (slot.IsToBeChecked)
             {
                 Entry old = slot.LinkRecord ?? Entry.Decode(slot.OldEntry);
-                if (await KeptBlocks.AreAllAsync(old, run.Blocks.At(slot.Frame.Survive), cancel).ConfigureAwait(false))
+                if (await KeptBlocks.AreAllAsync(old, run.Blocks.At(run.SurviveOf(slot)), cancel).ConfigureAwait(false))
                 {
                     return;
                 }
@@ -193,7 +193,7 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
                 {
                     written = slot.Stat.SizeBytes == 0
                         ? new WrittenContent(FileContent.Empty, 0, 0, 0, 0, 0)
-                        : await contents.WriteAsync(_file, rule, slot.Frame.Survive, cancel).ConfigureAwait(false);
+                        : await contents.WriteAsync(_file, rule, run.SurviveOf(slot), cancel).ConfigureAwait(false);
                 }
                 catch (PosixException read)
                 {
@@ -278,7 +278,7 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
         slot.SizeBytes = content.Size;
         StoredAttributes stored = attributes.Count == 0
             ? StoredAttributes.None
-            : await AttributeList.StoreAsync(run.Blocks.At(slot.Frame.Survive), attributes, cancel).ConfigureAwait(false);
+            : await AttributeList.StoreAsync(run.Blocks.At(run.SurviveOf(slot)), attributes, cancel).ConfigureAwait(false);
         return run.NewEntry(TypeOf(slot.Stat.Type), slot.FileId, slot.Stat) with { Attributes = stored, Content = content, IsTorn = isTorn };
     }
 

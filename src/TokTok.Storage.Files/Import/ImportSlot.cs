@@ -35,7 +35,7 @@ internal sealed class ImportSlot(SlotKind kind, WalkFrame frame)
 
     internal byte[] OldLink { get; set; } = [];
 
-    /// <summary>Taken over unchanged into a directory of a stronger redundancy than the store's own: whether its blocks are that strong is to be seen.</summary>
+    /// <summary>Taken over unchanged into a directory that asks for more than the store has everywhere: whether its blocks are that strong is to be seen.</summary>
     internal bool IsToBeChecked { get; set; }
 
     /// <summary>Has several names, and this is the first one met.</summary>

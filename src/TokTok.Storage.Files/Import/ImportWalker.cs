@@ -467,7 +467,7 @@ internal sealed class ImportWalker
                 Remember(slot);
             }
 
-            slot.IsToBeChecked = frame.Survive > _run.Blocks.Survive;
+            slot.IsToBeChecked = _run.SurviveOf(slot) > _run.Weakest;
 
             _ = Interlocked.Increment(ref _run.Progress.UnchangedValue);
         }

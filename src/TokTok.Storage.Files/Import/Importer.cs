@@ -36,6 +36,9 @@ internal sealed class ImportRun(IBlockStore blocks, SortedTable tables, FileIds 
 
     internal IBlockStore Blocks { get; } = blocks;
 
+    /// <summary>What was kept before this import outlives at least so many lost places: where no more is asked for, what is unchanged needs no look.</summary>
+    internal int Weakest { get; } = blocks.Weakest;
+
     internal SortedTable Tables { get; } = tables;
 
     internal FileIds Ids { get; } = ids;
@@ -67,6 +70,9 @@ internal sealed class ImportRun(IBlockStore blocks, SortedTable tables, FileIds 
             observer?.Trouble(trouble);
         }
     }
+
+    /// <summary>How many lost places what a name stands for is to outlive. A file of several names is never weaker than the store's own redundancy.</summary>
+    internal int SurviveOf(ImportSlot slot) => slot.IsFirstLink ? Math.Max(slot.Frame.Survive, Blocks.Survive) : slot.Frame.Survive;
 
     internal void Note(string line)
     {

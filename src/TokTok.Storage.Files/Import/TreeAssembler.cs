@@ -110,7 +110,7 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
         long size = slot.SizeBytes;
         if (slot.IsFirstLink)
         {
-            _links[slot.FileId] = new LinkBuilding(slot.LinkRecord!) { Survive = slot.Frame.Survive };
+            _links[slot.FileId] = new LinkBuilding(slot.LinkRecord!) { Survive = run.SurviveOf(slot) };
         }
         else if (slot.IsLaterLink)
         {
@@ -140,8 +140,8 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
         Entry? old = slot.OldEntry.Length > 0 ? Entry.Decode(slot.OldEntry) : null;
         TableRoot children;
 
-        // A table that is to be stronger than the store's own redundancy is written again: what is strong already is known and not stored twice.
-        if (directory.IsSame && !slot.HasOtherNames && old is not null && directory.Builder is null && directory.Survive <= run.Blocks.Survive)
+        // A table that may be weaker than it is wanted is written again: what is strong already is known and not stored twice.
+        if (directory.IsSame && !slot.HasOtherNames && old is not null && directory.Builder is null && directory.Survive <= run.Weakest)
         {
             children = old.Children;
             _waitingBytes -= directory.WaitingBytes;
@@ -157,7 +157,7 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
         if (slot.IsTrusted && old is not null)
         {
             entry = old with { Children = children, Totals = directory.Totals, Survive = slot.Frame.Wish?.Survive };
-            if (slot.Frame.Survive > run.Blocks.Survive)
+            if (slot.Frame.Survive > run.Weakest)
             {
                 await KeptBlocks.LiftAsync(entry, run.Blocks.At(slot.Frame.Survive), cancel).ConfigureAwait(false); // its attributes
             }

@@ -40,8 +40,9 @@ public sealed class Volume : IDisposable
     /// <summary>The head that names <see cref="Root"/>; null for a volume that has not been committed yet.</summary>
     public Head? Head => _state!.Head;
 
-    /// <summary>How many lost places the root outlives: as many as the strongest part that it has led to. New roots are no weaker.</summary>
-    public int Survive => _state!.Survive;
+    /// <summary>How many lost places the root outlives: as many as the strongest part that it has led to. New roots are no weaker.
+    /// Known from the first edit on; before, the store's own setting.</summary>
+    public int Survive => Math.Max(_state!.Survive ?? 0, Blocks.Survive);
 
     /// <summary>Sizes of the tables that this volume writes.</summary>
     public TableOptions TableOptions => _tableOptions ?? TableOptions.Default;
@@ -116,10 +117,11 @@ public sealed class Volume : IDisposable
         return EditAsync(
             async root =>
             {
-                if (survive > _state!.Survive)
+                int wanted = Math.Max(survive, Blocks.Survive);
+                if (wanted > _state!.Survive)
                 {
                     // The blocks that lead to the older snapshots lead to this one now.
-                    _state = _state with { Survive = survive };
+                    _state = _state with { Survive = wanted };
                     root = root with { Snapshots = await RewriteAsync(root, cancel).ConfigureAwait(false) };
                 }
 
@@ -184,9 +186,10 @@ public sealed class Volume : IDisposable
             for (bool isRetry = false; ; isRetry = true)
             {
                 await RefreshAsync(cancel).ConfigureAwait(false);
+                await FindSurviveAsync(cancel).ConfigureAwait(false);
                 State state = _state!;
                 VolumeRoot root = await edit(state.Root).ConfigureAwait(false);
-                BlockWrite block = await Blocks.At(_state!.Survive).WriteAsync(BlockType.VolumeRoot, root.Encode(), cancel).ConfigureAwait(false);
+                BlockWrite block = await Blocks.At(Survive).WriteAsync(BlockType.VolumeRoot, root.Encode(), cancel).ConfigureAwait(false);
 
                 // This device's line of heads may be older than the newest of all: the new head follows its own.
                 Head? replaces = NewestOf(_store, head => head.Volume == root.Id && head.Device == _store.Device);
@@ -200,7 +203,7 @@ public sealed class Volume : IDisposable
                     continue;
                 }
 
-                _state = new State(committed, root, _state!.Survive);
+                _state = new State(committed, root, Survive);
                 return;
             }
         }
@@ -235,13 +238,13 @@ public sealed class Volume : IDisposable
     private ValueTask<TableRoot> ChangeAsync(VolumeRoot root, List<TableChange> changes, CancellationToken cancel)
     {
         changes.Sort((left, right) => left.Key.Span.SequenceCompareTo(right.Key.Span));
-        return Tables.At(_state!.Survive).UpdateAsync(root.Snapshots, changes, cancel);
+        return Tables.At(Survive).UpdateAsync(root.Snapshots, changes, cancel);
     }
 
     /// <summary>The same table of snapshots, each block of it as strong as the volume's root.</summary>
     private async ValueTask<TableRoot> RewriteAsync(VolumeRoot root, CancellationToken cancel)
     {
-        TableBuilder builder = Tables.At(_state!.Survive).NewBuilder();
+        TableBuilder builder = Tables.At(Survive).NewBuilder();
         await foreach (TableItem item in Tables.ScanAsync(root.Snapshots, default, cancel).ConfigureAwait(false))
         {
             await builder.AddAsync(item.Key, item.Value, cancel).ConfigureAwait(false);
@@ -260,21 +263,33 @@ public sealed class Volume : IDisposable
         }
     }
 
+    /// <summary>How strong the blocks are that lead to the snapshots: the next ones are to be no weaker.</summary>
+    private async ValueTask FindSurviveAsync(CancellationToken cancel)
+    {
+        State state = _state!;
+        if (state.Survive is not null)
+        {
+            return;
+        }
+
+        int survive = -1;
+        for (IBlockStore blocks = Blocks; state.Head is not null && await blocks.ContainsAsync(state.Head.Root, BlockType.VolumeRoot, cancel).ConfigureAwait(false); blocks = Blocks.At(survive + 1))
+        {
+            if (blocks.Survive <= survive)
+            {
+                break; // the places allow no more
+            }
+
+            survive = blocks.Survive;
+        }
+
+        _state = state with { Survive = survive };
+    }
+
     private async ValueTask LoadAsync(Head head, CancellationToken cancel)
     {
         VolumeRoot root = await ReadRootAsync(Blocks, head, cancel).ConfigureAwait(false);
-        int survive = Blocks.Survive;
-        for (IBlockStore stronger = Blocks.At(survive + 1); stronger.Survive > survive; stronger = Blocks.At(survive + 1))
-        {
-            if (!await stronger.ContainsAsync(head.Root, BlockType.VolumeRoot, cancel).ConfigureAwait(false))
-            {
-                break;
-            }
-
-            survive = stronger.Survive;
-        }
-
-        _state = new State(head, root, survive);
+        _state = new State(head, root, null);
     }
 
     /// <summary>Reads the root that a head names, and checks that it is the volume's.</summary>
@@ -307,5 +322,5 @@ public sealed class Volume : IDisposable
         return newest;
     }
 
-    private sealed record State(Head? Head, VolumeRoot Root, int Survive);
+    private sealed record State(Head? Head, VolumeRoot Root, int? Survive);
 }

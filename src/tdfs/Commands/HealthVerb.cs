@@ -4,20 +4,22 @@ using TokTok.Storage.Tdfs.Output;
 
 namespace TokTok.Storage.Tdfs.Commands;
 
-/// <summary>`tdfs health SNAPSHOT [PATH]`: what of a path was verified, and when.</summary>
+/// <summary>`tdfs health PATH` or `tdfs health SNAPSHOT [PATH]`: how many lost places it survives, by what the holders have.</summary>
 internal static class HealthVerb
 {
     internal static Verb Create(VerbContext context)
     {
-        Argument<string> snapshot = new("snapshot") { Description = "Which snapshot, as for `tdfs ls`" };
-        Argument<string?> path = new("path") { Description = "The folder or file", Arity = ArgumentArity.ZeroOrOne };
+        Argument<string?> snapshot = new("snapshot") { Description = "Which snapshot, as for `tdfs ls`, or a path of this machine: its newest snapshot", Arity = ArgumentArity.ZeroOrOne };
+        Argument<string?> path = new("path") { Description = "The folder or file in the snapshot", Arity = ArgumentArity.ZeroOrOne };
+        Option<bool> readAll = new("--read-all") { Description = "Read every byte of the fragments, instead of the holders' records of them" };
         Verb verb = new(
             "health",
-            "Says what of a path was verified, and when",
+            "Says how many lost places a path survives, by the fragments that the holders have",
+            "tdfs health /home/me/photos",
             "tdfs health latest",
             "tdfs health photos@latest 2026 --json")
         {
-            snapshot, path,
+            snapshot, path, readAll,
         };
         verb.Does(context, async (run, cancel) =>
         {
@@ -25,7 +27,14 @@ internal static class HealthVerb
             await using (store.ConfigureAwait(false))
             {
                 using ProgressWriter progress = run.Output.StartProgress();
-                HealthInfo info = await store.Volumes.HealthAsync(run.Get(snapshot), VerbRun.ParsePath(run.Get(path)), progress, cancel).ConfigureAwait(false);
+                string named = run.Get(snapshot) ?? "latest";
+                byte[] below = VerbRun.ParsePath(run.Get(path));
+                if (IsLocal(named) && run.Get(path) is null)
+                {
+                    (named, below) = await store.Volumes.WhereIsAsync(Path.GetFullPath(named), cancel).ConfigureAwait(false);
+                }
+
+                HealthInfo info = await store.Volumes.HealthAsync(named, below, run.Get(readAll), progress, cancel).ConfigureAwait(false);
                 progress.Dispose();
                 run.Output.Result(
                     json =>
@@ -46,14 +55,14 @@ internal static class HealthVerb
                     {
                         text.WriteLine(info.LostBlockCount > 0
                             ? "Some of it is lost: fewer fragments are there than it takes to read."
-                            : $"It survives the loss of {Places(info.Survives, info.PlaceCount)}; asked for {(info.Wanted == 1 ? "is" : "are")} {info.Wanted}.");
+                            : $"It survives the loss of {Places(info.Survives, info.PlaceCount)}; {info.Wanted} {(info.Wanted == 1 ? "is" : "are")} asked for.");
                         if (info.WeakBlockCount > 0)
                         {
                             text.WriteLine($"{Show.Count(info.WeakBlockCount, "block")} {(info.WeakBlockCount == 1 ? "survives" : "survive")} less than is asked for; `tdfs repair` mends and moves what it can.");
                         }
 
                         text.WriteLine($"{Show.Count(info.FileCount, "file")}, {Show.Count(info.BlockCount, "block")}: {Show.Count(info.HealthyBlockCount)} whole, {Show.Count(info.DegradedBlockCount)} held by parity, {Show.Count(info.LostBlockCount)} lost");
-                        text.WriteLine(info.VerifiedNs is long ns ? $"verified {Show.Time(ns, run.Output.Zone)} or later" : "not all of it was ever verified; `tdfs check --read-all` does that");
+                        text.WriteLine(info.VerifiedNs is not null ? "Every byte of the fragments was read." : "By the holders' records; --read-all reads every byte.");
                         foreach (string lost in info.LostPaths)
                         {
                             text.WriteLine("lost: " + lost);
@@ -64,6 +73,10 @@ internal static class HealthVerb
         });
         return verb;
     }
+
+    /// <summary>What begins as a path does; a volume's snapshot that does so is named as VOLUME@NAME.</summary>
+    private static bool IsLocal(string text) =>
+        !text.Contains('@', StringComparison.Ordinal) && (text is "." or ".." || text.StartsWith('/') || text.StartsWith("./", StringComparison.Ordinal) || text.StartsWith("../", StringComparison.Ordinal));
 
     /// <summary>"any 2 of 3 places".</summary>
     internal static string Places(int survive, int places) =>

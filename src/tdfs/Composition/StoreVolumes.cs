@@ -287,12 +287,36 @@ internal sealed class StoreVolumes(
         return new ForgetResult([.. parts[false].Select(static each => each.Info())], [.. parts[true].Select(static each => each.Info())]);
     }
 
-    public async ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, IProgressSink progress, CancellationToken cancel)
+    public async ValueTask<(string Snapshot, byte[] Path)> WhereIsAsync(string local, CancellationToken cancel)
+    {
+        byte[] path = Encoding.UTF8.GetBytes(Path.TrimEndingDirectorySeparator(local));
+        (Located Where, byte[] Path, int SourceBytes)? best = null;
+        foreach (Located each in await LocateAllAsync((string?)null, cancel).ConfigureAwait(false))
+        {
+            foreach (ReadOnlyMemory<byte> source in each.Record.Sources)
+            {
+                ReadOnlySpan<byte> top = source.Span.TrimEnd((byte)'/');
+                bool isIn = each.Record.IsFinished && path.AsSpan().StartsWith(top) && (path.Length == top.Length || path[top.Length] == '/');
+                bool isBetter = best is null || top.Length > best.Value.SourceBytes || (top.Length == best.Value.SourceBytes && each.Record.TimeNs >= best.Value.Where.Record.TimeNs);
+                if (isIn && isBetter)
+                {
+                    // One source is the root itself; several stand under their whole paths.
+                    best = (each, path.AsSpan(each.Record.Sources.Count == 1 ? top.Length : 0).TrimStart((byte)'/').ToArray(), top.Length);
+                }
+            }
+        }
+
+        return best is { } found
+            ? ($"{found.Where.Volume.Name}@{found.Where.Record.Id}", found.Path)
+            : throw new UserError(ExitCode.NotFound, $"{local} is in no snapshot; import it, or name a snapshot as for `tdfs ls`");
+    }
+
+    public async ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, bool readAll, IProgressSink progress, CancellationToken cancel)
     {
         Located found = await FindAsync(snapshot, cancel).ConfigureAwait(false);
         TreeItem item = await ResolveAsync(found, path, cancel).ConfigureAwait(false);
         int wanted = await WantedAsync(found, item, cancel).ConfigureAwait(false);
-        var blocks = new HealthMarker(store, found.Volume.Domain, progress);
+        var blocks = new HealthMarker(store, found.Volume.Domain, readAll, progress);
         List<string> lost = [];
         ValueTask<Entry?> Resolve(Entry link, CancellationToken token) => ResolveLinkAsync(found, link, token);
         try
@@ -321,7 +345,7 @@ internal sealed class StoreVolumes(
             Survives = blocks.Survives,
             PlaceCount = store.Placement.PlaceCount,
             Wanted = wanted,
-            VerifiedNs = null,
+            VerifiedNs = readAll ? (clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * 100 : null,
             LostPaths = lost,
         };
     }
@@ -648,9 +672,9 @@ internal sealed class StoreVolumes(
         Lost,
     }
 
-    /// <summary>Counts blocks by what the reachable holders' records say of their arenas' fragments; reads no payload.</summary>
+    /// <summary>Counts blocks by what the reachable holders' records, or every byte, say of their arenas' fragments.</summary>
     /// <remarks>Memory: one entry a distinct block. What is asked of a block counts as in <see cref="IRedundancyMarker"/>.</remarks>
-    private sealed class HealthMarker(BlockStore store, DomainId domain, IProgressSink progress) : IRedundancyMarker
+    private sealed class HealthMarker(BlockStore store, DomainId domain, bool readAll, IProgressSink progress) : IRedundancyMarker
     {
         private const int ReportEvery = 4096;
         private readonly Dictionary<Score, Seen> _blocks = [];
@@ -725,7 +749,7 @@ internal sealed class StoreVolumes(
 
             if (!_arenas.TryGetValue(place.Arena.Ordinal, out (BlockState State, int Survives) found))
             {
-                ValueTask<(int Present, int Survives)> asked = _scrubber.LookAsync(place.Arena, CancellationToken.None);
+                ValueTask<(int Present, int Survives)> asked = _scrubber.LookAsync(place.Arena, readAll, CancellationToken.None);
                 (int present, int survives) = asked.IsCompletedSuccessfully ? asked.Result : asked.AsTask().GetAwaiter().GetResult();
                 found = (present == place.Arena.Layout.FragmentCount ? BlockState.Healthy : survives >= 0 ? BlockState.Degraded : BlockState.Lost, survives);
                 _arenas.Add(place.Arena.Ordinal, found);

@@ -170,6 +170,8 @@ internal sealed class TreeCheck(BlockStore store, bool readAll, IProgressSink pr
 
         public int Survive => inner.Survive;
 
+        public int Weakest => inner.Weakest;
+
         public IBlockStore At(int survive) => this; // nothing is written here
 
         public bool Mark(Score score, BlockType type)

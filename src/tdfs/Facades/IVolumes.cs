@@ -28,8 +28,11 @@ internal interface IVolumes
 
     ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel);
 
-    /// <summary>What was verified of the path, and when.</summary>
-    ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, IProgressSink progress, CancellationToken cancel);
+    /// <summary>The newest snapshot that has a path of this machine, and the path in it.</summary>
+    ValueTask<(string Snapshot, byte[] Path)> WhereIsAsync(string local, CancellationToken cancel);
+
+    /// <summary>How well the path is kept: by the holders' records, or (readAll) by every byte of the fragments.</summary>
+    ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, bool readAll, IProgressSink progress, CancellationToken cancel);
 }
 
 internal sealed record ImportRequest
@@ -188,7 +191,7 @@ internal sealed record HealthInfo
     /// <summary>How many lost places are asked of the path itself.</summary>
     public int Wanted { get; init; }
 
-    /// <summary>The oldest verification among the path's fragments; null when some never were.</summary>
+    /// <summary>When every byte of the path's fragments was read; null: by the holders' records.</summary>
     public long? VerifiedNs { get; init; }
 
     public required IReadOnlyList<string> LostPaths { get; init; }

@@ -89,8 +89,8 @@ public sealed class RedundancyTests
         {
             // Whether the weak block is read depends on the slice it lies in; its arena is no longer whole.
             var scrubber = new Scrubber(left);
-            Assert.Equal((1, -1), await scrubber.LookAsync(left.Catalog.Arenas().Single(static arena => arena.Survive == 1), CancellationToken.None));
-            Assert.Equal((1, 0), await scrubber.LookAsync(left.Catalog.Arenas().Single(static arena => arena.Survive == 2), CancellationToken.None));
+            Assert.Equal((1, -1), await scrubber.LookAsync(left.Catalog.Arenas().Single(static arena => arena.Survive == 1), false, CancellationToken.None));
+            Assert.Equal((1, 0), await scrubber.LookAsync(left.Catalog.Arenas().Single(static arena => arena.Survive == 2), true, CancellationToken.None));
         }
     }
 

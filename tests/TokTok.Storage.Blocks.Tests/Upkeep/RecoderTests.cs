@@ -4,6 +4,7 @@ using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Blocks.Tests.Store;
 using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
+using TokTok.Storage.Testing;
 
 namespace TokTok.Storage.Blocks.Tests.Upkeep;
 
@@ -150,6 +151,103 @@ public sealed class RecoderTests
         RecodeReport report = await new Recoder(store, new BrokenWalker()).RunAsync(null, CancellationToken.None);
         Assert.Equal((0L, 0), (report.MovedBytes, report.EmptiedArenas));
         Assert.Contains("what is wanted where cannot be told", Assert.Single(report.Problems), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task What_the_journal_holds_is_raised_before_other_moves_seal_it()
+    {
+        var fixture = new StoreFixture(holderCount: 4);
+        await using BlockStore store = await fixture.OpenAsync();
+        IBlockStore third = store.OpenBlocks(store.Realm, 3);
+        List<(Score Score, byte[] Bytes)> sealedBefore = await StoreFixture.WriteAsync(store, 0, 60);
+        await store.SealAllAsync(CancellationToken.None);
+        var open = new List<(Score Score, byte[] Bytes)>();
+        for (int i = 100; i < 130; i++)
+        {
+            IBlockStore blocks = third.At(i % 2 == 0 ? 1 : 2);
+            open.Add(((await blocks.WriteAsync(BlockType.Data, StoreFixture.Block(i, 20_000), CancellationToken.None)).Score, StoreFixture.Block(i, 20_000)));
+        }
+
+        // Those at 1 go to 2 and fill that arena, those at 2 go to 3; the sealed ones follow to 2.
+        List<(Score Score, byte[] Bytes)> all = [.. sealedBefore, .. open];
+        await StoreFixture.CommitAsync(store, s_volume, all.Select(static item => item.Score), null);
+        var wishes = all.Select((item, i) => (item.Score, Survive: i >= 60 && (i - 60) % 2 == 1 ? 3 : 2)).ToDictionary(static wish => wish.Score, static wish => wish.Survive);
+        Assert.Empty((await RunAsync(store, wishes)).Problems);
+        Assert.All(wishes, wish => Assert.Equal(wish.Value, store.PendingSurvive(store.Realm, wish.Key) ?? store.Locate(store.Realm, wish.Key)!.Value.Arena.Survive));
+        await store.SealAllAsync(CancellationToken.None);
+        await StoreFixture.AssertAllAsync(store, all);
+    }
+
+    [Fact]
+    public async Task A_crash_at_any_operation_of_it_loses_nothing_and_the_next_one_finishes()
+    {
+        long operations = await CrashAsync(long.MaxValue);
+        Assert.InRange(operations, 10, 20_000);
+        long step = Environment.GetEnvironmentVariable("TDFS_LONG") is null ? Math.Max(1, operations / 25) : 1;
+        for (long crashAt = 1; crashAt <= operations; crashAt += step)
+        {
+            try
+            {
+                await CrashAsync(crashAt);
+            }
+            catch (Exception failure)
+            {
+                throw new InvalidOperationException($"crash at operation {crashAt}: {failure.Message}", failure);
+            }
+        }
+    }
+
+    /// <summary>Moves a third of the blocks of some arenas and all of one that a place has gone from, with the power cut on the way.</summary>
+    private static async Task<long> CrashAsync(long crashAt)
+    {
+        var fixture = new StoreFixture(holderCount: 4, seed: 3);
+        List<(Score Score, byte[] Bytes)> written;
+        await using (BlockStore first = await fixture.OpenAsync())
+        {
+            written = await StoreFixture.WriteAsync(first, 0, 40);
+            await StoreFixture.CommitAsync(first, s_volume, written.Select(static item => item.Score), null);
+            await first.SealAllAsync(CancellationToken.None);
+        }
+
+        fixture.HolderPaths.RemoveAt(3);
+        var wishes = written.Where(static (_, i) => i % 3 == 0).ToDictionary(static item => item.Score, static _ => 2);
+        long before = fixture.Disk.OperationCount;
+        fixture.Disk.CrashAfter(Math.Min(crashAt, 1L << 40));
+        BlockStore? store = null;
+        try
+        {
+            store = await fixture.OpenAsync();
+            await RunAsync(store, wishes);
+            await store.SealAllAsync(CancellationToken.None);
+        }
+        catch (Exception failure) when (fixture.Disk.HasCrashed && failure is SimulatedCrashException or StoreException or AggregateException or DiskException)
+        {
+            // the power went
+        }
+
+        long operations = fixture.Disk.OperationCount - before;
+        try
+        {
+            await (store?.DisposeAsync() ?? ValueTask.CompletedTask);
+        }
+        catch (Exception gone) when (gone is SimulatedCrashException or DiskException)
+        {
+            // it is still gone
+        }
+
+        fixture.PowerCut((int)(crashAt % 1000));
+        await using BlockStore again = await fixture.OpenAsync();
+        await StoreFixture.AssertAllAsync(again, written);
+        Assert.Empty((await RunAsync(again, wishes)).Problems);
+        await again.SealAllAsync(CancellationToken.None);
+        await StoreFixture.AssertAllAsync(again, written);
+        foreach ((Score score, byte[] _) in written)
+        {
+            int kept = again.Locate(again.Realm, score)!.Value.Arena.Survive;
+            Assert.True(kept >= wishes.GetValueOrDefault(score, 1), $"block {score} outlives {kept}, {wishes.GetValueOrDefault(score, 1)} are wanted");
+        }
+
+        return operations;
     }
 
     private static async Task<RecodeReport> RunAsync(BlockStore store, Dictionary<Score, int> wishes) =>

@@ -134,7 +134,9 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel) => Asking(request, new ForgetResult([], [Snapshot]));
 
-    public ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, IProgressSink progress, CancellationToken cancel) =>
+    public ValueTask<(string Snapshot, byte[] Path)> WhereIsAsync(string local, CancellationToken cancel) => Asking<(string, byte[])>(local, ("v@1", []));
+
+    public ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, bool readAll, IProgressSink progress, CancellationToken cancel) =>
         ValueTask.FromResult(new HealthInfo { FileCount = 1, BlockCount = 2, HealthyBlockCount = 1, DegradedBlockCount = 1, LostBlockCount = Damage.Count, LostPaths = Damage });
 
     private ValueTask<T> Asking<T>(object asked, T answer)

@@ -33,8 +33,22 @@ public sealed class RedundancyDrillTests : IDisposable
         await FillAsync();
         Assert.Equal((0, "1+2: survives the loss of any 2 of 3 places, as " + At("source/strong") + " asks (survive=2)\n", true), await SetAsync("survive=2"));
         Assert.Equal(0, (await RunAsync("import", Source, "--volume", "v")).Code);
-        Assert.Contains("survives the loss of any 1 of 3 places; asked for is 1", (await RunAsync("health", "latest")).Data, StringComparison.Ordinal);
-        Assert.Contains("survives the loss of any 2 of 3 places; asked for are 2", (await RunAsync("health", "latest", "strong/deep")).Data, StringComparison.Ordinal);
+        Assert.Contains("survives the loss of any 1 of 3 places; 1 is asked for.", (await RunAsync("health", "latest")).Data, StringComparison.Ordinal);
+        Assert.Contains("survives the loss of any 2 of 3 places; 2 are asked for.", (await RunAsync("health", At("source/strong/deep"))).Data, StringComparison.Ordinal);
+
+        Assert.Equal((int)ExitCode.NotFound, (await RunAsync("health", At("nowhere"))).Code);
+
+        // A record is a holder's word: a byte that changed is seen by reading only.
+        string damaged = Directory.GetFiles(At("a"), "*", SearchOption.AllDirectories).MaxBy(static file => new FileInfo(file).Length)!;
+        byte[] bytes = await File.ReadAllBytesAsync(damaged, Cancel);
+        byte[] changed = [.. bytes];
+        changed[bytes.Length / 2] ^= 1;
+        await File.WriteAllBytesAsync(damaged, changed, Cancel);
+        Assert.Contains("any 1 of 3 places; 1 is asked for.", (await RunAsync("health")).Data, StringComparison.Ordinal);
+        (int readCode, string read, string _) = await RunAsync("health", "--read-all");
+        Assert.Equal((0, true), (readCode, read.Contains("none of 3 places; 1 is asked for.", StringComparison.Ordinal) || read.Contains("any 1 of 3 places; 1 is asked for.", StringComparison.Ordinal)));
+        Assert.Contains("less than is asked for", read, StringComparison.Ordinal);
+        await File.WriteAllBytesAsync(damaged, bytes, Cancel);
 
         Directory.Delete(At("a"), recursive: true);
         Directory.Delete(At("c"), recursive: true);
@@ -48,7 +62,7 @@ public sealed class RedundancyDrillTests : IDisposable
         using JsonDocument json = JsonDocument.Parse(health);
         Assert.True(json.RootElement.GetProperty("lostBlocks").GetInt64() > 0);
         Assert.Equal(0, json.RootElement.GetProperty("survives").GetInt32());
-        Assert.Contains("survives the loss of none of 3 places; asked for are 2", (await RunAsync("health", "latest", "strong")).Data, StringComparison.Ordinal);
+        Assert.Contains("survives the loss of none of 3 places; 2 are asked for.", (await RunAsync("health", "latest", "strong")).Data, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -92,7 +106,7 @@ public sealed class RedundancyDrillTests : IDisposable
         Assert.Contains("to the redundancy wanted", data, StringComparison.Ordinal);
         (code, data, talk) = await RunAsync("check", "--read-all");
         Assert.True(code == 0, data + talk);
-        Assert.Contains("survives the loss of any 1 of 2 places; asked for are 2", (await RunAsync("health", "latest", "strong")).Data, StringComparison.Ordinal);
+        Assert.Contains("survives the loss of any 1 of 2 places; 2 are asked for.", (await RunAsync("health", "latest", "strong")).Data, StringComparison.Ordinal);
 
         Directory.Delete(At("b"), recursive: true);
         Assert.Equal(0, (await RunAsync("restore", "latest", At("back"))).Code);

@@ -56,7 +56,7 @@ public sealed class StoreVolumesTests : IDisposable
         Assert.Empty(restored.DamagedPaths);
         Assert.Equal(photo, await File.ReadAllBytesAsync(Path.Join(target, "sub", "photo"), Cancel));
 
-        HealthInfo health = await volumes.HealthAsync("latest", [], new Silent(), Cancel);
+        HealthInfo health = await volumes.HealthAsync("latest", [], false, new Silent(), Cancel);
         Assert.True(health.BlockCount > 0);
         Assert.Equal(health.BlockCount, health.HealthyBlockCount);
 

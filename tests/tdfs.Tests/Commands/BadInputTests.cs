@@ -37,7 +37,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         ["repair"] = ["repair"],
         ["reindex"] = ["reindex"],
         ["recover"] = ["recover", "--words-fd", "{words}"],
-        ["redundancy"] = ["redundancy", "show", "v"],
+        ["redundancy"] = ["redundancy", "show", "{source}"],
         ["health"] = ["health", "v@latest"],
         ["status"] = ["status"],
         ["debug"] = ["debug", "catalog"],
@@ -45,7 +45,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         ["completion"] = ["completion", "bash"],
     };
 
-    private static readonly string[] s_withoutStore = ["init", "recover", "agent", "completion"];
+    private static readonly string[] s_withoutStore = ["init", "recover", "redundancy", "agent", "completion"];
     private static readonly string[] s_withoutConfig = ["agent", "completion"];
     private static readonly string[] s_writing = ["import", "forget", "reclaim", "repair", "reindex"];
 
@@ -231,13 +231,16 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         "redundancy" =>
         [
             new Case("nothing to do", ["redundancy"]),
-            new Case("an unknown volume", ["redundancy", "show", "photos"]),
-            .. PathCases(["redundancy", "show", "v"]),
-            new Case("another setting", ["redundancy", "set", "v", "folder", "perish=2"]),
-            new Case("more places than can be", ["redundancy", "set", "v", "folder", "survive=17"]),
-            new Case("an unknown volume to set", ["redundancy", "set", "photos", "folder", "survive=0"]),
+            new Case("a folder that is not there", ["redundancy", "show", "{dir}/none"]),
+            new Case("a file", ["redundancy", "show", "{source}/note.txt"]),
+            new Case("another setting", ["redundancy", "set", "{source}/folder", "perish=2"]),
+            new Case("more places than can be", ["redundancy", "set", "{source}/folder", "survive=17"]),
+            new Case("more places than there are", ["redundancy", "set", "{source}/folder", "survive=1"]),
+            new Case("a class of more places than there are", ["redundancy", "set", "{source}/folder", "2+1"]),
+            new Case("a folder to set that is not there", ["redundancy", "set", "{dir}/none", "survive=0"]),
+            new Case("nothing to unset", ["redundancy", "unset", "{source}/folder"]),
         ],
-        "health" => [.. SnapshotCases("health"), .. PathCases(["health", "v@latest"])],
+        "health" => [.. SnapshotCases("health").Skip(1), .. PathCases(["health", "v@latest"]), new Case("a folder that was never imported", ["health", "/nowhere"])],
         "debug" =>
         [
             new Case("an unknown structure", ["debug", "nonsense"]),

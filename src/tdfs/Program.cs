@@ -21,7 +21,14 @@ UTF8Encoding utf8 = new(encoderShouldEmitUTF8Identifier: false);
 using Stream dataBytes = Console.OpenStandardOutput();
 using StreamWriter data = new(dataBytes, utf8, bufferSize: 16 * 1024) { AutoFlush = false };
 using StreamWriter talk = new(Console.OpenStandardError(), utf8) { AutoFlush = true };
-VerbContext context = new()
+VerbContext? context = null;
+void Say(string line)
+{
+    talk.WriteLine("tdfs: " + TerminalText.Clean(line));
+    context?.Log?.Note(line);
+}
+
+context = new VerbContext
 {
     Output = new CommandOutput
     {
@@ -33,6 +40,6 @@ VerbContext context = new()
         TerminalWidth = Console.IsErrorRedirected ? null : () => Math.Max(20, Console.WindowWidth),
     },
     Environment = Environment.GetEnvironmentVariable,
-    Host = new StoreHost(PosixDisk.Instance, SystemRandom.Instance, TimeProvider.System, Environment.GetEnvironmentVariable, line => talk.WriteLine("tdfs: " + TerminalText.Clean(line))),
+    Host = new StoreHost(PosixDisk.Instance, SystemRandom.Instance, TimeProvider.System, Environment.GetEnvironmentVariable, Say),
 };
 return await CommandTree.RunAsync(context, args, interrupted.Token).ConfigureAwait(false);

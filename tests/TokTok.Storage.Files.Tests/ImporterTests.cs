@@ -235,6 +235,102 @@ public sealed class ImporterTests
     }
 
     [Fact]
+    public async Task A_long_import_commits_as_it_goes_and_reads_nothing_twice()
+    {
+        using var bench = new ImportBench();
+        _ = SampleTree.Create(bench.Source, seed: 16, files: 600);
+        ImportResult whole = await bench.ImportAsync();
+        await bench.Volume.RemoveSnapshotsAsync([whole.Snapshot], default);
+        int before = bench.Store.CommitCount;
+        ImportResult result = await bench.ImportAsync(bench.Options with { CommitBytes = whole.Progress.ReadBytes / 10 });
+        Assert.True(result.IsFinished);
+        Assert.InRange(bench.Store.CommitCount - before, 6, 60);
+        Assert.Equal(whole.Progress.ReadFileCount, result.Progress.ReadFileCount);
+        Assert.Equal(whole.Progress.ReadBytes, result.Progress.ReadBytes);
+        Assert.Equal(whole.Progress.UnchangedCount, result.Progress.UnchangedCount);
+        Assert.Equal(result.Snapshot.Id, Assert.Single(await bench.Volume.ListSnapshotsAsync(default)).Id);
+        await bench.AssertRestoresAsync(result.Snapshot, bench.Source);
+        ImportResult next = await bench.ImportAsync();
+        Assert.Equal(0, next.Progress.ReadFileCount);
+        Assert.Equal(result.Snapshot.Root.Encode(), next.Snapshot.Root.Encode());
+    }
+
+    [Fact]
+    public async Task What_kills_a_long_import_takes_only_what_was_read_since_the_last_commit()
+    {
+        using var bench = new ImportBench();
+        for (int i = 0; i < 100; i++)
+        {
+            bench.Write($"file{i:d3}", new string('x', 5000) + i);
+        }
+
+        int opened = 0;
+        ImportOptions options = bench.Options with { Workers = 1, CommitBytes = 50_000 };
+        await Assert.ThrowsAsync<IOException>(() => bench.ImportAsync(options with { BeforeOpen = name => opened = opened == 74 ? throw new IOException("killed") : opened + 1 }));
+        Assert.False(Assert.Single(await bench.Volume.ListSnapshotsAsync(default)).IsFinished);
+        ImportResult next = await bench.ImportAsync(options);
+        Assert.True(next.IsFinished);
+        Assert.InRange(next.Progress.ReadFileCount, 26, 40);
+        await bench.AssertRestoresAsync(next.Snapshot, bench.Source);
+    }
+
+    [Fact]
+    public async Task A_file_that_changes_all_the_time_does_not_hold_an_import_up()
+    {
+        using var bench = new ImportBench();
+        for (int i = 0; i < 30; i++)
+        {
+            bench.Write($"file{i:d2}", new string('x', 5000) + i);
+        }
+
+        int changes = 0;
+        ImportResult result = await bench.ImportAsync(bench.Options with
+        {
+            Workers = 1,
+            CommitBytes = 10_000,
+            AfterRead = (name, _) =>
+            {
+                if (name.Span.SequenceEqual("file03"u8))
+                {
+                    bench.Write("file03", new string('y', 20_000 + changes++));
+                }
+            },
+        });
+        Assert.True(result.IsFinished);
+        Assert.Equal(1UL, result.Snapshot.TornCount);
+        Assert.Single(await bench.Volume.ListSnapshotsAsync(default));
+    }
+
+    [Fact]
+    public async Task A_stop_leaves_a_large_file_in_its_middle()
+    {
+        using var bench = new ImportBench();
+        bench.Write("a", "small");
+        bench.Write("large", new string('x', 3_000_000));
+        using var stop = new CancellationTokenSource();
+        ImportResult stopped = await bench.ImportAsync(
+            bench.Options with
+            {
+                Workers = 1,
+                BeforeOpen = name =>
+                {
+                    if (name.Span.SequenceEqual("large"u8))
+                    {
+                        stop.Cancel();
+                    }
+                },
+            },
+            stop.Token);
+        Assert.False(stopped.IsFinished);
+        Assert.Equal(["a"], await bench.NamesAsync(stopped.Snapshot.Root));
+        Assert.Equal(5, stopped.Progress.ReadBytes);
+        ImportResult next = await bench.ImportAsync();
+        Assert.True(next.IsFinished);
+        Assert.Equal(1, next.Progress.UnchangedCount);
+        await bench.AssertRestoresAsync(next.Snapshot, bench.Source);
+    }
+
+    [Fact]
     public async Task A_stopped_second_import_forgets_nothing_of_the_first()
     {
         using var bench = new ImportBench();

@@ -76,9 +76,6 @@ public sealed class FasterIndex : IBlockIndex
         _maxTableBits = Math.Min(half - BitOperations.Log2(BucketBytes), MaxTableBits);
     }
 
-    /// <summary>Whether there is a folder that an index made, whatever is left in it.</summary>
-    public static bool IsIn(string folder) => Directory.Exists(folder);
-
     /// <summary>Garbage of the log that is not worth a replay.</summary>
     internal long GarbageFloorBytes { get; init; } = 64L << 20;
 

@@ -10,7 +10,7 @@ namespace TokTok.Storage.Blocks.Store;
 /// <summary>Reads ranges and directories of sealed arenas: first straight from the data slices, verified and reconstructed when that fails.</summary>
 /// <remarks>
 /// A healthy read decodes nothing and verifies nothing here: the clump's cipher and the block's score do that.
-/// Safe from many threads. Locks: _gate guards the directory cache and nothing is read inside.
+/// Safe from many threads. Locks: _gate guards the directory cache and what was noted, and nothing is read inside.
 /// </remarks>
 internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domains, Func<ushort, StoreHolder?> holderOf, long cacheBytes, Action<string> note)
 {
@@ -18,6 +18,7 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
     private readonly Dictionary<uint, LinkedListNode<(uint Ordinal, ArenaDirectory Directory)>> _cached = [];
     private readonly LinkedList<(uint Ordinal, ArenaDirectory Directory)> _recency = new();
     private long _cachedBytes;
+    private readonly HashSet<uint> _noted = [];
 
     /// <summary>Reads and decrypts without checking. False: some of it is not where it should be.</summary>
     internal async ValueTask<bool> TryReadAsync(ArenaRecord arena, int offset, Memory<byte> target, CancellationToken cancel)
@@ -44,7 +45,7 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
             }
             catch (Exception failure) when (failure is DiskException or DamagedFormatException)
             {
-                note($"arena {arena.Ordinal}, fragment {index}: {failure.Message}");
+                NoteOnce(arena, $"arena {arena.Ordinal}, fragment {index}: {failure.Message}; it is read from the others, run 'tdfs repair'");
                 return false;
             }
 
@@ -53,6 +54,20 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
 
         ArenaImage.Transform(domains[arena.Domain], arena.Epoch, arena.Id, offset, target.Span);
         return true;
+    }
+
+    /// <summary>One line an arena: every read of a damaged one meets the same damage.</summary>
+    private void NoteOnce(ArenaRecord arena, string line)
+    {
+        lock (_gate)
+        {
+            if (!_noted.Add(arena.Ordinal))
+            {
+                return;
+            }
+        }
+
+        note(line);
     }
 
     /// <summary>Reads with every byte checked against its fragment's name, from other fragments where it must be.</summary>
@@ -69,7 +84,7 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
             done += count;
         }
 
-        note($"arena {arena.Ordinal}: {target.Length} bytes at {offset} were read from verified or reconstructed fragments; run 'tdfs repair'");
+        NoteOnce(arena, $"arena {arena.Ordinal}: some of it is damaged and was read from other fragments; run 'tdfs repair'");
         ArenaImage.Transform(domains[arena.Domain], arena.Epoch, arena.Id, offset, target.Span);
     }
 

@@ -50,6 +50,7 @@ internal sealed class XattrReader
 internal sealed class OpenFile : IFileSource
 {
     private bool _hasHoles;
+    private CancellationToken _stop;
 
     internal int Fd { get; private set; } = -1;
 
@@ -57,8 +58,9 @@ internal sealed class OpenFile : IFileSource
 
     public long Length { get; private set; }
 
-    internal void Set(int fd, in FileStat stat)
+    internal void Set(int fd, in FileStat stat, CancellationToken stop)
     {
+        _stop = stop;
         Fd = fd;
         Length = stat.SizeBytes;
         ReadBytes = 0;
@@ -67,6 +69,7 @@ internal sealed class OpenFile : IFileSource
 
     public ValueTask<int> ReadAsync(long offset, Memory<byte> target, CancellationToken cancel)
     {
+        _stop.ThrowIfCancellationRequested(); // between two reads: a block on its way into the store goes in whole
         int wanted = (int)Math.Min(target.Length, Math.Max(0, Length - offset));
         if (wanted == 0)
         {
@@ -128,40 +131,17 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
         _ => throw new NotSupportedException($"A file of type {(byte)type}, which Linux does not have."),
     };
 
-    internal async ValueTask MakeAsync(ImportSlot slot, CancellationToken cancel)
+    /// <param name="stop">Ends a file in its middle: the slot is then skipped, and what is stored of it is known when it is read again.</param>
+    internal async ValueTask MakeAsync(ImportSlot slot, CancellationToken stop, CancellationToken cancel)
     {
         try
         {
-            if (slot.IsToBeChecked)
-            {
-                Entry old = slot.LinkRecord ?? Entry.Decode(slot.OldEntry);
-                if (await KeptBlocks.AreAllAsync(old, run.Blocks.At(run.SurviveOf(slot)), cancel).ConfigureAwait(false))
-                {
-                    return;
-                }
-
-                // The store has it weaker than it is wanted now, or no longer whole: it is read again.
-                _ = Interlocked.Decrement(ref run.Progress.UnchangedValue);
-                slot.FileId = old.FileId;
-                slot.Entry = null;
-            }
-
-            Entry? entry = slot.Stat.Type == PosixType.File
-                ? await ReadFileAsync(slot, cancel).ConfigureAwait(false)
-                : await ReadOtherAsync(slot, cancel).ConfigureAwait(false);
-            if (entry is null)
-            {
-                return;
-            }
-
-            if (slot.IsFirstLink)
-            {
-                slot.LinkRecord = entry;
-                slot.LinkBytes = entry.Encode();
-                entry = Entry.LinkTo(entry.Type, entry.FileId);
-            }
-
-            slot.Entry = entry.Encode();
+            await FillAsync(slot, stop, cancel).ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (stop.IsCancellationRequested && !cancel.IsCancellationRequested)
+        {
+            slot.Entry = null;
+            slot.IsSkipped = true;
         }
         finally
         {
@@ -170,7 +150,41 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
         }
     }
 
-    private async ValueTask<Entry?> ReadFileAsync(ImportSlot slot, CancellationToken cancel)
+    private async ValueTask FillAsync(ImportSlot slot, CancellationToken stop, CancellationToken cancel)
+    {
+        if (slot.IsToBeChecked)
+        {
+            Entry old = slot.LinkRecord ?? Entry.Decode(slot.OldEntry);
+            if (await KeptBlocks.AreAllAsync(old, run.Blocks.At(run.SurviveOf(slot)), cancel).ConfigureAwait(false))
+            {
+                return;
+            }
+
+            // The store has it weaker than it is wanted now, or no longer whole: it is read again.
+            _ = Interlocked.Decrement(ref run.Progress.UnchangedValue);
+            slot.FileId = old.FileId;
+            slot.Entry = null;
+        }
+
+        Entry? entry = slot.Stat.Type == PosixType.File
+            ? await ReadFileAsync(slot, stop, cancel).ConfigureAwait(false)
+            : await ReadOtherAsync(slot, cancel).ConfigureAwait(false);
+        if (entry is null)
+        {
+            return;
+        }
+
+        if (slot.IsFirstLink)
+        {
+            slot.LinkRecord = entry;
+            slot.LinkBytes = entry.Encode();
+            entry = Entry.LinkTo(entry.Type, entry.FileId);
+        }
+
+        slot.Entry = entry.Encode();
+    }
+
+    private async ValueTask<Entry?> ReadFileAsync(ImportSlot slot, CancellationToken stop, CancellationToken cancel)
     {
         CuttingRule rule = RuleOf(slot);
         for (int attempt = 1; ; attempt++)
@@ -186,7 +200,7 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
 
             try
             {
-                _file.Set(fd, slot.Stat);
+                _file.Set(fd, slot.Stat, stop);
                 IReadOnlyList<Xattr> attributes = _xattrs.Read(fd, out int error);
                 WrittenContent written;
                 try

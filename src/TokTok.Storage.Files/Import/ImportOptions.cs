@@ -27,6 +27,12 @@ public sealed record ImportOptions
     /// <summary>Where the stat cache lies, or null for none.</summary>
     public ImportCachePlace? Cache { get; init; }
 
+    /// <summary>After so many bytes read, what there is is committed as an unfinished snapshot, and the import goes on.</summary>
+    public long CommitBytes { get; init; } = 4L * 1024 * 1024 * 1024;
+
+    /// <summary>After so much time of reading, the same.</summary>
+    public TimeSpan CommitEvery { get; init; } = TimeSpan.FromMinutes(3);
+
     /// <summary>Read every file, whatever the stat cache says.</summary>
     public bool ReadsEverything { get; init; }
 
@@ -67,7 +73,7 @@ public readonly record struct ImportTrouble(ImportTroubleKind Kind, string Path,
 /// <summary>Who watches an import. Called from its threads, one call at a time.</summary>
 public interface IImportObserver
 {
-    /// <summary>Once, at the start: counters to look at as often as one likes.</summary>
+    /// <summary>At the start of each pass through the sources: counters to look at as often as one likes. What was told of the pass before is told again.</summary>
     void Started(ImportProgress progress);
 
     void Trouble(ImportTrouble trouble);
@@ -88,6 +94,7 @@ public sealed class ImportProgress
     internal long NewBytesValue;
     internal long StoredBytesValue;
     internal long ReusedDirectoriesValue;
+    internal long MadeValue;
     private ImportSlot? _current;
 
     /// <summary>Names done that are not directories.</summary>
@@ -126,6 +133,24 @@ public sealed class ImportProgress
 
     /// <summary>What was begun last, for people.</summary>
     public string CurrentPath => Volatile.Read(ref _current) is { } slot ? slot.Frame.Show(slot.Name) : "";
+
+    /// <summary>The passes of one import count what they read together.</summary>
+    internal void GoOnFrom(ImportProgress? before)
+    {
+        if (before is not null)
+        {
+            ReadBytesValue = before.ReadBytesValue;
+            ReadFilesValue = before.ReadFilesValue;
+            MadeValue = before.MadeValue;
+            NewBytesValue = before.NewBytesValue;
+            StoredBytesValue = before.StoredBytesValue;
+        }
+    }
+
+    /// <summary>What an earlier pass of the same import read was not known already.</summary>
+    internal void CountKnownFrom(ImportProgress? before) => UnchangedValue = Math.Max(0, UnchangedValue - (before?.MadeValue ?? 0));
+
+    internal void CountMade(ImportSlot slot) => _ = slot.Entry is null ? 0 : Interlocked.Increment(ref MadeValue);
 
     internal void SetCurrent(ImportSlot slot) => Volatile.Write(ref _current, slot);
 }

@@ -107,7 +107,12 @@ internal sealed class ImportWalker
     }
 
     /// <summary>Whether the walk was stopped before its end.</summary>
-    internal bool WasStopped { get; private set; }
+    internal bool WasStopped => StoppedAt is not null;
+
+    internal WalkPlace? StoppedAt { get; private set; }
+
+    /// <summary>The name that was done last in the lowest directory of the way, or empty.</summary>
+    private byte[] _lastName = [];
 
     internal async Task WalkAsync(
         ChannelWriter<ImportSlot> order, ChannelWriter<ImportSlot> work, Entry? previous, CancellationToken stop, CancellationToken abort)
@@ -119,13 +124,14 @@ internal sealed class ImportWalker
             {
                 if (stop.IsCancellationRequested)
                 {
-                    WasStopped = true;
+                    StoppedAt = Place();
                     await DrainAsync(order, abort).ConfigureAwait(false);
                     return;
                 }
 
                 WalkFrame frame = _way[^1];
                 ImportSlot? slot = Step(frame, out WalkFrame? child);
+                _lastName = slot?.Name ?? (child is null ? frame.Name : []);
                 if (child is not null)
                 {
                     await OpenPreviousAsync(frame, child, abort).ConfigureAwait(false);
@@ -153,6 +159,18 @@ internal sealed class ImportWalker
             order.Complete();
             work.Complete();
         }
+    }
+
+    private WalkPlace Place()
+    {
+        List<byte[]> names = [.. _way.Skip(1).Select(static frame => frame.Name)];
+        bool isInside = _lastName.Length == 0;
+        if (!isInside)
+        {
+            names.Add(_lastName);
+        }
+
+        return new WalkPlace(names, isInside);
     }
 
     private async ValueTask PushRootAsync(ChannelWriter<ImportSlot> order, Entry? previous, CancellationToken abort)

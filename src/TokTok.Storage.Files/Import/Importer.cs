@@ -110,8 +110,9 @@ internal sealed class ImportRun(IBlockStore blocks, SortedTable tables, FileIds 
 /// <remarks>
 /// A pipeline: the walker looks at every name in order; workers read what the stat cache does not know unchanged; the assembler puts the results,
 /// in the walk's order, into tables. Queues between them are bounded, so memory does not grow with the tree.
-/// Stopping: the first token ends the walk. Files in hand are finished, what is complete is committed as an unfinished snapshot, and the stat cache
+/// Stopping: the first token ends the walk. A file in hand is left where it is: what is stored of it is known to the next import. What is complete is committed as an unfinished snapshot, and the stat cache
 /// keeps both what this run read and what earlier ones did, so the next import continues. An unfinished snapshot goes once a later import has finished.
+/// A long import goes over the sources in passes (<see cref="ImportPass"/>), each of which commits such a snapshot and takes away the one before.
 /// Durable: when RunAsync returns.
 /// Errors: trouble with single files is reported and counted, never thrown; trouble with the store ends the import, and the volume is as before.
 /// </remarks>
@@ -126,6 +127,23 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
     {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(texts);
+        for (ImportPass? before = null; ;)
+        {
+            using var pause = CancellationTokenSource.CreateLinkedTokenSource(stop);
+            var pass = new ImportPass(options, before, clock, pause);
+            ImportResult result = await RunPassAsync(options, texts, observer, pass, stop).ConfigureAwait(false);
+
+            if (result.IsFinished || stop.IsCancellationRequested)
+            {
+                return result;
+            }
+
+            before = pass;
+        }
+    }
+
+    private async Task<ImportResult> RunPassAsync(ImportOptions options, SnapshotTexts texts, IImportObserver? observer, ImportPass pass, CancellationToken stop)
+    {
         SourcePaths sources = SourcePaths.Resolve(options.Sources);
         IReadOnlyList<SnapshotRecord> snapshots = await volume.ListSnapshotsAsync(CancellationToken.None).ConfigureAwait(false);
         SnapshotRecord? previous = snapshots.LastOrDefault(snapshot => snapshot.IsFinished) ?? (snapshots.Count > 0 ? snapshots[^1] : null);
@@ -133,6 +151,7 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
         var run = new ImportRun(volume.Blocks, tables, new FileIds(volume.Root, store.Device), volume.Root.DefaultRule, previous?.Root, observer, clock);
         run.Progress.ExpectedCount = (long)Math.Min(previous?.Root.Totals.Entries ?? 0, long.MaxValue);
         run.Progress.ExpectedBytes = (long)Math.Min(previous?.Root.Totals.Bytes ?? 0, long.MaxValue);
+        run.Progress.GoOnFrom(pass.Before?.Progress);
         observer?.Started(run.Progress);
 
         byte[] fingerprint = Fingerprint(options);
@@ -143,10 +162,14 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
         var walker = new ImportWalker(options, run, sources, oldCache);
         var assembler = new TreeAssembler(run, newCache);
         using var contents = new FileContentWriter(volume.Blocks, store.ChunkerSeed(volume.Domain), options.Content);
-        await RunPipelineAsync(options, run, contents, walker, assembler, previous?.Root, stop).ConfigureAwait(false);
+        await RunPipelineAsync(options, run, contents, walker, assembler, previous?.Root, pass, stop).ConfigureAwait(false);
 
         TableRoot links = await assembler.FinishLinksAsync(CancellationToken.None).ConfigureAwait(false);
         bool isFinished = !walker.WasStopped && !assembler.HasSkipped;
+        pass.Progress = run.Progress;
+        pass.Walked = walker.StoppedAt ?? WalkPlace.Everything;
+        pass.Done = assembler.FirstSkipped is { } skipped ? WalkPlace.Of(skipped) : pass.Walked;
+        run.Progress.CountKnownFrom(pass.Before?.Progress);
         var snapshot = new SnapshotRecord
         {
             Id = SnapshotId.New(random),
@@ -168,6 +191,15 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
         await volume.AddSnapshotAsync(snapshot, run.Ids, null, CancellationToken.None, assembler.Survive).ConfigureAwait(false);
         List<SnapshotId> bases = [snapshot.Id];
         bases.AddRange(isFinished || oldCache is null ? [] : oldCache.Bases);
+
+        // What the pass before had, this one has too, unless it was stopped before it came so far: then the stat cache still leans on the other.
+        SnapshotRecord? outdone = pass.Before is { } before && (!walker.WasStopped || before.Walked!.IsBefore(pass.Walked)) ? before.Snapshot : null;
+        pass.Snapshot = snapshot;
+        if (outdone is not null)
+        {
+            _ = bases.Remove(outdone.Id);
+        }
+
         if (bases.Count <= StatCache.MaxBases)
         {
             newCache?.Commit(volume.Root.Id, fingerprint, bases);
@@ -178,7 +210,7 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
             observer?.Note(trouble);
         }
 
-        List<SnapshotRecord> continued = isFinished ? [.. snapshots.Where(each => !each.IsFinished && !each.IsMarked)] : [];
+        List<SnapshotRecord> continued = [.. snapshots.Where(each => !each.IsFinished && !each.IsMarked && (isFinished || each.Id == outdone?.Id))];
         if (continued.Count > 0)
         {
             await volume.RemoveSnapshotsAsync(continued, CancellationToken.None).ConfigureAwait(false);
@@ -188,7 +220,7 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
     }
 
     private static async Task RunPipelineAsync(
-        ImportOptions options, ImportRun run, FileContentWriter contents, ImportWalker walker, TreeAssembler assembler, Entry? previous, CancellationToken stop)
+        ImportOptions options, ImportRun run, FileContentWriter contents, ImportWalker walker, TreeAssembler assembler, Entry? previous, ImportPass pass, CancellationToken stop)
     {
         int workers = options.Workers > 0 ? options.Workers : Environment.ProcessorCount;
         var order = Channel.CreateBounded<ImportSlot>(new BoundedChannelOptions(OrderCapacity) { SingleReader = true, SingleWriter = true });
@@ -197,12 +229,12 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
         Exception? first = null;
         List<Task> tasks =
         [
-            GuardAsync(() => walker.WalkAsync(order.Writer, work.Writer, previous, stop, abort.Token)),
+            GuardAsync(() => walker.WalkAsync(order.Writer, work.Writer, previous, pass.Pause, abort.Token)),
             GuardAsync(() => assembler.AssembleAsync(order.Reader, abort.Token)),
         ];
         for (int i = 0; i < workers; i++)
         {
-            tasks.Add(GuardAsync(() => WorkAsync(options, run, contents, work.Reader, stop, abort.Token)));
+            tasks.Add(GuardAsync(() => WorkAsync(options, run, contents, work.Reader, pass, stop, abort.Token)));
         }
 
         await Task.WhenAll(tasks).ConfigureAwait(false);
@@ -232,12 +264,12 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
     }
 
     private static async Task WorkAsync(
-        ImportOptions options, ImportRun run, FileContentWriter contents, ChannelReader<ImportSlot> work, CancellationToken stop, CancellationToken abort)
+        ImportOptions options, ImportRun run, FileContentWriter contents, ChannelReader<ImportSlot> work, ImportPass pass, CancellationToken stop, CancellationToken abort)
     {
         var maker = new EntryMaker(options, run, contents);
         await foreach (ImportSlot slot in work.ReadAllAsync(abort).ConfigureAwait(false))
         {
-            if (stop.IsCancellationRequested)
+            if (pass.Pause.IsCancellationRequested)
             {
                 slot.Handle!.Release();
                 slot.Handle = null;
@@ -246,7 +278,9 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
             else
             {
                 run.Progress.SetCurrent(slot);
-                await maker.MakeAsync(slot, abort).ConfigureAwait(false);
+                await maker.MakeAsync(slot, stop, abort).ConfigureAwait(false);
+                run.Progress.CountMade(slot);
+                pass.HasRead(slot);
             }
 
             slot.Done!.SetResult();
@@ -288,7 +322,7 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
         ContentOptions content = options.Content;
         string settings = string.Create(
             System.Globalization.CultureInfo.InvariantCulture,
-            $"entry {Entry.Version} domain {volume.Domain} inline {content.InlineBytes} mean {content.MeanChunkBytes} fixed {content.FixedChunkBytes} extents {content.InlineExtents} holes {content.BridgedHoleBytes} table {options.Table.TargetBytes} {options.Table.InlineBytes}");
+            $"entry {Entry.Version} domain {volume.Domain} inline {content.InlineBytes} min {content.Bounds.MinBytes} mean {content.MeanChunkBytes} max {content.Bounds.MaxBytes} fixed {content.FixedChunkBytes} extents {content.InlineExtents} holes {content.BridgedHoleBytes} table {options.Table.TargetBytes} {options.Table.InlineBytes}");
         return SHA256.HashData(Encoding.UTF8.GetBytes(settings));
     }
 }

@@ -19,7 +19,10 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
     private long _waitingBytes;
 
     /// <summary>Names were left out because the import was stopped.</summary>
-    internal bool HasSkipped { get; private set; }
+    internal bool HasSkipped => FirstSkipped is not null;
+
+    /// <summary>The first in the order of the walk.</summary>
+    internal ImportSlot? FirstSkipped { get; private set; }
 
     /// <summary>The topmost directory's entry once all is assembled.</summary>
     internal Entry? Root { get; private set; }
@@ -93,7 +96,7 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
                 _ = _skippedLinks.Add(slot.FileId);
             }
 
-            HasSkipped |= slot.IsSkipped;
+            FirstSkipped ??= slot.IsSkipped ? slot : null;
             if (slot.OldEntry.Length > 0)
             {
                 // For its file id. The directory's table does not have it, so the next import must not take that table over.

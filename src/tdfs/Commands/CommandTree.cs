@@ -30,6 +30,13 @@ internal static class CommandTree
 
     internal static async Task<int> RunAsync(VerbContext context, string[] words, CancellationToken cancel)
     {
+        int code = await RunUnloggedAsync(context, words, cancel).ConfigureAwait(false);
+        context.Log?.End((ExitCode)code);
+        return code;
+    }
+
+    private static async Task<int> RunUnloggedAsync(VerbContext context, string[] words, CancellationToken cancel)
+    {
         bool isDebug = context.Environment("TDFS_DEBUG") == "1";
         try
         {

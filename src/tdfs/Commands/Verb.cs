@@ -34,6 +34,9 @@ internal sealed class VerbContext
 
     public string Terminal { get; init; } = "/dev/tty";
 
+    /// <summary>What [log] asks for; null until storage.toml was read, and where it asks for none.</summary>
+    internal EventLog? Log { get; set; }
+
     internal GlobalOptions Globals { get; } = new();
 }
 
@@ -91,6 +94,7 @@ internal sealed class VerbRun
     internal StorageConfig LoadConfig()
     {
         StorageConfig config = ConfigFile.Load(_parsed.GetValue(_context.Globals.Config), _context.Environment);
+        _context.Log ??= EventLog.Begin(config, _parsed.CommandResult.Command.Name, Output.Clock);
         return _parsed.GetValue(_context.Globals.Store) is not string store ? config
             : store.Length == 0 ? throw new UserError(ExitCode.Usage, "found an empty --store, expected a folder")
             : config with { StorePath = Path.GetFullPath(store) };

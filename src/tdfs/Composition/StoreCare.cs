@@ -25,7 +25,10 @@ internal sealed class StoreCare(BlockStore store, StorageConfig config, IDisk di
         List<string> waiting = [.. store.Lag()];
         if (trashed.Count > 0)
         {
-            waiting.Add($"{store.TrashDays} running days to pass for {Show.Count(trashed.Count, "arena")} in the trash");
+            long left = trashed.Max(arena => Math.Max(0, store.TrashDays - (store.Catalog.RunningDays - (long)Math.Min(store.Catalog.RunningDays, arena.TrashedOnDay))));
+            waiting.Add(left > 0
+                ? $"{Show.Count(left, "running day")} to pass for {Show.Count(trashed.Count, "arena")} in the trash"
+                : $"'tdfs reclaim' to empty {Show.Count(trashed.Count, "arena")} out of the trash");
         }
 
         return new StoreStatus

@@ -1,4 +1,5 @@
 using System.Text;
+using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Blocks.Recovery;
@@ -313,6 +314,9 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         }
     }
 
+    /// <summary>Of the memory for writing, an arena is being filled and one is being coded; what is left may wait for the disk.</summary>
+    private static int SealingCount(long writeBufferBytes) => (int)Math.Clamp((writeBufferBytes / ArenaLayout.MaxNominalBytes) - 2, 1, 1024);
+
     private static void RequireOne(List<ConfiguredHolder> holders)
     {
         if (holders.TrueForAll(static holder => holder.Problem is not null))
@@ -350,6 +354,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             MustExist = mustExist,
             Survive = config.Survive,
             CompressionLevel = config.CompressionLevel,
+            SealingCount = SealingCount(config.WriteBufferBytes),
             TrashDays = (int)Math.Ceiling(config.TrashFor.TotalDays),
         };
         List<ConfiguredHolder> holders = OpenHolders(config, access);
@@ -368,21 +373,13 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             options,
             keys,
             holders,
-            () => OpenIndex(config),
+            () => new FasterIndex(config.StorePath + "/index", config.IndexBytes),
             clock,
             random,
             access == Facades.StoreAccess.Write ? Blocks.Store.StoreAccess.Write : Blocks.Store.StoreAccess.Read,
             $"tdfs {verb}, process {Environment.ProcessId} on {Environment.MachineName}, since {clock.GetUtcNow():yyyy-MM-dd HH:mm} UTC",
             say,
             cancel).ConfigureAwait(false);
-    }
-
-    private static IBlockIndex OpenIndex(StorageConfig config)
-    {
-        string folder = config.StorePath + "/index";
-        return FasterIndex.IsIn(folder)
-            ? new FasterIndex(folder, config.IndexBytes)
-            : new GrowingIndex(() => new FasterIndex(folder, config.IndexBytes), GrowingIndex.DefaultMemoryEntries);
     }
 
     private sealed class StoreSession(

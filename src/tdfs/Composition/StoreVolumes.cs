@@ -59,7 +59,13 @@ internal sealed class StoreVolumes(
             IsOneFileSystem = request.Rules.OneFileSystem,
             LeavesOutCaches = request.Rules.CacheTags,
             Workers = request.Rules.Workers ?? 0,
-            Content = new ContentOptions { InlineBytes = config.Chunking.InlineBytes, MeanChunkBytes = config.Chunking.MeanBytes },
+            Content = new ContentOptions
+            {
+                InlineBytes = config.Chunking.InlineBytes,
+                MeanChunkBytes = config.Chunking.MeanBytes,
+                MinChunkBytes = config.Chunking.MinBytes,
+                MaxChunkBytes = config.Chunking.MaxBytes,
+            },
             Cache = new ImportCachePlace(disk, cacheFolder, cacheKey, random),
         };
         var texts = new SnapshotTexts
@@ -592,7 +598,14 @@ internal sealed class StoreVolumes(
         /// <summary>To be read when the import has returned.</summary>
         internal List<string> Problems { get; } = [];
 
-        public void Started(ImportProgress progress) => _timer = clock.CreateTimer(
+        public void Started(ImportProgress progress)
+        {
+            _timer?.Dispose();
+            Problems.Clear(); // a later pass through the sources tells them again, if they are still so
+            _timer = Watch(progress);
+        }
+
+        private ITimer Watch(ImportProgress progress) => clock.CreateTimer(
             _ => sink.Report(new ProgressState
             {
                 Phase = "importing",

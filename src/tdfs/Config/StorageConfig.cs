@@ -142,9 +142,9 @@ internal sealed record StorageConfig
         }
 
         int min = (int)(table.SizeOrAuto("min", "1 KiB", "1 MiB") ?? mean / 4);
-        int max = (int)(table.SizeOrAuto("max", "16 KiB", "1 MiB") ?? Math.Min(mean * 8L, MaxBlockBytes));
-        return min >= mean ? throw table.Bad("min", "less than the mean")
-            : max <= mean ? throw table.Bad("max", "more than the mean")
+        int max = (int)(table.SizeOrAuto("max", "16 KiB", "1 MiB") ?? Math.Min(mean * 4L, MaxBlockBytes));
+        return min >= mean ? throw table.Bad("min", $"less than the mean of {mean >> 10} KiB")
+            : max <= mean ? throw table.Bad("max", $"more than the mean of {mean >> 10} KiB")
             : new ChunkingConfig { MeanBytes = mean, MinBytes = min, MaxBytes = max, InlineBytes = (int)table.Size("inline", "1 KiB", "0", "16 KiB") };
     }
 

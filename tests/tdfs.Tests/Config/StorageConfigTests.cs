@@ -92,7 +92,7 @@ public sealed class StorageConfigTests
         Assert.Equal(
             [new HolderConfig { Path = "/mnt/a", Place = "a", QuotaBytes = 5L << 30 }, new HolderConfig { Path = "/etc/tdfs/rel/b", Place = "b" }],
             config.Holders);
-        Assert.Equal(new ChunkingConfig { MeanBytes = 65536, MinBytes = 16384, MaxBytes = 524288, InlineBytes = 0 }, config.Chunking);
+        Assert.Equal(new ChunkingConfig { MeanBytes = 65536, MinBytes = 16384, MaxBytes = 262144, InlineBytes = 0 }, config.Chunking);
         Assert.Equal(0, config.Keep.Last);
         Assert.Equal(24, config.Keep.Hourly);
         Assert.Equal(TimeSpan.FromHours(2), config.UnlockFor);
@@ -108,7 +108,7 @@ public sealed class StorageConfigTests
         StorageConfig config = Parse("");
         Assert.Equal("/home/ann/.local/share/tdfs", config.StorePath);
         Assert.Null(config.Survive);
-        Assert.Equal(new ChunkingConfig { MeanBytes = 131072, MinBytes = 32768, MaxBytes = 1048576, InlineBytes = 1024 }, config.Chunking);
+        Assert.Equal(new ChunkingConfig { MeanBytes = 131072, MinBytes = 32768, MaxBytes = 524288, InlineBytes = 1024 }, config.Chunking);
         Assert.Equal(TimeSpan.FromMinutes(15), config.UnlockFor);
         Assert.Equal(TimeSpan.FromDays(7), config.TrashFor);
         Assert.Null(config.LogFile);

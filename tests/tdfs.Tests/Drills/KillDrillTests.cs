@@ -96,7 +96,7 @@ public sealed class KillDrillTests
             }
             else if (verb == "reindex" && random.Next(2) == 0)
             {
-                _store.EmptyIndex();
+                Directory.Delete(Path.Join(_store.State, "index"), recursive: true);
             }
 
             // Two of three after the writer's lock was taken, when there is something to interrupt; the third anywhere, from the very start on.
@@ -114,11 +114,6 @@ public sealed class KillDrillTests
             // The next writing start: the same again, to its end.
             if (verb != "forget" || _acknowledged.ContainsKey(line[1][2..]))
             {
-                if (verb == "import")
-                {
-                    line[5] = $"s{++_labels}"; // the one before may have come to its end: a label names one snapshot here
-                }
-
                 Outcome again = await _store.RunAsync(line);
                 steps.Add($"{again.Line}: again, exit code {again.Code}");
                 again.Expect(0);
@@ -264,7 +259,7 @@ public sealed class KillDrillTests
             Assert.InRange(Directory.GetFiles(Path.Join(_store.State, "journal")).Length, 1, 2);
             Assert.InRange(Directory.GetFiles(Path.Join(_store.State, "caches")).Length, 0, 2);
             Assert.InRange(Directory.GetFileSystemEntries(_store.State).Length, 1, 10);
-            Assert.InRange(Directory.GetFiles(Path.Join(_store.State, "index"), "*", SearchOption.AllDirectories).Length, 0, 24);
+            Assert.InRange(Directory.GetFiles(Path.Join(_store.State, "index"), "*", SearchOption.AllDirectories).Length, 1, 24);
         }
 
         private static IEnumerable<string> Sizes(DrillStore store) =>

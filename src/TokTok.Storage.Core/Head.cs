@@ -2,11 +2,15 @@ namespace TokTok.Storage.Core;
 
 /// <summary>A device's signed newest root of a volume. The only mutable thing in a store; everything else hangs from it by score.</summary>
 /// <remarks>
-/// Format: docs/format.md 10. One line of heads a volume and device: Sequence counts up by one, Previous is the BLAKE3 of the head before.
-/// Incarnation is random per line, so that a restored old state folder that writes on is noticed as a fork.
+/// Format: docs/format.md 10. One line of heads a volume, device and incarnation: Sequence counts up, Previous is the BLAKE3 of the head that this one goes on from.
+/// A state folder that was lost, restored or copied goes on as another incarnation, so that what the first one still writes is another line: a fork, not an overwriting.
+/// Seen says which heads of other lines are contained: a head is superseded once another one of its volume has seen it, or a later one of its line.
 /// </remarks>
 public sealed record Head
 {
+    /// <summary>Lines that one head may name.</summary>
+    public const int MaxSeenCount = 128;
+
     public required VolumeId Volume { get; init; }
 
     /// <summary>The name people use, at most 255 bytes of UTF-8.</summary>
@@ -28,7 +32,44 @@ public sealed record Head
 
     /// <summary>The block of type <see cref="BlockType.VolumeRoot"/>.</summary>
     public required Score Root { get; init; }
+
+    /// <summary>The newest head of every other line that this one contains, ascending by device and incarnation.</summary>
+    public IReadOnlyList<HeadSeen> Seen { get; init; } = [];
+
+    /// <summary>Whether this head, or its root, contains everything that <paramref name="other"/> does.</summary>
+    public bool Supersedes(Head other)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        return Volume == other.Volume
+            && ((Device == other.Device && Incarnation == other.Incarnation && Sequence > other.Sequence)
+                || Seen.Any(seen => seen.Device == other.Device && seen.Incarnation == other.Incarnation && seen.Sequence >= other.Sequence));
+    }
+
+    /// <summary>What a head names as seen that goes on from these: their own lists and they themselves, but for the line it is in.</summary>
+    public static IReadOnlyList<HeadSeen> SeenAfter(IEnumerable<Head> follows, uint device, ulong incarnation)
+    {
+        ArgumentNullException.ThrowIfNull(follows);
+        IEnumerable<HeadSeen> all = follows.SelectMany(static head => head.Seen.Append(new HeadSeen(head.Device, head.Incarnation, head.Sequence)));
+        return
+        [
+            .. all.Where(seen => seen.Device != device || seen.Incarnation != incarnation)
+                .GroupBy(static seen => (seen.Device, seen.Incarnation))
+                .Select(static line => line.MaxBy(static seen => seen.Sequence))
+                .OrderByDescending(static seen => seen.Sequence).Take(MaxSeenCount) // a line that far back has nothing new
+                .OrderBy(static seen => seen.Device).ThenBy(static seen => seen.Incarnation),
+        ];
+    }
+
+    public bool Equals(Head? other) =>
+        other is not null && Volume == other.Volume && VolumeName == other.VolumeName && Domain == other.Domain && Device == other.Device
+        && Incarnation == other.Incarnation && Sequence == other.Sequence && Previous == other.Previous && TimeNs == other.TimeNs && Root == other.Root
+        && Seen.SequenceEqual(other.Seen);
+
+    public override int GetHashCode() => HashCode.Combine(Volume, Device, Incarnation, Sequence, Root);
 }
+
+/// <summary>A head of another line, as a head names it.</summary>
+public readonly record struct HeadSeen(uint Device, ulong Incarnation, ulong Sequence);
 
 /// <summary>32 bytes that are compared and copied, nothing else.</summary>
 public readonly record struct UInt256(UInt128 High, UInt128 Low)
@@ -56,16 +97,23 @@ public interface IVolumeStore
     /// <summary>The number of this device within the account.</summary>
     uint Device { get; }
 
+    /// <summary>The random number under which this state folder writes.</summary>
+    ulong Incarnation { get; }
+
     /// <summary>The chunker's gear seed of a domain (32 bytes).</summary>
     ReadOnlyMemory<byte> ChunkerSeed(DomainId domain);
 
-    /// <summary>The newest head of every volume and device, as last committed.</summary>
+    /// <summary>The heads that no other supersedes: one a volume, or several where lines forked.</summary>
     IReadOnlyList<Head> Heads { get; }
 
+    /// <summary>The head that would be committed next, but for its root, whose block repeats the head's fields.</summary>
+    /// <param name="follows">The heads whose content the new one contains, the one it goes on from first; none for a new volume.</param>
+    Head NextHead(VolumeId volume, string volumeName, DomainId domain, IReadOnlyList<Head> follows);
+
     /// <summary>Flushes all blocks written before, then makes the new head durable and publishes it to the holders.
-    /// A crash leaves the old head or the new one. Fails, changing nothing, unless the device's newest head of the volume is the one named.</summary>
-    /// <param name="replaces">The head that the new one follows, or null for a new volume.</param>
-    ValueTask<Head> CommitAsync(VolumeId volume, string volumeName, DomainId domain, Score root, Head? replaces, CancellationToken cancel);
+    /// A crash leaves the old head or the new one. Fails, changing nothing, if another head of this line came first.</summary>
+    /// <param name="next">What <see cref="NextHead"/> gave, with its root.</param>
+    ValueTask<Head> CommitAsync(Head next, CancellationToken cancel);
 }
 
 /// <summary>Collects the blocks that are still wanted. Safe from many threads.</summary>

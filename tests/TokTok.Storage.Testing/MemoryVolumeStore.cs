@@ -14,7 +14,7 @@ public sealed class MemoryVolumeStore : IVolumeStore
 {
     private readonly object _gate = new();
     private readonly ConcurrentDictionary<DomainId, MemoryBlocks> _domains = new();
-    private readonly Dictionary<(VolumeId Volume, uint Device), Head> _heads = [];
+    private readonly List<Head> _heads = [];
     private readonly TimeProvider _clock;
 
     public MemoryVolumeStore(TimeProvider? clock = null, uint device = 1)
@@ -27,6 +27,9 @@ public sealed class MemoryVolumeStore : IVolumeStore
     public DomainId Realm { get; }
 
     public uint Device { get; }
+
+    /// <summary>Another one makes another line of heads, as after a loss of the state folder.</summary>
+    public ulong Incarnation { get; set; } = 1;
 
     /// <summary>The realm's blocks.</summary>
     public MemoryBlocks Blocks => BlocksOf(Realm);
@@ -42,7 +45,7 @@ public sealed class MemoryVolumeStore : IVolumeStore
         {
             lock (_gate)
             {
-                return [.. _heads.Values];
+                return [.. _heads.Where(head => !_heads.Exists(other => other.Supersedes(head)))];
             }
         }
     }
@@ -58,32 +61,44 @@ public sealed class MemoryVolumeStore : IVolumeStore
         return seed;
     }
 
-    public ValueTask<Head> CommitAsync(VolumeId volume, string volumeName, DomainId domain, Score root, Head? replaces, CancellationToken cancel)
+    public Head NextHead(VolumeId volume, string volumeName, DomainId domain, IReadOnlyList<Head> follows) => new()
+    {
+        Volume = volume,
+        VolumeName = volumeName,
+        Domain = domain,
+        Device = Device,
+        Incarnation = Incarnation,
+        Sequence = follows.Select(static head => head.Sequence).DefaultIfEmpty().Max() + 1,
+        Previous = default,
+        TimeNs = (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * 100,
+        Root = default,
+        Seen = Head.SeenAfter(follows, Device, Incarnation),
+    };
+
+    public ValueTask<Head> CommitAsync(Head next, CancellationToken cancel)
     {
         BeforeCommit?.Invoke();
         lock (_gate)
         {
-            Head? present = _heads.GetValueOrDefault((volume, Device));
-            if (present != replaces)
+            Head? present = _heads.Find(head => head.Volume == next.Volume && head.Device == Device && head.Incarnation == Incarnation);
+            if (present is not null && next.Sequence != present.Sequence + 1)
             {
-                throw new InvalidOperationException($"Volume {volumeName}: the newest head is not the one that the new head follows.");
+                throw new InvalidOperationException($"Volume {next.VolumeName}: the newest head is not the one that the new head follows.");
             }
 
             CommitCount++;
-            var head = new Head
-            {
-                Volume = volume,
-                VolumeName = volumeName,
-                Domain = domain,
-                Device = Device,
-                Incarnation = 1,
-                Sequence = (present?.Sequence ?? 0) + 1,
-                Previous = default,
-                TimeNs = (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * 100,
-                Root = root,
-            };
-            _heads[(volume, Device)] = head;
-            return ValueTask.FromResult(head);
+            _heads.RemoveAll(head => head == present);
+            _heads.Add(next);
+            return ValueTask.FromResult(next);
+        }
+    }
+
+    /// <summary>Adds a head that another writer made.</summary>
+    public void AddHead(Head head)
+    {
+        lock (_gate)
+        {
+            _heads.Add(head);
         }
     }
 }

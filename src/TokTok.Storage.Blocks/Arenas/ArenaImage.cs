@@ -15,7 +15,7 @@ public sealed record ArenaHeader
     public const int MaxClumpCount = (ArenaLayout.MaxNominalBytes - Size) / ArenaDirectory.EntrySize;
 
     private const int CoveredSize =
-        8 + 4 + sizeof(uint) + ArenaId.Size + DomainId.Size + (4 * sizeof(uint)) + sizeof(long) + 8 + Blake3.HashSize;
+        8 + 4 + sizeof(uint) + ArenaId.Size + DomainId.Size + (4 * sizeof(uint)) + sizeof(long) + sizeof(ulong) + Blake3.HashSize;
 
     public required ArenaId Id { get; init; }
 
@@ -28,6 +28,9 @@ public sealed record ArenaHeader
     public required uint Epoch { get; init; }
 
     public required uint Owner { get; init; }
+
+    /// <summary>Of the state folder that sealed it.</summary>
+    public ulong Incarnation { get; init; }
 
     public required int ClumpCount { get; init; }
 
@@ -57,7 +60,7 @@ public sealed record ArenaHeader
         writer.U32((uint)ClumpCount);
         writer.U32((uint)DirectoryOffset);
         writer.I64(SealedAtSeconds);
-        writer.Reserved(8);
+        writer.U64(Incarnation);
         DirectoryChecksum.Write(writer.Take(UInt256.Size));
         byte[] covered = writer.ToArray();
         Blake3.Hash(covered, writer.Take(Blake3.HashSize));
@@ -83,7 +86,7 @@ public sealed record ArenaHeader
         int clumpCount = reader.Count(MaxClumpCount, "clump count");
         uint directoryOffset = reader.U32();
         long sealedAt = reader.I64();
-        reader.Reserved(8);
+        ulong incarnation = reader.U64();
         UInt256 directoryChecksum = UInt256.Read(reader.Bytes(UInt256.Size));
         Span<byte> checksum = stackalloc byte[Blake3.HashSize];
         Blake3.Hash(plain[..reader.Position], checksum);
@@ -106,6 +109,7 @@ public sealed record ArenaHeader
             Domain = domain,
             Epoch = epoch,
             Owner = owner,
+            Incarnation = incarnation,
             ClumpCount = clumpCount,
             DirectoryOffset = (int)directoryOffset,
             SealedAtSeconds = sealedAt,
@@ -218,7 +222,7 @@ internal static class ArenaImage
     /// <param name="image">Clumps from <see cref="ArenaHeader.Size"/> to <paramref name="clumpsEnd"/>; exactly the layout's image bytes.</param>
     /// <remarks>The id must be new: the stream of an id serves one image only.</remarks>
     internal static ArenaHeader Seal(
-        Span<byte> image, int clumpsEnd, List<ClumpEntry> clumps, ArenaId id, ArenaLayout layout, int survive, KeyDomain domain, uint epoch, uint owner, long sealedAtSeconds)
+        Span<byte> image, int clumpsEnd, List<ClumpEntry> clumps, ArenaId id, ArenaLayout layout, int survive, KeyDomain domain, uint epoch, uint owner, ulong incarnation, long sealedAtSeconds)
     {
         clumps.Sort(static (a, b) => a.Score.CompareTo(b.Score));
         int offset = clumpsEnd;
@@ -239,6 +243,7 @@ internal static class ArenaImage
             Domain = domain.Id,
             Epoch = epoch,
             Owner = owner,
+            Incarnation = incarnation,
             ClumpCount = clumps.Count,
             DirectoryOffset = clumpsEnd,
             SealedAtSeconds = sealedAtSeconds,

@@ -1,4 +1,6 @@
+using TokTok.Storage.Blocks.Logs;
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
 
 namespace TokTok.Storage.Blocks.Catalogs;
 
@@ -17,7 +19,9 @@ public sealed class Catalog
     private readonly Dictionary<ArenaId, uint> _ordinals = [];
     private readonly SortedDictionary<uint, ArenaId> _announced = [];
     private readonly List<HolderRecord> _holders = [];
-    private readonly Dictionary<(VolumeId Volume, uint Device), SignedHead> _heads = [];
+    private readonly Dictionary<(VolumeId Volume, LogLine Line), SignedHead> _heads = [];
+    private readonly SortedDictionary<(RecordLogKind Kind, uint Device, ulong Incarnation), (ulong Number, ulong ValidBytes, ulong Alias)> _seen = [];
+    private readonly List<DeviceCertificate> _certificates = [];
     private ulong _sequence;
     private uint _nextOrdinal = 1;
     private uint _runningDays;
@@ -122,6 +126,7 @@ public sealed class Catalog
         }
     }
 
+    /// <summary>The heads that no other supersedes: one a volume, or several where lines forked.</summary>
     public IReadOnlyList<SignedHead> Heads()
     {
         lock (_gate)
@@ -130,11 +135,40 @@ public sealed class Catalog
         }
     }
 
-    public SignedHead? NewestHead(VolumeId volume, uint device)
+    /// <summary>The newest head of a line, or null where it has none or another line's supersedes it.</summary>
+    public SignedHead? NewestHead(VolumeId volume, uint device, ulong incarnation)
     {
         lock (_gate)
         {
-            return _heads.GetValueOrDefault((volume, device));
+            return _heads.GetValueOrDefault((volume, new LogLine(device, incarnation)));
+        }
+    }
+
+    /// <summary>Certificates of this account's devices, lost ones included: what old heads are checked by.</summary>
+    public IReadOnlyList<DeviceCertificate> Certificates()
+    {
+        lock (_gate)
+        {
+            return [.. _certificates];
+        }
+    }
+
+    /// <summary>Whether what a log of another line had up to there has been taken up.</summary>
+    internal bool HasSeen(RecordLogHeader log, long bytes)
+    {
+        lock (_gate)
+        {
+            return _seen.TryGetValue((log.Kind, log.Device, log.Incarnation), out (ulong Number, ulong ValidBytes, ulong Alias) seen)
+                && (log.Number < seen.Number || (log.Number == seen.Number && (ulong)bytes <= seen.ValidBytes));
+        }
+    }
+
+    /// <summary>The incarnation under which a line's heads are entered here, where it parted from ours under the same one; else 0.</summary>
+    internal ulong AliasOf(RecordLogHeader log)
+    {
+        lock (_gate)
+        {
+            return _seen.TryGetValue((log.Kind, log.Device, log.Incarnation), out (ulong Number, ulong ValidBytes, ulong Alias) seen) ? seen.Alias : 0;
         }
     }
 
@@ -183,7 +217,18 @@ public sealed class Catalog
                     break;
                 case CatalogRecordKind.Head:
                     SignedHead head = HeadCodec.Read(reader.Bytes(reader.Remaining));
-                    _heads[(head.Head.Volume, head.Head.Device)] = head;
+                    ApplyHeadLocked(head);
+                    break;
+                case CatalogRecordKind.Seen:
+                    ApplySeenLocked(ref reader);
+                    break;
+                case CatalogRecordKind.Certificate:
+                    DeviceCertificate certificate = DeviceCertificate.Read(reader.Bytes(reader.Remaining));
+                    if (_certificates.TrueForAll(known => !known.Bytes.SequenceEqual(certificate.Bytes)))
+                    {
+                        _certificates.Add(certificate);
+                    }
+
                     break;
                 case CatalogRecordKind.Day:
                     _runningDays = reader.U32();
@@ -193,7 +238,7 @@ public sealed class Catalog
                 default:
                     if (kind < (byte)CatalogRecordKind.FirstOptional)
                     {
-                        throw reader.Damaged($"kind {kind} found, 1 to 8 expected; the store was written by a newer version");
+                        throw reader.Damaged($"kind {kind} found, 1 to 10 expected; the store was written by a newer version");
                     }
 
                     break;
@@ -211,7 +256,7 @@ public sealed class Catalog
             var writer = new FieldWriter(1024);
             writer.U8((byte)CatalogRecordKind.Begin);
             // Every record between begin and end counts again on replay: begin says what is left after them.
-            ulong repeated = (ulong)(_holders.Count + AnnounceRunsLocked().Count + _arenas.Count + _heads.Count);
+            ulong repeated = (ulong)(_holders.Count + AnnounceRunsLocked().Count + _arenas.Count + _heads.Count + _seen.Count + _certificates.Count);
             writer.U64(_sequence - Math.Min(_sequence, repeated));
             writer.U32(_nextOrdinal);
             writer.U32(_runningDays);
@@ -242,6 +287,20 @@ public sealed class Catalog
             {
                 writer.Clear();
                 WriteHead(writer, head);
+                append(writer);
+            }
+
+            foreach (((RecordLogKind Kind, uint Device, ulong Incarnation) key, (ulong number, ulong validBytes, ulong alias)) in _seen)
+            {
+                writer.Clear();
+                WriteSeen(writer, key.Kind, key.Device, key.Incarnation, number, validBytes, alias);
+                append(writer);
+            }
+
+            foreach (DeviceCertificate certificate in _certificates)
+            {
+                writer.Clear();
+                WriteCertificate(writer, certificate);
                 append(writer);
             }
 
@@ -277,6 +336,23 @@ public sealed class Catalog
         writer.Bytes(head.Bytes.Span);
     }
 
+    internal static void WriteSeen(FieldWriter writer, RecordLogKind kind, uint device, ulong incarnation, ulong number, ulong validBytes, ulong alias)
+    {
+        writer.U8((byte)CatalogRecordKind.Seen);
+        writer.U8((byte)kind);
+        writer.U32(device);
+        writer.U64(incarnation);
+        writer.U64(number);
+        writer.U64(validBytes);
+        writer.U64(alias);
+    }
+
+    internal static void WriteCertificate(FieldWriter writer, DeviceCertificate certificate)
+    {
+        writer.U8((byte)CatalogRecordKind.Certificate);
+        writer.Bytes(certificate.Bytes);
+    }
+
     internal static void WriteForget(FieldWriter writer, IReadOnlyList<uint> ordinals)
     {
         writer.U8((byte)CatalogRecordKind.Forget);
@@ -309,6 +385,42 @@ public sealed class Catalog
         }
 
         return runs;
+    }
+
+    /// <summary>Whatever order heads come in, those stay that no other supersedes.</summary>
+    private void ApplyHeadLocked(SignedHead head)
+    {
+        if (_heads.Values.Any(known => known.Head.Supersedes(head.Head)))
+        {
+            return;
+        }
+
+        foreach (((VolumeId Volume, LogLine Line) key, SignedHead known) in _heads.ToList())
+        {
+            if (head.Head.Supersedes(known.Head))
+            {
+                _heads.Remove(key);
+            }
+        }
+
+        _heads[(head.Head.Volume, new LogLine(head.Head.Device, head.Head.Incarnation))] = head;
+    }
+
+    private void ApplySeenLocked(ref FieldReader reader)
+    {
+        byte kind = reader.U8();
+        uint device = reader.U32();
+        ulong incarnation = reader.U64();
+        ulong number = reader.U64();
+        ulong validBytes = reader.U64();
+        ulong alias = reader.U64();
+        reader.End();
+        if (kind is not ((byte)RecordLogKind.Catalog or (byte)RecordLogKind.Journal))
+        {
+            throw reader.Damaged($"log kind {kind} found, 1 or 2 expected");
+        }
+
+        _seen[((RecordLogKind)kind, device, incarnation)] = (number, validBytes, alias);
     }
 
     private void ApplyHolderLocked(ref FieldReader reader)

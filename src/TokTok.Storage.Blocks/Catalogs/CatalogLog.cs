@@ -1,3 +1,5 @@
+using System.Buffers.Binary;
+
 using TokTok.Storage.Blocks.Logs;
 using TokTok.Storage.Core;
 
@@ -24,6 +26,10 @@ internal sealed class CatalogLog : IDisposable
     private LogCopy? _source;
     private RecordLogExtent _extent;
     private long _checkpointBytes;
+    private List<LogCopy> _others = [];
+    private List<Candidate> _parted = [];
+    private bool _isAnotherLine;
+    private bool _isRehearsal;
 
     private CatalogLog(LogCopies copies, IRandomSource random)
     {
@@ -56,29 +62,102 @@ internal sealed class CatalogLog : IDisposable
         }
     }
 
-    /// <summary>Loads the newest complete catalog among all copies. Writes nothing.</summary>
-    internal static async ValueTask<CatalogLog> LoadAsync(LogCopies copies, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, CancellationToken cancel)
+    /// <summary>Whether a holder has a file of this line that somebody else wrote.</summary>
+    internal bool IsForked => _copies.IsForked;
+
+    /// <summary>Names this state folder's line of logs and heads.</summary>
+    internal ulong Incarnation
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _writer?.Header.Incarnation ?? _source?.Header.Incarnation ?? 0;
+            }
+        }
+    }
+
+    /// <summary>Loads the newest complete catalog of the state folder's own line; without one, of the line that went furthest. Writes nothing.</summary>
+    internal static async ValueTask<CatalogLog> LoadAsync(LogCopies copies, uint device, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, CancellationToken cancel)
     {
         var log = new CatalogLog(copies, random);
         List<LogCopy> found = await copies.FindAsync(holders, cancel).ConfigureAwait(false);
-        found.RemoveAll(copy => !copies.CanOpen(copy.Header));
-        log._newestNumber = copies.HighestNumber;
-        foreach (IGrouping<ulong, LogCopy> number in found.GroupBy(static copy => copy.Header.Number).OrderByDescending(static group => group.Key))
+        HashSet<LogLine> own = LogCopies.OwnLines(found);
+        log._newestNumber = copies.HighestNumber(own);
+        List<Candidate> candidates = [];
+        foreach (LogLine line in own)
+        {
+            List<LogCopy> copiesOfLine = found.FindAll(copy => copy.Line == line);
+            List<Candidate> newest = await log.CandidatesAsync(copiesOfLine, cancel).ConfigureAwait(false);
+            candidates.AddRange(newest);
+
+            // An older state of a folder that went on elsewhere is simply passed over. One that wrote on by itself has another file under the same number.
+            ulong local = copiesOfLine.Where(static copy => copy.LocalPath is not null).Max(static copy => copy.Header.Number);
+            if (newest.Count > 0 && local < newest[0].Copy.Header.Number)
+            {
+                List<Candidate> same = await log.CandidatesAsync(copiesOfLine.FindAll(copy => copy.Header.Number == local), cancel).ConfigureAwait(false);
+                candidates.AddRange(same.Count > 1 ? same.Where(static each => each.Copy.LocalPath is not null) : []);
+            }
+        }
+
+        bool isOwn = candidates.Count > 0;
+        foreach (LogLine line in isOwn ? [] : found.Select(static copy => copy.Line).Distinct())
+        {
+            candidates.AddRange(await log.CandidatesAsync([.. found.Where(copy => copy.Line == line)], cancel).ConfigureAwait(false));
+        }
+
+        Candidate? best = candidates.OrderByDescending(each => each.Copy.Header.Device == device).ThenByDescending(static each => each.Catalog.Sequence)
+            .ThenBy(static each => each.Copy.LocalPath is null).FirstOrDefault();
+        if (best is not null)
+        {
+            log.Catalog = best.Catalog;
+            log._source = best.Copy;
+            log._extent = best.Extent;
+        }
+
+        log._others = found.FindAll(copy => !own.Contains(copy.Line));
+        foreach (Candidate other in isOwn ? candidates.FindAll(each => each != best && own.Contains(each.Copy.Line)) : [])
+        {
+            if (other.Copy.Line == best!.Copy.Line && !await copies.IsPrefixAsync(other.Copy, best.Copy, cancel).ConfigureAwait(false))
+            {
+                log._parted.Add(other);
+            }
+        }
+
+        log.StateWasBehind = log._source is not { LocalPath: not null };
+        log._isAnotherLine = log.StateWasBehind || log._parted.Count > 0 || await copies.IsBehindAsync(found.FindAll(copy => own.Contains(copy.Line)), cancel).ConfigureAwait(false);
+        return log;
+    }
+
+    /// <summary>A complete catalog, and the copy it was read from.</summary>
+    private sealed record Candidate(Catalog Catalog, LogCopy Copy, RecordLogExtent Extent);
+
+    /// <summary>What another line's log says that this catalog has not taken up: under its own incarnation, or, where it parted from ours under the same one, under an alias.</summary>
+    internal sealed record OtherLine(Catalog Catalog, RecordLogHeader Header, long ValidBytes, ulong Alias);
+
+    /// <summary>The newest complete catalogs of one line: one, or several where somebody wrote the same line elsewhere.</summary>
+    private async ValueTask<List<Candidate>> CandidatesAsync(List<LogCopy> line, CancellationToken cancel)
+    {
+        var complete = new List<Candidate>();
+        foreach (IGrouping<ulong, LogCopy> number in line.GroupBy(static copy => copy.Header.Number).OrderByDescending(static group => group.Key))
         {
             // Longest first, the local one before equals: usually one read suffices.
-            Catalog? best = null;
-            LogCopy? bestCopy = null;
-            RecordLogExtent bestExtent = default;
             foreach (LogCopy copy in number.OrderByDescending(static copy => copy.Bytes).ThenBy(static copy => copy.LocalPath is null))
             {
-                if (best is not null && copy.Bytes <= bestExtent.ValidBytes)
+                bool isKnown = false;
+                foreach (Candidate longer in complete)
+                {
+                    isKnown |= await _copies.IsPrefixAsync(copy, longer.Copy, cancel).ConfigureAwait(false);
+                }
+
+                if (isKnown && copy.LocalPath is null)
                 {
                     continue;
                 }
 
                 var catalog = new Catalog();
                 bool isComplete = false;
-                RecordLogExtent extent = await copies.ReadAsync(
+                RecordLogExtent extent = await _copies.ReadAsync(
                     copy,
                     body =>
                     {
@@ -86,42 +165,93 @@ internal sealed class CatalogLog : IDisposable
                         catalog.Apply(body);
                     },
                     cancel).ConfigureAwait(false);
-                if (isComplete && extent.ValidBytes > bestExtent.ValidBytes)
+                if (isComplete)
                 {
-                    best = catalog;
-                    bestCopy = copy;
-                    bestExtent = extent;
+                    // A local copy that ends where a holder's does is the same file: it is the one to go on with.
+                    complete.RemoveAll(other => isKnown && other.Copy.Header.LogId == copy.Header.LogId && other.Extent.ValidBytes == extent.ValidBytes);
+                    if (!isKnown || complete.TrueForAll(other => other.Copy.Header.LogId != copy.Header.LogId))
+                    {
+                        complete.Add(new Candidate(catalog, copy, extent));
+                    }
                 }
             }
 
-            if (best is not null)
+            if (complete.Count > 0)
             {
-                log.Catalog = best;
-                log._source = bestCopy;
-                log._extent = bestExtent;
                 break;
             }
         }
 
-        log.StateWasBehind = log._source is not { LocalPath: not null };
-        return log;
+        return complete;
     }
 
-    /// <summary>Makes the log writable: goes on in the state folder's file if it is the newest and whole, else begins the next number with a checkpoint.</summary>
+    /// <summary>Reads what other lines wrote since this catalog last took it up.</summary>
+    internal async ValueTask<List<OtherLine>> ReadOthersAsync(CancellationToken cancel)
+    {
+        var lines = new List<OtherLine>();
+        byte[] alias = new byte[sizeof(ulong)];
+        foreach (Candidate parted in _parted)
+        {
+            _random.Fill(alias);
+            lines.Add(new OtherLine(parted.Catalog, parted.Copy.Header, parted.Extent.ValidBytes, BinaryPrimitives.ReadUInt64LittleEndian(alias) | 1));
+        }
+
+        foreach (IGrouping<LogLine, LogCopy> line in _others.GroupBy(static copy => copy.Line))
+        {
+            if (line.All(copy => Catalog.HasSeen(copy.Header, copy.Bytes)))
+            {
+                continue;
+            }
+
+            foreach (Candidate newest in await CandidatesAsync([.. line], cancel).ConfigureAwait(false))
+            {
+                lines.Add(new OtherLine(newest.Catalog, newest.Copy.Header, newest.Copy.Bytes, Catalog.AliasOf(newest.Copy.Header)));
+            }
+        }
+
+        _parted = [];
+        _others = [];
+        return lines;
+    }
+
+    /// <summary>Makes the log writable: goes on in the state folder's file if it is the newest and whole, else begins the next number with a checkpoint.
+    /// A folder that holders are ahead of, or that lost its log, goes on as another incarnation: what it was before may still be written by somebody.</summary>
+    /// <param name="newIncarnation">Used where it does.</param>
     /// <param name="mayContinue">False when the file may hold bytes that never reached the disk.</param>
-    internal void BeginWriting(bool mayContinue)
+    internal void BeginWriting(ulong newIncarnation, bool mayContinue)
     {
         lock (_gate)
         {
-            if (mayContinue && _source is { LocalPath: not null } source && !_extent.HasTail && source.Header.Number == _newestNumber && _extent.ValidBytes < RenewBytes)
+            if (!_isAnotherLine && _source is { LocalPath: not null } source)
             {
-                _writer = _copies.Continue(source, _extent, _random);
-                return;
+                _copies.GoOnAs(source.Header.Incarnation);
+                if (mayContinue && !_extent.HasTail && source.Header.Number == _newestNumber && _extent.ValidBytes < RenewBytes)
+                {
+                    _writer = _copies.Continue(source, _extent, _random);
+                    return;
+                }
+            }
+            else
+            {
+                _copies.GoOnAs(newIncarnation);
             }
 
             RenewLocked();
         }
     }
+
+    /// <summary>Begins a file in a line of its own: a holder has another file under the name of ours.</summary>
+    internal void Part(ulong newIncarnation)
+    {
+        lock (_gate)
+        {
+            _copies.GoOnAs(newIncarnation);
+            RenewLocked();
+        }
+    }
+
+    /// <summary>Without a writer, changes are made in memory only: a rehearsal of recovery.</summary>
+    internal void Rehearse() => _isRehearsal = true;
 
     /// <summary>Appends one record and applies it.</summary>
     internal void Append(Action<FieldWriter> write)
@@ -130,7 +260,11 @@ internal sealed class CatalogLog : IDisposable
         {
             _body.Clear();
             write(_body);
-            WriterLocked().Append(_body.Written);
+            if (!_isRehearsal)
+            {
+                WriterLocked().Append(_body.Written);
+            }
+
             Catalog.Apply(_body.Written);
         }
     }
@@ -150,14 +284,17 @@ internal sealed class CatalogLog : IDisposable
     {
         lock (_gate)
         {
-            WriterLocked().Sync();
+            if (!_isRehearsal)
+            {
+                WriterLocked().Sync();
+            }
         }
     }
 
     /// <summary>Copies what is synced to the holders, begins a new file when the present one has grown, and drops files that nothing needs.</summary>
     internal async ValueTask PublishAsync(IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
-        ulong number;
+        RecordLogHeader header;
         lock (_gate)
         {
             if (WriterLocked().LengthBytes > Math.Max(RenewBytes, 4 * _checkpointBytes))
@@ -165,13 +302,13 @@ internal sealed class CatalogLog : IDisposable
                 RenewLocked();
             }
 
-            number = WriterLocked().Header.Number;
+            header = WriterLocked().Header;
         }
 
         await _copies.PublishAsync(_writer!, holders, cancel).ConfigureAwait(false);
-        if (number >= 2)
+        if (header.Number >= 2)
         {
-            await _copies.DeleteBelowAsync(number - 1, holders, cancel).ConfigureAwait(false);
+            await _copies.DeleteBelowAsync(header with { Number = header.Number - 1 }, holders, cancel).ConfigureAwait(false);
         }
     }
 
@@ -180,7 +317,7 @@ internal sealed class CatalogLog : IDisposable
     {
         if (_newestNumber >= 2)
         {
-            await _copies.DeleteBelowAsync(_newestNumber - 1, [], cancel).ConfigureAwait(false);
+            await _copies.DeleteBelowAsync(_writer!.Header with { Number = _newestNumber - 1 }, [], cancel).ConfigureAwait(false);
         }
     }
 

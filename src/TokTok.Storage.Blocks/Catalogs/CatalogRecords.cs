@@ -144,6 +144,8 @@ internal enum CatalogRecordKind : byte
     Forget = 6,
     Head = 7,
     Day = 8,
+    Seen = 9,
+    Certificate = 10,
 
     /// <summary>This kind and those above may be skipped by a reader that does not know them.</summary>
     FirstOptional = 128,

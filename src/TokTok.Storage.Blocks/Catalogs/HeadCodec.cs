@@ -30,8 +30,32 @@ public static class HeadCodec
 
     public static SignedHead Sign(Head head, DeviceKeys device)
     {
-        ArgumentNullException.ThrowIfNull(head);
         ArgumentNullException.ThrowIfNull(device);
+        FieldWriter writer = Write(head);
+        byte[] message = [.. Context, .. writer.Written];
+        device.Sign(message, writer.Take(Ed25519.SignatureSize));
+        return new SignedHead(head, writer.ToArray());
+    }
+
+    /// <summary>A head made of what its root says, without a signature: the catalog or anchor that holds it vouches for it.</summary>
+    public static SignedHead Rebuild(Head head)
+    {
+        FieldWriter writer = Write(head);
+        writer.Reserved(Ed25519.SignatureSize);
+        return new SignedHead(head, writer.ToArray());
+    }
+
+    /// <summary>Whether the head was rebuilt from its root.</summary>
+    public static bool IsRebuilt(SignedHead head)
+    {
+        ArgumentNullException.ThrowIfNull(head);
+        return !head.Bytes.Span[^Ed25519.SignatureSize..].ContainsAnyExcept((byte)0);
+    }
+
+    private static FieldWriter Write(Head head)
+    {
+        ArgumentNullException.ThrowIfNull(head);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(head.Seen.Count, Head.MaxSeenCount);
         var writer = new FieldWriter(512);
         writer.U8(Version);
         head.Volume.Write(writer.Take(VolumeId.Size));
@@ -43,10 +67,14 @@ public static class HeadCodec
         head.Root.Write(writer.Take(Score.Size));
         head.Previous.Write(writer.Take(UInt256.Size));
         writer.ShortText(head.VolumeName);
-        writer.U8(0); // heads seen of other devices: none until devices sync
-        byte[] message = [.. Context, .. writer.Written];
-        device.Sign(message, writer.Take(Ed25519.SignatureSize));
-        return new SignedHead(head, writer.ToArray());
+        writer.U8((byte)head.Seen.Count);
+        foreach (HeadSeen seen in head.Seen)
+        {
+            writer.U32(seen.Device);
+            writer.U64(seen.Incarnation);
+            writer.U64(seen.Sequence);
+        }
+        return writer;
     }
 
     /// <summary>Parses; the signature is checked by <see cref="Verify"/>, where the device's key is known.</summary>
@@ -73,8 +101,22 @@ public static class HeadCodec
         Score root = Score.Read(reader.Bytes(Score.Size));
         UInt256 previous = UInt256.Read(reader.Bytes(UInt256.Size));
         string name = reader.ShortText("volume name");
-        int seen = reader.U8();
-        reader.Bytes(seen * (sizeof(uint) + sizeof(ulong)));
+        int seenCount = reader.U8();
+        if (seenCount > Head.MaxSeenCount)
+        {
+            throw reader.Damaged($"{seenCount} lines seen, at most {Head.MaxSeenCount} expected");
+        }
+
+        var seen = new HeadSeen[seenCount];
+        for (int i = 0; i < seen.Length; i++)
+        {
+            seen[i] = new HeadSeen(reader.U32(), reader.U64(), reader.U64());
+            if (i > 0 && (seen[i].Device, seen[i].Incarnation).CompareTo((seen[i - 1].Device, seen[i - 1].Incarnation)) <= 0)
+            {
+                throw reader.Damaged("lines seen do not ascend by device and incarnation");
+            }
+        }
+
         reader.Bytes(Ed25519.SignatureSize);
         reader.End();
         var head = new Head
@@ -88,6 +130,7 @@ public static class HeadCodec
             Previous = previous,
             TimeNs = timeNs,
             Root = root,
+            Seen = seen,
         };
         return new SignedHead(head, bytes.ToArray());
     }

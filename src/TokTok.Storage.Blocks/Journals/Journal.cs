@@ -26,6 +26,9 @@ internal sealed class Journal : IDisposable
     private ulong _newestNumber;
     private LogCopy? _continuable;
     private RecordLogExtent _extent;
+    private List<LogCopy> _others = [];
+    private ulong _incarnation;
+    private bool _isAnotherLine;
 
     private Journal(LogCopies copies, IRandomSource random)
     {
@@ -43,17 +46,47 @@ internal sealed class Journal : IDisposable
 
     internal (RecordLogHeader Header, long Bytes)? Position => _writer is null ? null : (_writer.Header, _writer.SyncedBytes);
 
-    /// <summary>Reads every journal that exists here or at a holder, oldest first. Writes nothing.</summary>
+    internal bool IsForked => _copies.IsForked;
+
+    /// <summary>Reads the journals of the state folder's own line here and at holders, oldest first. Writes nothing.</summary>
     internal static async ValueTask<(Journal Journal, List<JournalClump> Clumps)> LoadAsync(
         LogCopies copies, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, CancellationToken cancel)
     {
         var journal = new Journal(copies, random);
         List<LogCopy> found = await copies.FindAsync(holders, cancel).ConfigureAwait(false);
-        found.RemoveAll(copy => !copies.CanOpen(copy.Header));
-        journal._newestNumber = copies.HighestNumber;
+        HashSet<LogLine> own = LogCopies.OwnLines(found);
+        List<LogCopy> ours = found.FindAll(copy => own.Contains(copy.Line));
+        journal._newestNumber = copies.HighestNumber(own);
+        journal._others = found.FindAll(copy => !own.Contains(copy.Line));
+        journal._isAnotherLine = ours.Count == 0 || await copies.IsBehindAsync(ours, cancel).ConfigureAwait(false);
+        journal._incarnation = ours.Where(static copy => copy.LocalPath is not null).MaxBy(static copy => copy.Header.Number)?.Header.Incarnation ?? 0;
+        List<JournalClump> clumps = await journal.ReadLinesAsync(ours, isOwn: true, isOneLine: own.Count == 1 && !journal._isAnotherLine, cancel).ConfigureAwait(false);
+        return (journal, clumps);
+    }
+
+    /// <summary>Reads what other lines' journals hold beyond what the catalog has taken up.</summary>
+    internal async ValueTask<List<(List<JournalClump> Clumps, RecordLogHeader Header, long Bytes)>> ReadOthersAsync(Func<RecordLogHeader, long, bool> hasSeen, CancellationToken cancel)
+    {
+        var lines = new List<(List<JournalClump> Clumps, RecordLogHeader Header, long Bytes)>();
+        foreach (IGrouping<LogLine, LogCopy> line in _others.GroupBy(static copy => copy.Line))
+        {
+            LogCopy newest = line.MaxBy(static copy => (copy.Header.Number, copy.Bytes))!;
+            if (!hasSeen(newest.Header, newest.Bytes))
+            {
+                lines.Add((await ReadLinesAsync([.. line], isOwn: false, isOneLine: true, cancel).ConfigureAwait(false), newest.Header, newest.Bytes));
+            }
+        }
+
+        return lines;
+    }
+
+    /// <param name="copies">All copies of one line, or of the lines that the state folder has files of.</param>
+    /// <param name="isOneLine">Whether a file that says "carried" speaks for all files before it. Where lines meet nobody does: more clumps than needed stay, and none is lost.</param>
+    private async ValueTask<List<JournalClump>> ReadLinesAsync(List<LogCopy> copies, bool isOwn, bool isOneLine, CancellationToken cancel)
+    {
         var clumps = new Dictionary<(DomainId Domain, Score Score), JournalClump>();
         var older = new List<(DomainId Domain, Score Score)>();
-        foreach (IGrouping<ulong, LogCopy> number in found.GroupBy(static copy => copy.Header.Number).OrderBy(static group => group.Key))
+        foreach (IGrouping<ulong, LogCopy> number in copies.GroupBy(static copy => copy.Header.Number).OrderBy(static group => group.Key))
         {
             older.Clear();
             older.AddRange(clumps.Keys);
@@ -61,14 +94,14 @@ internal sealed class Journal : IDisposable
             RecordLogExtent bestExtent = default;
             foreach (LogCopy copy in number.OrderByDescending(static copy => copy.Bytes).ThenBy(static copy => copy.LocalPath is null))
             {
-                if (copy.Bytes <= bestExtent.ValidBytes)
+                if (best is not null && copy.Header.LogId == best.Header.LogId && copy.Bytes <= bestExtent.ValidBytes && isOneLine)
                 {
                     continue;
                 }
 
                 // Two copies of one file hold the same clumps, so reading both changes nothing.
                 var carried = new HashSet<(DomainId Domain, Score Score)>();
-                RecordLogExtent extent = await copies.ReadAsync(
+                RecordLogExtent extent = await _copies.ReadAsync(
                     copy,
                     body =>
                     {
@@ -76,7 +109,7 @@ internal sealed class Journal : IDisposable
                         {
                             foreach ((DomainId Domain, Score Score) gone in older)
                             {
-                                if (!carried.Contains(gone))
+                                if (isOneLine && !carried.Contains(gone))
                                 {
                                     clumps.Remove(gone);
                                 }
@@ -97,17 +130,24 @@ internal sealed class Journal : IDisposable
                 }
             }
 
-            journal._continuable = best is { LocalPath: not null } && !bestExtent.HasTail && number.Key == copies.HighestNumber ? best : null;
-            journal._extent = bestExtent;
+            if (!isOwn)
+            {
+                continue;
+            }
+
+            _continuable = best is { LocalPath: not null } && !bestExtent.HasTail && number.Key == _newestNumber && !_isAnotherLine ? best : null;
+            _extent = bestExtent;
         }
 
-        return (journal, [.. clumps.Values]);
+        return [.. clumps.Values];
     }
 
-    /// <summary>Goes on in the newest file if it is whole and here, and may be. Else <see cref="RenewAsync"/> begins the next one.</summary>
+    /// <summary>Goes on in the newest file if it is whole, here, nobody else's, and may be. Else <see cref="RenewAsync"/> begins the next one.</summary>
+    /// <param name="newIncarnation">Of the line that is begun where the folder's own is somebody else's too, or none.</param>
     /// <param name="mayContinue">False when the file may hold bytes that never reached the disk.</param>
-    internal bool TryContinue(bool mayContinue)
+    internal bool TryContinue(ulong newIncarnation, bool mayContinue)
     {
+        _copies.GoOnAs(_isAnotherLine ? newIncarnation : _incarnation);
         if (mayContinue && _continuable is not null)
         {
             _writer = _copies.Continue(_continuable, _extent, _random);
@@ -115,6 +155,9 @@ internal sealed class Journal : IDisposable
 
         return _writer is not null;
     }
+
+    /// <summary>The next file begins a line of its own.</summary>
+    internal void Part(ulong newIncarnation) => _copies.GoOnAs(newIncarnation);
 
     internal void Append(JournalClump clump)
     {
@@ -132,7 +175,7 @@ internal sealed class Journal : IDisposable
     {
         Renew(open);                                                                                  // 1. the open clumps, again
         await _copies.PublishAsync(Writer, holders, cancel).ConfigureAwait(false);                    // 2. and at the holders
-        await _copies.DeleteBelowAsync(Writer.Header.Number, holders, cancel).ConfigureAwait(false);  // 3. only now the old ones
+        await _copies.DeleteBelowAsync(Writer.Header, holders, cancel).ConfigureAwait(false);  // 3. only now the old ones
     }
 
     public void Dispose() => _writer?.Dispose();

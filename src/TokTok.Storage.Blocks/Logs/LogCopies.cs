@@ -5,32 +5,60 @@ using TokTok.Storage.Core.Keys;
 
 namespace TokTok.Storage.Blocks.Logs;
 
-/// <summary>One copy of a log file: in the state folder, or an object at a holder.</summary>
-internal sealed record LogCopy(RecordLogHeader Header, string Where, long Bytes, string? LocalPath, IFragmentHolder? Holder, string ObjectName);
+/// <summary>One state folder's files of one kind.</summary>
+internal readonly record struct LogLine(uint Device, ulong Incarnation);
 
-/// <summary>The files of one kind of record log: where their copies lie, which one counts, and how new bytes reach the holders.</summary>
+/// <summary>One copy of a log file: in the state folder, or an object at a holder.</summary>
+internal sealed record LogCopy(RecordLogHeader Header, string Where, long Bytes, string? LocalPath, IFragmentHolder? Holder, string ObjectName)
+{
+    internal LogLine Line => new(Header.Device, Header.Incarnation);
+}
+
+/// <summary>The files of one kind of record log: where their copies lie, which line is ours, and how new bytes reach the holders.</summary>
 /// <remarks>
 /// Format: docs/format.md 4, 8, 9. Copies are byte for byte prefixes of the file that the device writes. A holder that fails is reported
-/// in <see cref="Lag"/> and never stops a writer: the copy catches up at the next publication.
+/// in <see cref="Lag"/> and never stops a writer: the copy catches up at the next publication. A copy that is no prefix of ours was written by somebody
+/// else under our device number and incarnation (a copy of this state folder, or a later state of it): it is never overwritten, and <see cref="IsForked"/> tells
+/// the writer to go on as another incarnation.
 /// Not safe from many threads: the store publishes under its commit lock.
 /// </remarks>
 internal sealed class LogCopies(IDisk disk, string folder, string prefix, RecordLogKind kind, uint device, KeyDomain realm)
 {
     private const int PublishBytes = 1024 * 1024;
+    private const int TailBytes = 64;
+    private const int CompareBytes = 256 * 1024;
+    private const int NumberDigits = 16;
 
-    private readonly Dictionary<(HolderId Holder, ulong Number), long> _published = [];
+    private readonly Dictionary<(HolderId Holder, string ObjectName), RecordLogHeader> _atHolders = [];
+    private readonly Dictionary<(HolderId Holder, string ObjectName), long> _published = []; // compared with ours in this process
+    private readonly List<(LogLine? Line, ulong Number)> _names = [];
 
     /// <summary>What could not be published last time, one line a holder.</summary>
     internal Dictionary<HolderId, string> Lag { get; } = [];
 
-    /// <summary>The highest number that any file or object has by its name, whole or not: the next file takes a higher one.</summary>
-    internal ulong HighestNumber { get; private set; }
+    /// <summary>The incarnation under which the next file is begun.</summary>
+    internal ulong Incarnation { get; private set; }
+
+    /// <summary>Whether a holder has a file of our line that somebody else wrote.</summary>
+    internal bool IsForked { get; private set; }
+
+    /// <summary>From here on files are begun in a line of their own.</summary>
+    internal void GoOnAs(ulong incarnation)
+    {
+        Incarnation = incarnation;
+        IsForked = false;
+    }
+
+    /// <summary>The highest number that a file here, or an object of these lines, has by its name, whole or not: the next file takes a higher one.</summary>
+    internal ulong HighestNumber(IReadOnlySet<LogLine> own) =>
+        _names.Where(name => name.Line is not { } line || own.Contains(line)).Select(static name => name.Number).DefaultIfEmpty().Max();
 
     internal string PathOf(ulong number) => Paths.Join(folder, number.ToString("x16", CultureInfo.InvariantCulture));
 
-    internal string ObjectOf(ulong number) => string.Create(CultureInfo.InvariantCulture, $"{prefix}/{device:x8}-{number:x16}");
+    internal string ObjectOf(RecordLogHeader header) =>
+        string.Create(CultureInfo.InvariantCulture, $"{prefix}/{header.Device:x8}-{header.Incarnation:x16}-{header.Number:x16}");
 
-    /// <summary>Every readable copy, in no order. Damaged headers are passed over: another copy or a lower number counts then.</summary>
+    /// <summary>Every copy whose key we have, of every line, in no order. Damaged headers are passed over: another copy or a lower number counts then.</summary>
     internal async ValueTask<List<LogCopy>> FindAsync(IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
         var copies = new List<LogCopy>();
@@ -39,10 +67,10 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             foreach (DiskEntry entry in disk.List(folder))
             {
                 string path = Paths.Join(folder, entry.Name);
-                CountName(entry.Name);
-                if (TryHeaderOf(path) is { } header && header.Kind == kind)
+                CountName(null, entry.Name);
+                if (TryHeaderOf(path) is { } header && header.Kind == kind && CanOpen(header))
                 {
-                    copies.Add(new LogCopy(header, path, entry.Length, path, null, ObjectOf(header.Number)));
+                    copies.Add(new LogCopy(header, path, entry.Length, path, null, ObjectOf(header)));
                 }
             }
         }
@@ -54,12 +82,12 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             {
                 foreach (HolderObject found in await holder.ListObjectsAsync(prefix + "/", cancel).ConfigureAwait(false))
                 {
-                    CountName(found.Name[(found.Name.LastIndexOf('-') + 1)..]);
+                    CountObject(found.Name);
                     int read = await holder.ReadObjectAsync(found.Name, 0, bytes, cancel).ConfigureAwait(false);
-                    if (TryParse(bytes.AsSpan(0, read), found.Name) is { } header && header.Kind == kind && header.Device == device)
+                    if (TryParse(bytes.AsSpan(0, read), found.Name) is { } header && header.Kind == kind && CanOpen(header) && ObjectOf(header) == found.Name)
                     {
                         copies.Add(new LogCopy(header, $"{found.Name} at holder {holder.Id}", found.Length, null, holder, found.Name));
-                        _published[(holder.Id, header.Number)] = found.Length;
+                        _atHolders[(holder.Id, found.Name)] = header;
                     }
                 }
             }
@@ -70,6 +98,72 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         }
 
         return copies;
+    }
+
+    /// <summary>The lines that files in the state folder are of.</summary>
+    internal static HashSet<LogLine> OwnLines(IEnumerable<LogCopy> copies) => [.. copies.Where(static copy => copy.LocalPath is not null).Select(static copy => copy.Line)];
+
+    /// <summary>Whether a holder has more of our lines than the state folder, or something else: then the folder is an older state, or a copy, of one that went on.</summary>
+    internal async ValueTask<bool> IsBehindAsync(IReadOnlyList<LogCopy> own, CancellationToken cancel)
+    {
+        var here = new Dictionary<ulong, LogCopy>();
+        foreach (LogCopy local in own.Where(static copy => copy.LocalPath is not null))
+        {
+            here[local.Header.Number] = local;
+        }
+
+        ulong highest = here.Keys.DefaultIfEmpty().Max();
+        foreach (LogCopy there in own.Where(static copy => copy.LocalPath is null))
+        {
+            LogCopy? local = here.GetValueOrDefault(there.Header.Number);
+            if (local is null ? there.Header.Number > highest : !await IsPrefixAsync(there, local, cancel).ConfigureAwait(false))
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>Whether one copy's records are the first of another's. Bytes behind the last record, as a crash leaves them, do not count.</summary>
+    internal async ValueTask<bool> IsPrefixAsync(LogCopy shorter, LogCopy longer, CancellationToken cancel)
+    {
+        if (shorter.Header.LogId != longer.Header.LogId)
+        {
+            return false;
+        }
+
+        if (shorter.Bytes <= longer.Bytes)
+        {
+            // Every record has a nonce and a tag of its own: files that parted before end differently.
+            byte[] one = await ReadTailAsync(shorter, shorter.Bytes, cancel).ConfigureAwait(false);
+            byte[] other = await ReadTailAsync(longer, shorter.Bytes, cancel).ConfigureAwait(false);
+            if (one.AsSpan().SequenceEqual(other))
+            {
+                return true;
+            }
+        }
+
+        long valid = (await ReadAsync(shorter, static _ => { }, cancel).ConfigureAwait(false)).ValidBytes;
+        if (valid > (await ReadAsync(longer, static _ => { }, cancel).ConfigureAwait(false)).ValidBytes)
+        {
+            return false;
+        }
+
+        byte[] first = new byte[CompareBytes];
+        byte[] second = new byte[CompareBytes];
+        for (long at = 0; at < valid; at += CompareBytes)
+        {
+            int count = (int)Math.Min(CompareBytes, valid - at);
+            await FillAsync(shorter, at, first.AsMemory(0, count), cancel).ConfigureAwait(false);
+            await FillAsync(longer, at, second.AsMemory(0, count), cancel).ConfigureAwait(false);
+            if (!first.AsSpan(0, count).SequenceEqual(second.AsSpan(0, count)))
+            {
+                return false;
+            }
+        }
+
+        return true;
     }
 
     /// <summary>Reads the valid prefix of a copy.</summary>
@@ -105,6 +199,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             Domain = realm.Id,
             Epoch = realm.CurrentEpoch,
             Device = device,
+            Incarnation = Incarnation,
             Number = number,
             LogId = UInt256.Read(id),
         };
@@ -125,38 +220,102 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     internal async ValueTask PublishAsync(RecordLogWriter writer, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
         byte[]? buffer = null;
+        string name = ObjectOf(writer.Header);
         foreach (IFragmentHolder holder in holders)
         {
             try
             {
-                long at = _published.GetValueOrDefault((holder.Id, writer.Header.Number));
+                if (!_published.TryGetValue((holder.Id, name), out long at))
+                {
+                    if (await CommonBytesAsync(writer, holder, name, cancel).ConfigureAwait(false) is not { } common)
+                    {
+                        IsForked = true;
+                        Lag[holder.Id] = $"{name} was written by another copy of this device's state; it is left as it is";
+                        continue;
+                    }
+
+                    at = common;
+                }
+
                 while (at < writer.SyncedBytes)
                 {
                     buffer ??= new byte[PublishBytes];
                     int read = writer.ReadSynced(at, buffer);
-                    await holder.AppendObjectAsync(ObjectOf(writer.Header.Number), at, buffer.AsMemory(0, read), cancel).ConfigureAwait(false);
+                    await holder.AppendObjectAsync(name, at, buffer.AsMemory(0, read), cancel).ConfigureAwait(false);
                     at += read;
-                    _published[(holder.Id, writer.Header.Number)] = at;
                 }
 
+                _published[(holder.Id, name)] = at;
+                _atHolders[(holder.Id, name)] = writer.Header;
                 Lag.Remove(holder.Id);
             }
             catch (DiskException failure)
             {
+                _published.Remove((holder.Id, name)); // its copy is compared again before anything more is appended
                 Lag[holder.Id] = failure.Message;
             }
         }
     }
 
-    /// <summary>Deletes the files of lower numbers, here and at the holders. The caller has made sure that nothing in them is needed.</summary>
-    internal async ValueTask DeleteBelowAsync(ulong number, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
+    /// <summary>How many bytes of ours a holder's copy has, 0 if it is to be put anew; null if somebody else wrote it.</summary>
+    private async ValueTask<long?> CommonBytesAsync(RecordLogWriter writer, IFragmentHolder holder, string name, CancellationToken cancel)
+    {
+        HolderObject found = (await holder.ListObjectsAsync(name, cancel).ConfigureAwait(false)).FirstOrDefault(each => each.Name == name);
+        if (found.Name is null)
+        {
+            return 0;
+        }
+
+        var copy = new LogCopy(writer.Header, name, found.Length, null, holder, name);
+        if (found.Length >= RecordLogHeader.Size && found.Length <= writer.SyncedBytes)
+        {
+            byte[] theirs = await ReadTailAsync(copy, found.Length, cancel).ConfigureAwait(false);
+            byte[] ours = new byte[theirs.Length];
+            writer.ReadSynced(found.Length - ours.Length, ours);
+            if (theirs.AsSpan().SequenceEqual(ours))
+            {
+                return found.Length;
+            }
+        }
+
+        byte[] headerBytes = new byte[RecordLogHeader.Size];
+        int headerRead = await holder.ReadObjectAsync(name, 0, headerBytes, cancel).ConfigureAwait(false);
+        if (TryParse(headerBytes.AsSpan(0, headerRead), name) is not { } header)
+        {
+            return 0; // noise: there is nothing to lose
+        }
+
+        if (header.LogId != writer.Header.LogId)
+        {
+            return null;
+        }
+
+        // A crash, or a full disk, in the middle of an append leaves our records and noise behind them.
+        long valid = (await ReadAsync(copy, static _ => { }, cancel).ConfigureAwait(false)).ValidBytes;
+        byte[] same = new byte[CompareBytes];
+        byte[] other = new byte[CompareBytes];
+        for (long at = 0; at < valid; at += CompareBytes)
+        {
+            int count = (int)Math.Min(CompareBytes, valid - at);
+            await FillAsync(copy, at, other.AsMemory(0, count), cancel).ConfigureAwait(false);
+            if (writer.ReadSynced(at, same.AsSpan(0, count)) != count || !same.AsSpan(0, count).SequenceEqual(other.AsSpan(0, count)))
+            {
+                return null;
+            }
+        }
+
+        return 0;
+    }
+
+    /// <summary>Deletes our files of lower numbers, here and at the holders. The caller has made sure that nothing in them is needed.</summary>
+    internal async ValueTask DeleteBelowAsync(RecordLogHeader below, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
         if (disk.DirectoryExists(folder))
         {
             bool changed = false;
             foreach (DiskEntry entry in disk.List(folder))
             {
-                if (ulong.TryParse(entry.Name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong found) && found < number)
+                if (ulong.TryParse(entry.Name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong found) && found < below.Number)
                 {
                     disk.Delete(Paths.Join(folder, entry.Name));
                     changed = true;
@@ -173,10 +332,14 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         {
             try
             {
-                foreach (ulong old in _published.Keys.Where(key => key.Holder == holder.Id && key.Number < number).Select(static key => key.Number).ToList())
+                foreach (((HolderId Holder, string ObjectName) key, RecordLogHeader header) in _atHolders.ToList())
                 {
-                    await holder.DeleteObjectAsync(ObjectOf(old), cancel).ConfigureAwait(false);
-                    _published.Remove((holder.Id, old));
+                    // Those of other lines stay: whoever writes them may be there still.
+                    if (key.Holder == holder.Id && header.Device == below.Device && header.Incarnation == below.Incarnation && header.Number < below.Number)
+                    {
+                        await holder.DeleteObjectAsync(key.ObjectName, cancel).ConfigureAwait(false);
+                        _atHolders.Remove(key);
+                    }
                 }
             }
             catch (DiskException failure)
@@ -186,11 +349,60 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         }
     }
 
-    private void CountName(string digits)
+    private void CountName(LogLine? line, string digits)
     {
-        if (digits.Length == 16 && ulong.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong number))
+        if (digits.Length == NumberDigits && ulong.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong number))
         {
-            HighestNumber = Math.Max(HighestNumber, number);
+            _names.Add((line, number));
+        }
+    }
+
+    private void CountObject(string name)
+    {
+        string[] parts = name[(prefix.Length + 1)..].Split('-');
+        if (parts.Length == 3 && uint.TryParse(parts[0], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out uint by)
+            && ulong.TryParse(parts[1], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong incarnation))
+        {
+            CountName(new LogLine(by, incarnation), parts[2]);
+        }
+    }
+
+    private async ValueTask<byte[]> ReadTailAsync(LogCopy copy, long end, CancellationToken cancel)
+    {
+        byte[] tail = new byte[Math.Min(TailBytes, end)];
+        if (copy.LocalPath is not null)
+        {
+            using IDiskFile file = disk.Open(copy.LocalPath, DiskOpen.Read);
+            return tail[..file.Read(end - tail.Length, tail)];
+        }
+
+        return tail[..await copy.Holder!.ReadObjectAsync(copy.ObjectName, end - tail.Length, tail, cancel).ConfigureAwait(false)];
+    }
+
+    /// <summary>Reads a range of a copy; what cannot be read is zeros.</summary>
+    private async ValueTask FillAsync(LogCopy copy, long offset, Memory<byte> target, CancellationToken cancel)
+    {
+        int read = 0;
+        while (read < target.Length)
+        {
+            int part;
+            if (copy.LocalPath is not null)
+            {
+                using IDiskFile file = disk.Open(copy.LocalPath, DiskOpen.Read);
+                part = file.Read(offset + read, target.Span[read..]);
+            }
+            else
+            {
+                part = await copy.Holder!.ReadObjectAsync(copy.ObjectName, offset + read, target[read..], cancel).ConfigureAwait(false);
+            }
+
+            if (part == 0)
+            {
+                target.Span[read..].Clear();
+                return;
+            }
+
+            read += part;
         }
     }
 

@@ -18,7 +18,7 @@ public enum RecordLogKind : byte
 /// <remarks>Format: docs/format.md 4.</remarks>
 public sealed record RecordLogHeader
 {
-    public const int Size = MagicSize + 1 + 3 + sizeof(uint) + DomainId.Size + sizeof(uint) + 4 + sizeof(ulong) + UInt256.Size + Blake3.HashSize;
+    public const int Size = MagicSize + 1 + 3 + sizeof(uint) + DomainId.Size + sizeof(uint) + 4 + (2 * sizeof(ulong)) + UInt256.Size + Blake3.HashSize;
 
     private const int MagicSize = 8;
 
@@ -30,7 +30,10 @@ public sealed record RecordLogHeader
 
     public required uint Device { get; init; }
 
-    /// <summary>The files of one kind and device count up from 1.</summary>
+    /// <summary>Random for each state folder: tells a device from a copy, or an older state, of itself.</summary>
+    public required ulong Incarnation { get; init; }
+
+    /// <summary>The files of one kind, device and incarnation count up.</summary>
     public required ulong Number { get; init; }
 
     public required UInt256 LogId { get; init; }
@@ -47,6 +50,7 @@ public sealed record RecordLogHeader
         Domain.Write(writer.Take(DomainId.Size));
         writer.U32(Device);
         writer.Reserved(4);
+        writer.U64(Incarnation);
         writer.U64(Number);
         LogId.Write(writer.Take(UInt256.Size));
         byte[] covered = writer.ToArray();
@@ -64,6 +68,7 @@ public sealed record RecordLogHeader
         DomainId domain = DomainId.Read(reader.Bytes(DomainId.Size));
         uint device = reader.U32();
         reader.Reserved(4);
+        ulong incarnation = reader.U64();
         ulong number = reader.U64();
         UInt256 logId = UInt256.Read(reader.Bytes(UInt256.Size));
         int coveredBytes = reader.Position;
@@ -79,7 +84,7 @@ public sealed record RecordLogHeader
             throw reader.Damaged($"kind {kind} found, 1 or 2 expected");
         }
 
-        return new RecordLogHeader { Kind = (RecordLogKind)kind, Domain = domain, Epoch = epoch, Device = device, Number = number, LogId = logId };
+        return new RecordLogHeader { Kind = (RecordLogKind)kind, Domain = domain, Epoch = epoch, Device = device, Incarnation = incarnation, Number = number, LogId = logId };
     }
 }
 

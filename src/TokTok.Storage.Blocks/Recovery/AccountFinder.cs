@@ -9,6 +9,9 @@ public sealed record FoundAccount
     /// <summary>The newest whole anchor, or null when only the wrapped keys were found.</summary>
     public required Anchor? Anchor { get; init; }
 
+    /// <summary>Certificates of the account's devices, signed by it.</summary>
+    public required IReadOnlyList<DeviceCertificate> Certificates { get; init; }
+
     /// <summary>Every domain that could be unwrapped, each with the epochs of its newest wrap.</summary>
     public required IReadOnlyList<KeyDomain> Domains { get; init; }
 
@@ -30,13 +33,14 @@ public static class AccountFinder
         Anchor? newest = null;
         var wraps = new List<ReadOnlyMemory<byte>>();
         var devices = new SortedSet<uint>();
+        var certificates = new List<DeviceCertificate>();
         foreach (IFragmentHolder holder in holders)
         {
             foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.Prefix + account.Tag, cancel).ConfigureAwait(false))
             {
                 try
                 {
-                    Anchor anchor = Anchor.Read(await ReadObjectAsync(holder, found, cancel).ConfigureAwait(false), account.AnchorKey.Span, found.Name);
+                    Anchor anchor = Anchor.Read(await ReadObjectAsync(holder, found.Name, cancel).ConfigureAwait(false), account.AnchorKey.Span, found.Name);
                     if (!anchor.AccountPublicKey.Span.SequenceEqual(account.PublicKey))
                     {
                         throw new DamagedFormatException($"anchor {found.Name}: it names another account's key");
@@ -44,6 +48,7 @@ public static class AccountFinder
 
                     wraps.AddRange(anchor.WrappedDomains);
                     devices.Add(anchor.Device);
+                    certificates.AddRange(anchor.Certificates.Select(static bytes => DeviceCertificate.Read(bytes.Span)));
                     if (newest is null || anchor.Number > newest.Number)
                     {
                         newest = anchor;
@@ -55,7 +60,7 @@ public static class AccountFinder
                 }
             }
 
-            foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.KeysNameOf(account.Tag), cancel).ConfigureAwait(false))
+            foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.KeysPrefix + account.Tag, cancel).ConfigureAwait(false))
             {
                 if (found.Name != Anchor.KeysNameOf(account.Tag))
                 {
@@ -64,7 +69,11 @@ public static class AccountFinder
 
                 try
                 {
-                    wraps.AddRange(Anchor.ReadKeys(await ReadObjectAsync(holder, found, cancel).ConfigureAwait(false), found.Name));
+                    (DeviceCertificate certificate, ReadOnlyMemory<byte> wrap) = Anchor.ReadKeys(
+                        await ReadObjectAsync(holder, found.Name, cancel).ConfigureAwait(false), account.AnchorKey.Span, account.PublicKey, found.Name);
+                    wraps.Add(wrap);
+                    devices.Add(certificate.DeviceNumber);
+                    certificates.Add(certificate);
                 }
                 catch (DamagedFormatException damage)
                 {
@@ -75,7 +84,7 @@ public static class AccountFinder
             foreach (HolderObject log in await holder.ListObjectsAsync("catalog/", cancel).ConfigureAwait(false))
             {
                 string name = log.Name["catalog/".Length..];
-                if (name.Length == 8 + 1 + 16 && uint.TryParse(name[..8], System.Globalization.NumberStyles.AllowHexSpecifier, System.Globalization.CultureInfo.InvariantCulture, out uint device))
+                if (name.Length == 8 + 1 + 16 + 1 + 16 && uint.TryParse(name[..8], System.Globalization.NumberStyles.AllowHexSpecifier, System.Globalization.CultureInfo.InvariantCulture, out uint device))
                 {
                     devices.Add(device);
                 }
@@ -100,21 +109,23 @@ public static class AccountFinder
             domains[domain.Id] = domain;
         }
 
-        return domains.Count == 0 ? null : new FoundAccount { Anchor = newest, Domains = [.. domains.Values], Devices = [.. devices] };
+        return domains.Count == 0 ? null : new FoundAccount { Anchor = newest, Domains = [.. domains.Values], Devices = [.. devices], Certificates = certificates.FindAll(each => each.IsSignedBy(account.PublicKey)) };
     }
 
-    private static async ValueTask<byte[]> ReadObjectAsync(IFragmentHolder holder, HolderObject found, CancellationToken cancel)
+    /// <summary>A small object whole; empty where there is none.</summary>
+    internal static async ValueTask<byte[]> ReadObjectAsync(IFragmentHolder holder, string name, CancellationToken cancel)
     {
+        HolderObject found = (await holder.ListObjectsAsync(name, cancel).ConfigureAwait(false)).FirstOrDefault(each => each.Name == name);
         if (found.Length > MaxObjectBytes)
         {
-            throw new DamagedFormatException($"{found.Name}: {found.Length} bytes, at most {MaxObjectBytes} expected");
+            throw new DamagedFormatException($"{name}: {found.Length} bytes, at most {MaxObjectBytes} expected");
         }
 
         byte[] bytes = new byte[found.Length];
         int read = 0;
         while (read < bytes.Length)
         {
-            int part = await holder.ReadObjectAsync(found.Name, read, bytes.AsMemory(read), cancel).ConfigureAwait(false);
+            int part = await holder.ReadObjectAsync(name, read, bytes.AsMemory(read), cancel).ConfigureAwait(false);
             if (part == 0)
             {
                 break;

@@ -9,7 +9,7 @@ using TokTok.Storage.Core.Keys;
 namespace TokTok.Storage.Blocks.Recovery;
 
 /// <summary>A record log as the anchor names it.</summary>
-public readonly record struct AnchorLog(RecordLogKind Kind, uint Device, ulong Number, UInt256 LogId, ulong ValidBytes);
+public readonly record struct AnchorLog(RecordLogKind Kind, uint Device, ulong Incarnation, ulong Number, UInt256 LogId, ulong ValidBytes);
 
 /// <summary>A holder as the anchor names it. The address is what storage.toml said: a folder today, a peer later.</summary>
 public sealed record AnchorHolder(HolderId Id, string Place, string Address);
@@ -36,7 +36,9 @@ public sealed class Anchor
 
     private static ReadOnlySpan<byte> Magic => "TDFSANC1"u8;
 
-    private static ReadOnlySpan<byte> KeysMagic => "TDFSKEY1"u8;
+    private static ReadOnlySpan<byte> KeysMagic => "TDFSDOM1"u8;
+
+    private static ReadOnlySpan<byte> KeysContext => "TDFS keys v1"u8;
 
     private static ReadOnlySpan<byte> Context => "TDFS anchor v1"u8;
 
@@ -62,17 +64,13 @@ public sealed class Anchor
 
     public static string NameOf(AccountTag tag, ulong number) => string.Create(CultureInfo.InvariantCulture, $"{Prefix}{tag}-{number:x16}");
 
-    public static string KeysNameOf(AccountTag tag) => KeysPrefix + tag;
+    public static string KeysNameOf(AccountTag tag, DomainId domain, uint epoch) => string.Create(CultureInfo.InvariantCulture, $"{KeysPrefix}{tag}-{domain}-{epoch:x8}");
 
     public byte[] Write(ReadOnlySpan<byte> anchorKey, DeviceKeys device, IRandomSource random)
     {
         ArgumentNullException.ThrowIfNull(device);
         ArgumentNullException.ThrowIfNull(random);
-        var covered = new FieldWriter(CoveredSize);
-        covered.Bytes(Magic);
-        Tag.Write(covered.Take(AccountTag.Size));
-        covered.U64(Number);
-
+        byte[] covered = Cover(Magic, Tag, Number);
         var body = new FieldWriter(4096);
         body.Bytes(AccountPublicKey.Span);
         body.U32(Device);
@@ -93,50 +91,21 @@ public sealed class Anchor
         {
             body.U8((byte)log.Kind);
             body.U32(log.Device);
+            body.U64(log.Incarnation);
             body.U64(log.Number);
             log.LogId.Write(body.Take(UInt256.Size));
             body.U64(log.ValidBytes);
         }
 
-        byte[] message = [.. Context, .. covered.Written, .. body.Written];
+        byte[] message = [.. Context, .. covered, .. body.Written];
         device.Sign(message, body.Take(Ed25519.SignatureSize));
-
-        byte[] bytes = new byte[CoveredSize + NonceSize + body.Length + TagSize];
-        covered.Written.CopyTo(bytes);
-        Span<byte> nonce = bytes.AsSpan(CoveredSize, NonceSize);
-        random.Fill(nonce);
-        using var cipher = new AesGcm(anchorKey, TagSize);
-        cipher.Encrypt(nonce, body.Written, bytes.AsSpan(CoveredSize + NonceSize, body.Length), bytes.AsSpan(bytes.Length - TagSize), bytes.AsSpan(0, CoveredSize));
-        return bytes;
+        return Encrypt(covered, body.Written, anchorKey, random);
     }
 
     /// <summary>Decrypts, parses, and checks certificate and signature. Throws <see cref="DamagedFormatException"/> for anything else than a whole anchor of this account.</summary>
     public static Anchor Read(ReadOnlySpan<byte> bytes, ReadOnlySpan<byte> anchorKey, string where)
     {
-        var outer = new FieldReader(bytes, $"anchor {where}");
-        outer.Magic(Magic);
-        AccountTag tag = AccountTag.Read(outer.Bytes(AccountTag.Size));
-        ulong number = outer.U64();
-        ReadOnlySpan<byte> nonce = outer.Bytes(NonceSize);
-        int bodyBytes = outer.Remaining - TagSize;
-        if (bodyBytes is < 1 or > MaxBodyBytes)
-        {
-            throw outer.Damaged($"a body of {bodyBytes} bytes, 1 to {MaxBodyBytes} expected");
-        }
-
-        byte[] plain = new byte[bodyBytes];
-        using (var cipher = new AesGcm(anchorKey, TagSize))
-        {
-            try
-            {
-                cipher.Decrypt(nonce, outer.Bytes(bodyBytes), outer.Bytes(TagSize), plain, bytes[..CoveredSize]);
-            }
-            catch (AuthenticationTagMismatchException)
-            {
-                throw outer.Damaged("it does not decrypt with these words; it is damaged or another account's");
-            }
-        }
-
+        (AccountTag tag, ulong number, byte[] plain) = Decrypt(Magic, bytes, anchorKey, $"anchor {where}");
         var body = new FieldReader(plain, $"anchor {where}");
         byte[] account = body.Bytes(Ed25519.PublicKeySize).ToArray();
         uint device = body.U32();
@@ -155,20 +124,13 @@ public sealed class Anchor
         var logs = new List<AnchorLog>();
         for (int i = 0; i < logCount; i++)
         {
-            logs.Add(new AnchorLog((RecordLogKind)body.U8(), body.U32(), body.U64(), UInt256.Read(body.Bytes(UInt256.Size)), body.U64()));
+            logs.Add(new AnchorLog((RecordLogKind)body.U8(), body.U32(), body.U64(), body.U64(), UInt256.Read(body.Bytes(UInt256.Size)), body.U64()));
         }
 
         byte[] message = [.. Context, .. bytes[..CoveredSize], .. plain.AsSpan(0, body.Position)];
         ReadOnlySpan<byte> signature = body.Bytes(Ed25519.SignatureSize);
         body.End();
-        bool isSigned = false;
-        foreach (ReadOnlyMemory<byte> certificateBytes in certificates)
-        {
-            DeviceCertificate certificate = DeviceCertificate.Read(certificateBytes.Span);
-            isSigned |= certificate.DeviceNumber == device && certificate.IsSignedBy(account) && Ed25519.Verify(certificate.DevicePublicKey, message, signature);
-        }
-
-        if (!isSigned)
+        if (!IsSigned(certificates, account, device, message, signature))
         {
             throw body.Damaged($"no device {device} that the account certified signed it");
         }
@@ -188,22 +150,105 @@ public sealed class Anchor
         };
     }
 
-    /// <summary>The wrapped domains as an object of their own, for the day every anchor is gone.</summary>
-    public static byte[] WriteKeys(IReadOnlyList<ReadOnlyMemory<byte>> wrappedDomains)
+    /// <summary>One wrapped domain as an object of its own, for the day every anchor is gone.</summary>
+    public static byte[] WriteKeys(
+        AccountTag tag, uint epoch, ReadOnlyMemory<byte> wrappedDomain, ReadOnlySpan<byte> anchorKey, DeviceCertificate certificate, DeviceKeys device, IRandomSource random)
     {
-        var writer = new FieldWriter(1024);
-        writer.Bytes(KeysMagic);
-        WriteList(writer, wrappedDomains);
-        return writer.ToArray();
+        ArgumentNullException.ThrowIfNull(certificate);
+        ArgumentNullException.ThrowIfNull(device);
+        ArgumentNullException.ThrowIfNull(random);
+        byte[] covered = Cover(KeysMagic, tag, epoch);
+        var body = new FieldWriter(1024);
+        WriteList(body, [certificate.Bytes.ToArray()]);
+        WriteList(body, [wrappedDomain]);
+        byte[] message = [.. KeysContext, .. covered, .. body.Written];
+        device.Sign(message, body.Take(Ed25519.SignatureSize));
+        return Encrypt(covered, body.Written, anchorKey, random);
     }
 
-    public static IReadOnlyList<ReadOnlyMemory<byte>> ReadKeys(ReadOnlySpan<byte> bytes, string where)
+    /// <summary>Throws <see cref="DamagedFormatException"/> for anything else than what a device of this account wrote.</summary>
+    public static (DeviceCertificate Certificate, ReadOnlyMemory<byte> WrappedDomain) ReadKeys(
+        ReadOnlySpan<byte> bytes, ReadOnlySpan<byte> anchorKey, ReadOnlySpan<byte> accountPublicKey, string where)
     {
-        var reader = new FieldReader(bytes, $"wrapped keys {where}");
-        reader.Magic(KeysMagic);
-        List<ReadOnlyMemory<byte>> domains = ReadList(ref reader, MaxWrapBytes, "wrapped key domain");
-        reader.End();
-        return domains;
+        (AccountTag _, ulong _, byte[] plain) = Decrypt(KeysMagic, bytes, anchorKey, $"wrapped keys {where}");
+        var body = new FieldReader(plain, $"wrapped keys {where}");
+        List<ReadOnlyMemory<byte>> certificates = ReadList(ref body, MaxCertificateBytes, "device certificate");
+        List<ReadOnlyMemory<byte>> domains = ReadList(ref body, MaxWrapBytes, "wrapped key domain");
+        byte[] message = [.. KeysContext, .. bytes[..CoveredSize], .. plain.AsSpan(0, body.Position)];
+        ReadOnlySpan<byte> signature = body.Bytes(Ed25519.SignatureSize);
+        body.End();
+        if (certificates.Count != 1 || domains.Count != 1)
+        {
+            throw body.Damaged($"{certificates.Count} certificates and {domains.Count} domains, one each expected");
+        }
+
+        DeviceCertificate certificate = DeviceCertificate.Read(certificates[0].Span);
+        return IsSigned(certificates, accountPublicKey, certificate.DeviceNumber, message, signature)
+            ? (certificate, domains[0])
+            : throw body.Damaged("no device that the account certified signed it");
+    }
+
+    private static byte[] Cover(ReadOnlySpan<byte> magic, AccountTag tag, ulong number)
+    {
+        var covered = new FieldWriter(CoveredSize);
+        covered.Bytes(magic);
+        tag.Write(covered.Take(AccountTag.Size));
+        covered.U64(number);
+        return covered.ToArray();
+    }
+
+    // The nonce is random at every encryption; the anchor key encrypts far fewer than 2^32 of these.
+    private static byte[] Encrypt(ReadOnlySpan<byte> covered, ReadOnlySpan<byte> body, ReadOnlySpan<byte> anchorKey, IRandomSource random)
+    {
+        byte[] bytes = new byte[CoveredSize + NonceSize + body.Length + TagSize];
+        covered.CopyTo(bytes);
+        Span<byte> nonce = bytes.AsSpan(CoveredSize, NonceSize);
+        random.Fill(nonce);
+        using var cipher = new AesGcm(anchorKey, TagSize);
+        cipher.Encrypt(nonce, body, bytes.AsSpan(CoveredSize + NonceSize, body.Length), bytes.AsSpan(bytes.Length - TagSize), bytes.AsSpan(0, CoveredSize));
+        return bytes;
+    }
+
+    private static (AccountTag Tag, ulong Number, byte[] Plain) Decrypt(ReadOnlySpan<byte> magic, ReadOnlySpan<byte> bytes, ReadOnlySpan<byte> anchorKey, string structure)
+    {
+        var outer = new FieldReader(bytes, structure);
+        outer.Magic(magic);
+        AccountTag tag = AccountTag.Read(outer.Bytes(AccountTag.Size));
+        ulong number = outer.U64();
+        ReadOnlySpan<byte> nonce = outer.Bytes(NonceSize);
+        int bodyBytes = outer.Remaining - TagSize;
+        if (bodyBytes is < 1 or > MaxBodyBytes)
+        {
+            throw outer.Damaged($"a body of {bodyBytes} bytes, 1 to {MaxBodyBytes} expected");
+        }
+
+        byte[] plain = new byte[bodyBytes];
+        using var cipher = new AesGcm(anchorKey, TagSize);
+        try
+        {
+            cipher.Decrypt(nonce, outer.Bytes(bodyBytes), outer.Bytes(TagSize), plain, bytes[..CoveredSize]);
+        }
+        catch (AuthenticationTagMismatchException)
+        {
+            throw outer.Damaged("it does not decrypt with these words; it is damaged or another account's");
+        }
+
+        return (tag, number, plain);
+    }
+
+    private static bool IsSigned(
+        List<ReadOnlyMemory<byte>> certificates, ReadOnlySpan<byte> account, uint device, ReadOnlySpan<byte> message, ReadOnlySpan<byte> signature)
+    {
+        foreach (ReadOnlyMemory<byte> bytes in certificates)
+        {
+            DeviceCertificate certificate = DeviceCertificate.Read(bytes.Span);
+            if (certificate.DeviceNumber == device && certificate.IsSignedBy(account) && Ed25519.Verify(certificate.DevicePublicKey, message, signature))
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 
     private static void WriteList(FieldWriter writer, IReadOnlyList<ReadOnlyMemory<byte>> items)

@@ -54,7 +54,7 @@ public sealed partial class BlockStore
             var journalCopies = new LogCopies(disk, Paths.Join(options.StateFolder, "journal"), "journal", RecordLogKind.Journal, keys.Device, keys.Realm);
             (journal, List<JournalClump> clumps) = await Journal.LoadAsync(journalCopies, reachable, random, cancel).ConfigureAwait(false);
             var catalogCopies = new LogCopies(disk, Paths.Join(options.StateFolder, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm);
-            catalogLog = await CatalogLog.LoadAsync(catalogCopies, reachable, random, cancel).ConfigureAwait(false);
+            catalogLog = await CatalogLog.LoadAsync(catalogCopies, keys.Device, reachable, random, cancel).ConfigureAwait(false);
             if (options.MustExist && !catalogLog.WasFound)
             {
                 throw LostCatalog(disk, options.StateFolder, keys.Realm);
@@ -62,7 +62,11 @@ public sealed partial class BlockStore
 
             if (access == StoreAccess.Write)
             {
-                catalogLog.BeginWriting(lastEndedInOrder);
+                catalogLog.BeginWriting(RandomIncarnation(random), lastEndedInOrder);
+            }
+            else if (options.Rehearse)
+            {
+                catalogLog.Rehearse();
             }
 
             List<StoreHolder> holders = NumberHolders(catalogLog, configured, access);
@@ -72,14 +76,13 @@ public sealed partial class BlockStore
                 store.Noted += noted;
             }
 
-            store.VerifyHeads();
             if (access == StoreAccess.Write)
             {
                 await store.RecoverAsync(openIndex, clumps, lastEndedInOrder, cancel).ConfigureAwait(false);
             }
             else
             {
-                store.TakeJournal(clumps);
+                store.TakeJournal([.. clumps, .. (await journal.ReadOthersAsync(catalogLog.Catalog.HasSeen, cancel).ConfigureAwait(false)).SelectMany(static line => line.Clumps)]);
             }
 
             return store;
@@ -259,25 +262,15 @@ public sealed partial class BlockStore
         return numbered;
     }
 
-    private void VerifyHeads()
-    {
-        foreach (SignedHead head in Catalog.Heads())
-        {
-            if (head.Head.Device == _device && !HeadCodec.Verify(head, _keys.DeviceKeys.PublicKey))
-            {
-                // The catalog vouches for the head under the realm's keys; a device rebuilt from the words has new signing keys.
-                Note($"head {head.Head.Sequence} of volume {head.Head.VolumeName} was signed with earlier keys of this device");
-            }
-        }
-    }
-
     /// <summary>What a writer does first. Every step may be interrupted and is simply done again at the next start.</summary>
     private async ValueTask RecoverAsync(Func<IBlockIndex>? openIndex, List<JournalClump> clumps, bool lastEndedInOrder, CancellationToken cancel)
     {
         CountRunningDay();
+        AddCertificates([_keys.Certificate]);
         await SettleAnnouncedAsync(cancel).ConfigureAwait(false);
         ReleaseCondemned();
-        if (_catalogLog.StateWasBehind && _holders.Any(static holder => holder.Holder is not null))
+        List<CatalogLog.OtherLine> others = await _catalogLog.ReadOthersAsync(cancel).ConfigureAwait(false);
+        if ((_catalogLog.StateWasBehind || others.Count > 0) && _holders.Any(static holder => holder.Holder is not null))
         {
             int adopted = await AdoptUnknownAsync(cancel).ConfigureAwait(false);
             if (adopted > 0)
@@ -288,22 +281,122 @@ public sealed partial class BlockStore
 
         OpenIndex(openIndex);
         await CatchUpIndexAsync(cancel).ConfigureAwait(false);
+        List<(List<JournalClump> Clumps, RecordLogHeader Header, long Bytes)> journals = await _journal.ReadOthersAsync(Catalog.HasSeen, cancel).ConfigureAwait(false);
         TakeJournal(clumps);
+        foreach ((List<JournalClump> theirs, RecordLogHeader _, long _) in journals)
+        {
+            TakeJournal(theirs, isOurs: false);
+        }
+
         _catalogLog.Sync();                                 // before the journal forgets what arenas hold
-        if (!_journal.TryContinue(lastEndedInOrder))
+        if (!_journal.TryContinue(NewIncarnation(), lastEndedInOrder))
         {
             await _journal.RenewAsync(OpenClumps(), JournalHolders(), cancel).ConfigureAwait(false);
         }
 
+        if (journals.Count > 0)
+        {
+            JournalOpenClumps();                            // clumps of other lines are in our own journal, durably, before they count as taken
+            _journal.Sync();
+            await AwaitSealingAsync().ConfigureAwait(false);
+        }
+
+        foreach ((List<JournalClump> _, RecordLogHeader header, long bytes) in journals)
+        {
+            _catalogLog.Append(writer => Catalog.WriteSeen(writer, header.Kind, header.Device, header.Incarnation, header.Number, (ulong)bytes, 0));
+        }
+
+        Join(others);
+        _catalogLog.Sync();
         await _catalogLog.DropOldAsync(cancel).ConfigureAwait(false);
+        NoteHeads();
+    }
+
+    /// <summary>Takes up the heads and certificates of other lines; what they supersede, or what supersedes them, sorts itself out.</summary>
+    private void Join(List<CatalogLog.OtherLine> others)
+    {
+        foreach (CatalogLog.OtherLine other in others)
+        {
+            AddCertificates(other.Catalog.Certificates());
+            foreach (SignedHead head in other.Catalog.Heads())
+            {
+                bool isParted = other.Alias != 0 && head.Head.Device == other.Header.Device && head.Head.Incarnation == other.Header.Incarnation;
+                AddHead(isParted ? HeadCodec.Rebuild(head.Head with { Incarnation = other.Alias }) : head);
+            }
+
+            _catalogLog.Append(writer => Catalog.WriteSeen(
+                writer, other.Header.Kind, other.Header.Device, other.Header.Incarnation, other.Header.Number, (ulong)other.ValidBytes, other.Alias));
+        }
+    }
+
+    private bool AddHead(SignedHead head)
+    {
+        if (!_domains.ContainsKey(head.Head.Domain) || Catalog.Heads().Any(known => known.Bytes.Span.SequenceEqual(head.Bytes.Span) || IsSame(known.Head, head.Head) || known.Head.Supersedes(head.Head)))
+        {
+            return false;
+        }
+
+        _catalogLog.Append(writer => Catalog.WriteHead(writer, head));
+        return true;
+    }
+
+    private void AddCertificates(IReadOnlyList<DeviceCertificate> certificates)
+    {
+        foreach (DeviceCertificate certificate in certificates)
+        {
+            if (certificate.IsSignedBy(_keys.AccountPublicKey.Span) && Catalog.Certificates().All(known => !known.Bytes.SequenceEqual(certificate.Bytes)))
+            {
+                _catalogLog.Append(writer => Catalog.WriteCertificate(writer, certificate));
+            }
+        }
+    }
+
+    private void NoteHeads()
+    {
+        foreach (IGrouping<VolumeId, SignedHead> volume in Catalog.Heads().GroupBy(static head => head.Head.Volume))
+        {
+            int vouched = volume.Count(IsVouchedFor);
+            if (vouched > 1)
+            {
+                Note($"volume {volume.First().Head.VolumeName} was written by {vouched} copies of a device's state that did not know of each other; all their snapshots are there, and the next change joins them");
+            }
+
+            if (vouched < volume.Count())
+            {
+                Note($"volume {volume.First().Head.VolumeName} has a head that no known device of the account signed; it is shown as {volume.First().Head.VolumeName}{UnsignedSuffix}");
+            }
+        }
+    }
+
+    /// <summary>What a recovery found beside catalogs: heads of an anchor, or rebuilt from their roots. Durable on return.</summary>
+    public int AdoptHeads(IReadOnlyList<SignedHead> heads, IReadOnlyList<DeviceCertificate> certificates)
+    {
+        ThrowIfCannotAdopt();
+        ArgumentNullException.ThrowIfNull(heads);
+        ArgumentNullException.ThrowIfNull(certificates);
+        AddCertificates(certificates);
+        int adopted = heads.Count(AddHead);
+        _catalogLog.Sync();
+        return adopted;
+    }
+
+    /// <summary>Whether the catalog already has this head, or one that contains it.</summary>
+    public bool HasHead(Head head) => Catalog.Heads().Any(known => IsSame(known.Head, head) || known.Head.Supersedes(head));
+
+    private void ThrowIfCannotAdopt()
+    {
+        if (!_options.Rehearse)
+        {
+            ThrowIfNotWritable();
+        }
     }
 
     private void OpenIndex(Func<IBlockIndex>? openIndex)
     {
         _index = openIndex?.Invoke();
-        if (_index is not null && _index.CoveredSequence > Catalog.Sequence)
+        if (_index is not null && (_catalogLog.StateWasBehind || _index.CoveredSequence > Catalog.Sequence))
         {
-            _index.Clear(); // it belongs to a later catalog, whose ordinals mean other arenas
+            _index.Clear(); // it belongs to another catalog, whose ordinals may mean other arenas
         }
     }
 
@@ -475,28 +568,10 @@ public sealed partial class BlockStore
         }
     }
 
-    /// <summary>Takes up heads that the anchor names and the catalog does not know, or knows older: durable on return.</summary>
-    public int AdoptHeads(IReadOnlyList<SignedHead> heads)
-    {
-        ThrowIfNotWritable();
-        ArgumentNullException.ThrowIfNull(heads);
-        int adopted = 0;
-        foreach (SignedHead head in heads)
-        {
-            if (_domains.ContainsKey(head.Head.Domain) && (Catalog.NewestHead(head.Head.Volume, head.Head.Device)?.Head.Sequence ?? 0) < head.Head.Sequence)
-            {
-                _catalogLog.Append(writer => Catalog.WriteHead(writer, head));
-                adopted++;
-            }
-        }
-
-        _catalogLog.Sync();
-        return adopted;
-    }
-
     /// <summary>Takes up every arena that holders keep and the catalog does not know. Returns how many.</summary>
     public async ValueTask<int> AdoptUnknownAsync(CancellationToken cancel)
     {
+        ThrowIfCannotAdopt();
         var found = new Dictionary<ArenaId, List<(StoreHolder Holder, HeldArena Arena)>>();
         foreach (StoreHolder holder in _holders.Where(static holder => holder.Holder is not null))
         {
@@ -640,7 +715,8 @@ public sealed partial class BlockStore
     }
 
     /// <summary>Brings the journal's clumps back into memory, but for those that an arena holds.</summary>
-    private void TakeJournal(List<JournalClump> clumps)
+    /// <param name="clumps">From files of ours, or of another line; those are written into ours next.</param>
+    private void TakeJournal(List<JournalClump> clumps, bool isOurs = true)
     {
         foreach (JournalClump clump in clumps)
         {
@@ -652,9 +728,9 @@ public sealed partial class BlockStore
             int survive = Feasible(clump.Survive); // a place went: keep the block, say so in health
             if (IsWritable)
             {
-                AppendAsync(new BinKey(clump.Domain, clump.Epoch, survive), clump.Score, clump.Type, clump.PlainBytes, clump.Bytes, clump.Date, isJournaled: true, CancellationToken.None)
+                AppendAsync(new BinKey(clump.Domain, clump.Epoch, survive), clump.Score, clump.Type, clump.PlainBytes, clump.Bytes, clump.Date, isJournaled: isOurs, CancellationToken.None)
                     .AsTask().GetAwaiter().GetResult();
-                _journaledBytes += clump.Bytes.Length;
+                _journaledBytes += isOurs ? clump.Bytes.Length : 0;
             }
             else
             {
@@ -683,6 +759,14 @@ public sealed partial class BlockStore
             Buffer = buffer,
             IsJournaled = true,
         };
+    }
+
+    private void JournalOpenClumps()
+    {
+        foreach (OpenBin bin in _bins.Values)
+        {
+            JournalLocked(bin);
+        }
     }
 
     private List<JournalClump> OpenClumps() =>

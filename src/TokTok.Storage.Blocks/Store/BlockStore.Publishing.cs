@@ -9,7 +9,8 @@ namespace TokTok.Storage.Blocks.Store;
 public sealed partial class BlockStore
 {
     private ulong _anchorNumber;
-    private List<ReadOnlyMemory<byte>>? _wrappedDomains;
+    private readonly HashSet<HolderId> _haveKeys = [];
+    private Dictionary<DomainId, ReadOnlyMemory<byte>>? _wrappedDomains;
 
     /// <summary>Brings every reachable holder up to date. A holder that fails only lags.</summary>
     public async ValueTask PublishAsync(CancellationToken cancel)
@@ -17,10 +18,19 @@ public sealed partial class BlockStore
         ThrowIfNotWritable();
         List<IFragmentHolder> holders = ReachableHolders();
         await _catalogLog.PublishAsync(holders, cancel).ConfigureAwait(false);
+        if (_catalogLog.IsForked)
+        {
+            // What the other copy wrote stays where it is and is joined at the next opening.
+            Note("another copy of this device's state wrote a catalog of the same name to a holder; this one goes on under a name of its own");
+            _catalogLog.Part(NewIncarnation());
+            await _catalogLog.PublishAsync(holders, cancel).ConfigureAwait(false);
+        }
+
         foreach (IFragmentHolder holder in holders)
         {
             try
             {
+                await PutKeysAsync(holder, cancel).ConfigureAwait(false);
                 await PutAnchorAsync(holder, cancel).ConfigureAwait(false);
             }
             catch (DiskException failure)
@@ -45,13 +55,6 @@ public sealed partial class BlockStore
 
         numbers.Sort();
         _anchorNumber = Math.Max(_anchorNumber, numbers.Count == 0 ? 0 : numbers[^1]) + 1;
-        if (_wrappedDomains is null)
-        {
-            // Burnable domains are left out: the words do not bring them back.
-            _wrappedDomains = [.. _domains.Values.Where(static domain => domain.Kind != DomainKind.Burnable)
-                .Select(domain => (ReadOnlyMemory<byte>)KeyWrap.Wrap(domain, _keys.RecoveryPublicKey.Span, _random))];
-        }
-
         var anchor = new Anchor
         {
             Tag = _keys.Tag,
@@ -59,34 +62,67 @@ public sealed partial class BlockStore
             AccountPublicKey = _keys.AccountPublicKey,
             Device = _device,
             TimeNs = NowNs(),
-            Certificates = [_keys.Certificate.Bytes.ToArray()],
-            WrappedDomains = _wrappedDomains,
+            Certificates = [.. Catalog.Certificates().Select(static certificate => (ReadOnlyMemory<byte>)certificate.Bytes.ToArray())],
+            WrappedDomains = [.. WrappedDomains().Values],
             Holders = [.. _holders.Where(static item => !item.IsGone).Select(static item => new AnchorHolder(item.Id, item.Place, item.Address))],
             Heads = Catalog.Heads(),
             Logs = [.. Positions()],
         };
         await holder.PutObjectAsync(Anchor.NameOf(_keys.Tag, _anchorNumber), anchor.Write(_keys.AnchorKey.Span, _keys.DeviceKeys, _random), cancel).ConfigureAwait(false);
-        if (numbers.Count == 0)
-        {
-            await holder.PutObjectAsync(Anchor.KeysNameOf(_keys.Tag), Anchor.WriteKeys(_wrappedDomains), cancel).ConfigureAwait(false);
-        }
-
         foreach (ulong old in numbers.Take(Math.Max(0, numbers.Count + 1 - Anchor.KeptCount)))
         {
             await holder.DeleteObjectAsync(Anchor.NameOf(_keys.Tag, old), cancel).ConfigureAwait(false);
         }
     }
 
+    /// <summary>Burnable domains are left out: the words do not bring them back.</summary>
+    private Dictionary<DomainId, ReadOnlyMemory<byte>> WrappedDomains() =>
+        _wrappedDomains ??= _domains.Values.Where(static domain => domain.Kind != DomainKind.Burnable)
+            .ToDictionary(static domain => domain.Id, domain => (ReadOnlyMemory<byte>)KeyWrap.Wrap(domain, _keys.RecoveryPublicKey.Span, _random));
+
+    /// <summary>Sees to it, once a process, that a holder has every wrapped domain as a whole object of its own. Older epochs' objects stay.</summary>
+    private async ValueTask PutKeysAsync(IFragmentHolder holder, CancellationToken cancel)
+    {
+        if (_haveKeys.Contains(holder.Id))
+        {
+            return;
+        }
+
+        foreach ((DomainId id, ReadOnlyMemory<byte> wrapped) in WrappedDomains())
+        {
+            uint epoch = _domains[id].CurrentEpoch;
+            string name = Anchor.KeysNameOf(_keys.Tag, id, epoch);
+            byte[] held = await AccountFinder.ReadObjectAsync(holder, name, cancel).ConfigureAwait(false);
+            try
+            {
+                if (held.Length > 0)
+                {
+                    Anchor.ReadKeys(held, _keys.AnchorKey.Span, _keys.AccountPublicKey.Span, name);
+                    continue;
+                }
+            }
+            catch (DamagedFormatException damage)
+            {
+                Note($"{damage.Message}; it is written again");
+            }
+
+            byte[] bytes = Anchor.WriteKeys(_keys.Tag, epoch, wrapped, _keys.AnchorKey.Span, _keys.Certificate, _keys.DeviceKeys, _random);
+            await holder.PutObjectAsync(name, bytes, cancel).ConfigureAwait(false);
+        }
+
+        _haveKeys.Add(holder.Id);
+    }
+
     private IEnumerable<AnchorLog> Positions()
     {
         if (_catalogLog.Position is { } catalog)
         {
-            yield return new AnchorLog(RecordLogKind.Catalog, _device, catalog.Header.Number, catalog.Header.LogId, (ulong)catalog.Bytes);
+            yield return new AnchorLog(RecordLogKind.Catalog, _device, catalog.Header.Incarnation, catalog.Header.Number, catalog.Header.LogId, (ulong)catalog.Bytes);
         }
 
         if (_journal.Position is { } journal)
         {
-            yield return new AnchorLog(RecordLogKind.Journal, _device, journal.Header.Number, journal.Header.LogId, (ulong)journal.Bytes);
+            yield return new AnchorLog(RecordLogKind.Journal, _device, journal.Header.Incarnation, journal.Header.Number, journal.Header.LogId, (ulong)journal.Bytes);
         }
     }
 }

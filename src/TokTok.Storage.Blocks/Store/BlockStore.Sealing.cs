@@ -236,7 +236,7 @@ public sealed partial class BlockStore
                 }
 
                 header = ArenaImage.Seal(
-                    buffer.Bytes.AsSpan(0, layout.ImageBytes), buffer.End, entries, id, layout, buffer.Key.Survive, domain, buffer.Key.Epoch, _device, NowSeconds());
+                    buffer.Bytes.AsSpan(0, layout.ImageBytes), buffer.End, entries, id, layout, buffer.Key.Survive, domain, buffer.Key.Epoch, _device, Incarnation, NowSeconds());
                 buffer.Sealed = header;
             }
 
@@ -481,6 +481,13 @@ public sealed partial class BlockStore
 
             _journal.Sync();                                                     // 2. the rest: in the journal
             await _journal.PublishAsync(JournalHolders(), cancel).ConfigureAwait(false);
+            if (_journal.IsForked)
+            {
+                Note("another copy of this device's state wrote a journal of the same name to a holder; this one goes on under a name of its own");
+                _journal.Part(NewIncarnation());
+                await RenewJournalAsync(cancel).ConfigureAwait(false);
+            }
+
             _catalogLog.Sync();                                                  // 3. the catalog names the arenas
             if (deadBytes > Math.Max(256 * 1024, (_journaledBytes - deadBytes) / 2))
             {

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Runtime.CompilerServices;
 
 using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Catalogs;
@@ -52,8 +53,37 @@ public sealed partial class BlockStore
     internal int? PendingSurvive(DomainId domain, Score score) =>
         _pending.TryGetValue(score, out PendingClump? pending) && pending.Buffer.Key.Domain == domain ? pending.Buffer.Key.Survive : null;
 
-    /// <summary>Whether a head of this device carries its signature.</summary>
-    internal bool HasSigned(SignedHead head) => HeadCodec.Verify(head, _keys.DeviceKeys.PublicKey);
+    /// <summary>The blocks of one type in arenas and journal: with type 5, where heads can be found again.</summary>
+    public async IAsyncEnumerable<(DomainId Domain, Score Score)> BlocksOfTypeAsync(BlockType type, [EnumeratorCancellation] CancellationToken cancel = default)
+    {
+        foreach (PendingClump clump in _pending.Values.Where(clump => clump.Type == type).ToList())
+        {
+            yield return (clump.Buffer.Key.Domain, clump.Score);
+        }
+
+        foreach (ArenaRecord arena in Catalog.Arenas().Where(static arena => arena.State != ArenaState.Trashed))
+        {
+            cancel.ThrowIfCancellationRequested();
+            ArenaDirectory directory;
+            try
+            {
+                directory = await _reader.DirectoryAsync(arena, cancel).ConfigureAwait(false);
+            }
+            catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+            {
+                Note($"arena {arena.Ordinal}: {damage.Message}");
+                continue;
+            }
+
+            for (int i = 0; i < directory.Count; i++)
+            {
+                if (directory[i].Type == type)
+                {
+                    yield return (arena.Domain, directory[i].Score);
+                }
+            }
+        }
+    }
 
     internal FragmentSet SetOf(ArenaRecord arena) => _reader.SetOf(arena);
 

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Buffers.Binary;
 
 using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Catalogs;
@@ -22,6 +23,9 @@ namespace TokTok.Storage.Blocks.Store;
 public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
 {
     private const int ReadAttempts = 4;
+
+    /// <summary>What is added to the name of a volume whose head no known device signed.</summary>
+    public const string UnsignedSuffix = " (unsigned)";
 
     private readonly IDisk _disk;
     private readonly StoreOptions _options;
@@ -75,6 +79,8 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
 
     public uint Device => _device;
 
+    public ulong Incarnation => _catalogLog.Incarnation;
+
     public bool IsWritable => _lock is not null;
 
     public Catalog Catalog => _catalogLog.Catalog;
@@ -95,7 +101,7 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
     /// <summary>Clump bytes in the journal.</summary>
     public long JournaledBytes => _journaledBytes;
 
-    public IReadOnlyList<Head> Heads => [.. Catalog.Heads().Select(static head => head.Head)];
+    public IReadOnlyList<Head> Heads => [.. Catalog.Heads().Select(Shown)];
 
     public ReadOnlyMemory<byte> ChunkerSeed(DomainId domain)
     {
@@ -121,33 +127,42 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
     /// <summary>What a wish comes to: no more than the places there are allow.</summary>
     internal int Feasible(int survive) => Math.Min(survive, _placement.MaxSurvive);
 
-    // A crash before the catalog's sync leaves the old head; after it, the new one. The holders' copies follow and only ever lag.
-    public async ValueTask<Head> CommitAsync(VolumeId volume, string volumeName, DomainId domain, Score root, Head? replaces, CancellationToken cancel)
+    public Head NextHead(VolumeId volume, string volumeName, DomainId domain, IReadOnlyList<Head> follows)
     {
+        ArgumentNullException.ThrowIfNull(follows);
+        SignedHead? previous = follows.Count == 0 ? null : Catalog.Heads().FirstOrDefault(signed => IsSame(signed.Head, follows[0]));
+        return new Head
+        {
+            Volume = volume,
+            VolumeName = volumeName,
+            Domain = domain,
+            Device = _device,
+            Incarnation = Incarnation,
+            Sequence = follows.Select(static head => head.Sequence).DefaultIfEmpty().Max() + 1,
+            Previous = previous?.Hash ?? default,
+            TimeNs = NowNs(),
+            Root = default,
+            Seen = Head.SeenAfter(follows, _device, Incarnation),
+        };
+    }
+
+    // A crash before the catalog's sync leaves the old head; after it, the new one. The holders' copies follow and only ever lag.
+    public async ValueTask<Head> CommitAsync(Head next, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(next);
         ThrowIfNotWritable();
         await _commitGate.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
-            SignedHead? newest = Catalog.NewestHead(volume, _device);
-            if (newest?.Head != replaces)
+            SignedHead? newest = Catalog.NewestHead(next.Volume, _device, Incarnation);
+            if (next.Incarnation != Incarnation || next.Device != _device || (newest is not null && next.Sequence != newest.Head.Sequence + 1)
+                || Catalog.Heads().Any(known => known.Head.Supersedes(next)))
             {
-                throw new StoreException(StoreProblem.HeadMoved, $"volume {volumeName}: another commit came first (head {newest?.Head.Sequence ?? 0}, not {replaces?.Sequence ?? 0})");
+                throw new StoreException(StoreProblem.HeadMoved, $"volume {next.VolumeName}: another commit came first (head {newest?.Head.Sequence ?? 0}, the one offered is {next.Sequence})");
             }
 
             await FlushAsync(cancel).ConfigureAwait(false);                                   // 1. every block below the root
-            var head = new Head
-            {
-                Volume = volume,
-                VolumeName = volumeName,
-                Domain = domain,
-                Device = _device,
-                Incarnation = newest?.Head.Incarnation ?? NewIncarnation(),
-                Sequence = (newest?.Head.Sequence ?? 0) + 1,
-                Previous = newest?.Hash ?? default,
-                TimeNs = NowNs(),
-                Root = root,
-            };
-            SignedHead signed = HeadCodec.Sign(head, _keys.DeviceKeys);
+            SignedHead signed = HeadCodec.Sign(next, _keys.DeviceKeys);
             try
             {
                 _catalogLog.Append(writer => Catalog.WriteHead(writer, signed));              // 2. the head: one record
@@ -160,13 +175,29 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
             }
 
             await PublishAsync(cancel).ConfigureAwait(false);                                 // 3. the holders
-            return head;
+            return next;
         }
         finally
         {
             _commitGate.Release();
         }
     }
+
+    private static bool IsSame(Head one, Head other) =>
+        one.Volume == other.Volume && one.Device == other.Device && one.Incarnation == other.Incarnation && one.Sequence == other.Sequence;
+
+    /// <summary>Whether a device that this account certified signed the head, or this device rebuilt it from its root.</summary>
+    public bool IsVouchedFor(SignedHead head)
+    {
+        ArgumentNullException.ThrowIfNull(head);
+        return HeadCodec.IsRebuilt(head)
+            || (head.Head.Device == _device && HeadCodec.Verify(head, _keys.DeviceKeys.PublicKey))
+            || Catalog.Certificates().Any(certificate =>
+                certificate.DeviceNumber == head.Head.Device && certificate.IsSignedBy(_keys.AccountPublicKey.Span) && HeadCodec.Verify(head, certificate.DevicePublicKey));
+    }
+
+    /// <summary>A head that nobody vouches for is kept, and its volume has another name, so that nothing is joined with it and everybody sees it.</summary>
+    private Head Shown(SignedHead signed) => IsVouchedFor(signed) ? signed.Head : signed.Head with { VolumeName = signed.Head.VolumeName + UnsignedSuffix };
 
     /// <summary>What holders have not got yet, one line each; empty when nothing lags.</summary>
     public IReadOnlyList<string> Lag()
@@ -370,11 +401,13 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
         }
     }
 
-    private ulong NewIncarnation()
+    private ulong NewIncarnation() => RandomIncarnation(_random);
+
+    private static ulong RandomIncarnation(IRandomSource random)
     {
         Span<byte> bytes = stackalloc byte[sizeof(ulong)];
-        _random.Fill(bytes);
-        return BitConverter.ToUInt64(bytes);
+        random.Fill(bytes);
+        return BinaryPrimitives.ReadUInt64LittleEndian(bytes) | 1; // never 0, which says "none"
     }
 
     private long NowSeconds() => _clock.GetUtcNow().ToUnixTimeSeconds();

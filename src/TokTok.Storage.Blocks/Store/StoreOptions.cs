@@ -32,6 +32,9 @@ public sealed record StoreOptions
     /// <summary>Memory for directories of sealed arenas.</summary>
     public long DirectoryCacheBytes { get; init; } = 32 * 1024 * 1024;
 
+    /// <summary>A reader that adopts arenas and heads in memory, to see what a recovery would find; nothing is written.</summary>
+    public bool Rehearse { get; init; }
+
     /// <summary>Running days that deleted arenas stay in the trash.</summary>
     public int TrashDays { get; init; } = 7;
 }

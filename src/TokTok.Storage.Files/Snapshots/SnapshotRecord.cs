@@ -31,7 +31,12 @@ public sealed record SnapshotRecord
     public const int MaxTextBytes = 4096;
     public const int MaxTexts = 256;
 
+    public const ulong MaxNumber = long.MaxValue;
+
     public required SnapshotId Id { get; init; }
+
+    /// <summary>Its number within the volume, from 1, which people use; given out once, when it is added.</summary>
+    public ulong Number { get; init; }
 
     /// <summary>Nanoseconds since 1970, not below zero.</summary>
     public required long TimeNs { get; init; }
@@ -85,6 +90,7 @@ public sealed record SnapshotRecord
         var writer = new FormatWriter();
         writer.Byte(Version);
         writer.Byte((byte)((IsMarked ? 1 : 0) | (IsFinished ? 2 : 0)));
+        writer.Varint(Number);
         Text(writer, Host);
         Text(writer, Program);
         writer.Varint(Labels.Count);
@@ -131,6 +137,7 @@ public sealed record SnapshotRecord
             throw reader.Damaged("flags", "at most 3", $"{flags}");
         }
 
+        ulong number = reader.Varint("number", MaxNumber);
         string host = EntryFormat.Text(ref reader, "host", MaxTextBytes);
         string program = EntryFormat.Text(ref reader, "program", MaxTextBytes);
         string[] labels = new string[reader.Length("labels", Math.Min(MaxTexts, reader.Remaining))];
@@ -160,6 +167,7 @@ public sealed record SnapshotRecord
         {
             Id = new SnapshotId(BinaryPrimitives.ReadUInt64BigEndian(item.Key.Span[sizeof(long)..])),
             TimeNs = time,
+            Number = number,
             Host = host,
             Program = program,
             Labels = labels,

@@ -7,6 +7,8 @@ namespace TokTok.Storage.Files;
 /// <remarks>
 /// Format: docs/format.md 14. Every change is an edit of the newest root, committed whole: a crash leaves the old root or the new one.
 /// When another writer of this process committed in between, the edit is made once more on what is newest then.
+/// Where lines of heads forked, the volume has the snapshots of all of them, the active tree is that of this device's own line (else of the newest by its clock),
+/// and the next edit joins them: its root has all snapshots, and its head names every line as seen.
 /// Locks: _gate lets one edit run at a time; reading takes none and sees the root of some moment.
 /// </remarks>
 public sealed class Volume : IDisposable
@@ -38,7 +40,10 @@ public sealed class Volume : IDisposable
     public VolumeRoot Root => _state!.Root;
 
     /// <summary>The head that names <see cref="Root"/>; null for a volume that has not been committed yet.</summary>
-    public Head? Head => _state!.Head;
+    public Head? Head => _state!.Heads is [Head first, ..] ? first : null;
+
+    /// <summary>Whether lines of heads forked and no edit has joined them yet.</summary>
+    public bool IsForked => _state!.Heads.Count > 1;
 
     /// <summary>How many lost places the root outlives: as many as the strongest part that it has led to. New roots are no weaker.
     /// Known from the first edit on; before, the store's own setting.</summary>
@@ -58,14 +63,14 @@ public sealed class Volume : IDisposable
     public static async ValueTask<Volume?> TryOpenAsync(IVolumeStore store, string name, CancellationToken cancel, TableOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(store);
-        Head? newest = NewestOf(store, head => head.VolumeName == name);
+        Head? newest = CurrentOf(store, null, name).FirstOrDefault();
         if (newest is null)
         {
             return null;
         }
 
         var volume = new Volume(store, name, newest.Domain, options);
-        await volume.LoadAsync(newest, cancel).ConfigureAwait(false);
+        await volume.LoadAsync(CurrentOf(store, newest.Volume, name), cancel).ConfigureAwait(false);
         return volume;
     }
 
@@ -83,16 +88,35 @@ public sealed class Volume : IDisposable
     {
         ArgumentNullException.ThrowIfNull(store);
         var volume = new Volume(store, name, domain, options);
-        volume._state = new State(null, new VolumeRoot { Id = VolumeId.New(random) }, volume.Blocks.Survive);
+        volume._state = new State([], new VolumeRoot { Id = VolumeId.New(random) }, [], volume.Blocks.Survive);
         return volume;
     }
 
     /// <summary>The snapshots in order of time.</summary>
     public async IAsyncEnumerable<SnapshotRecord> SnapshotsAsync([EnumeratorCancellation] CancellationToken cancel = default)
     {
-        await foreach (TableItem item in Tables.ScanAsync(Root.Snapshots, default, cancel).ConfigureAwait(false))
+        State state = _state!;
+        if (state.Others.Count == 0)
         {
-            yield return SnapshotRecord.Decode(item);
+            await foreach (TableItem item in Tables.ScanAsync(state.Root.Snapshots, default, cancel).ConfigureAwait(false))
+            {
+                yield return SnapshotRecord.Decode(item);
+            }
+
+            yield break;
+        }
+
+        List<TableChange> foreign = await ForeignSnapshotsAsync(state, cancel).ConfigureAwait(false);
+        var all = new List<SnapshotRecord>();
+        await foreach (TableItem item in Tables.ScanAsync(state.Root.Snapshots, default, cancel).ConfigureAwait(false))
+        {
+            all.Add(SnapshotRecord.Decode(item));
+        }
+
+        all.AddRange(foreign.Select(static change => SnapshotRecord.Decode(new TableItem(change.Key, change.Value!.Value))));
+        foreach (SnapshotRecord snapshot in all.OrderBy(static snapshot => snapshot.TimeNs).ThenBy(static snapshot => snapshot.Id.Value))
+        {
+            yield return snapshot;
         }
     }
 
@@ -125,7 +149,8 @@ public sealed class Volume : IDisposable
                     root = root with { Snapshots = await RewriteAsync(root, cancel).ConfigureAwait(false) };
                 }
 
-                List<TableChange> changes = [TableChange.Put(snapshot.Key(), snapshot.Encode())];
+                SnapshotRecord numbered = snapshot with { Number = root.NextSnapshot };
+                List<TableChange> changes = [TableChange.Put(numbered.Key(), numbered.Encode())];
                 if (replaced is not null && replaced.Id != snapshot.Id)
                 {
                     changes.Add(TableChange.Delete(replaced.Key()));
@@ -133,6 +158,7 @@ public sealed class Volume : IDisposable
 
                 root = root with
                 {
+                    NextSnapshot = root.NextSnapshot + 1,
                     Active = snapshot.Root,
                     Links = snapshot.Links,
                     Snapshots = await ChangeAsync(root, changes, cancel).ConfigureAwait(false),
@@ -188,22 +214,21 @@ public sealed class Volume : IDisposable
                 await RefreshAsync(cancel).ConfigureAwait(false);
                 await FindSurviveAsync(cancel).ConfigureAwait(false);
                 State state = _state!;
-                VolumeRoot root = await edit(state.Root).ConfigureAwait(false);
+                VolumeRoot root = await edit(await JoinedAsync(state, cancel).ConfigureAwait(false)).ConfigureAwait(false);
+                Head next = _store.NextHead(root.Id, Name, Domain, state.Heads);
+                root = root.Under(next);
                 BlockWrite block = await Blocks.At(Survive).WriteAsync(BlockType.VolumeRoot, root.Encode(), cancel).ConfigureAwait(false);
-
-                // This device's line of heads may be older than the newest of all: the new head follows its own.
-                Head? replaces = NewestOf(_store, head => head.Volume == root.Id && head.Device == _store.Device);
                 Head committed;
                 try
                 {
-                    committed = await _store.CommitAsync(root.Id, Name, Domain, block.Score, replaces, cancel).ConfigureAwait(false);
+                    committed = await _store.CommitAsync(next with { Root = block.Score }, cancel).ConfigureAwait(false);
                 }
-                catch (Exception) when (!isRetry && NewestOf(_store, head => head.Volume == root.Id && head.Device == _store.Device) != replaces)
+                catch (Exception) when (!isRetry && !CurrentOf(_store, root.Id, Name).SequenceEqual(state.Heads))
                 {
                     continue;
                 }
 
-                _state = new State(committed, root, Survive);
+                _state = new State([committed], root, [], Survive);
                 return;
             }
         }
@@ -256,10 +281,10 @@ public sealed class Volume : IDisposable
     private async ValueTask RefreshAsync(CancellationToken cancel)
     {
         State state = _state!;
-        Head? newest = NewestOf(_store, head => head.Volume == state.Root.Id);
-        if (newest is not null && newest != state.Head)
+        List<Head> current = CurrentOf(_store, state.Root.Id, Name);
+        if (current.Count > 0 && !current.SequenceEqual(state.Heads))
         {
-            await LoadAsync(newest, cancel).ConfigureAwait(false);
+            await LoadAsync(current, cancel).ConfigureAwait(false);
         }
     }
 
@@ -273,7 +298,7 @@ public sealed class Volume : IDisposable
         }
 
         int survive = -1;
-        for (IBlockStore blocks = Blocks; state.Head is not null && await blocks.ContainsAsync(state.Head.Root, BlockType.VolumeRoot, cancel).ConfigureAwait(false); blocks = Blocks.At(survive + 1))
+        for (IBlockStore blocks = Blocks; state.Heads.Count > 0 && await blocks.ContainsAsync(state.Heads[0].Root, BlockType.VolumeRoot, cancel).ConfigureAwait(false); blocks = Blocks.At(survive + 1))
         {
             if (blocks.Survive <= survive)
             {
@@ -286,10 +311,79 @@ public sealed class Volume : IDisposable
         _state = state with { Survive = survive };
     }
 
-    private async ValueTask LoadAsync(Head head, CancellationToken cancel)
+    private async ValueTask LoadAsync(List<Head> heads, CancellationToken cancel)
     {
-        VolumeRoot root = await ReadRootAsync(Blocks, head, cancel).ConfigureAwait(false);
-        _state = new State(head, root, null);
+        var read = new List<Head>();
+        var roots = new List<VolumeRoot>();
+        foreach (Head head in heads)
+        {
+            try
+            {
+                roots.Add(await ReadRootAsync(Blocks, head, cancel).ConfigureAwait(false));
+                read.Add(head);
+            }
+            catch (Exception damage) when (roots.Count > 0 && damage is DamagedBlockException or DamagedFormatException)
+            {
+                // Another line's root cannot be read now: its head stays, unjoined, and this line goes on.
+            }
+        }
+
+        _state = new State(read, roots[0], roots[1..], null);
+    }
+
+    /// <summary>The root with the snapshots and file ids of all lines.</summary>
+    private async ValueTask<VolumeRoot> JoinedAsync(State state, CancellationToken cancel)
+    {
+        if (state.Others.Count == 0)
+        {
+            return state.Root;
+        }
+
+        var next = new Dictionary<uint, ulong>(state.Root.NextFile);
+        foreach ((uint device, ulong counter) in state.Others.SelectMany(static other => other.NextFile))
+        {
+            next[device] = Math.Max(counter, next.GetValueOrDefault(device));
+        }
+
+        // Lines that parted gave out the same numbers: the first line's stand.
+        var taken = new HashSet<ulong>();
+        await foreach (TableItem item in Tables.ScanAsync(state.Root.Snapshots, default, cancel).ConfigureAwait(false))
+        {
+            taken.Add(SnapshotRecord.Decode(item).Number);
+        }
+
+        ulong number = Math.Max(state.Root.NextSnapshot, state.Others.Max(static other => other.NextSnapshot));
+        List<TableChange> foreign = [];
+        foreach (TableChange change in await ForeignSnapshotsAsync(state, cancel).ConfigureAwait(false))
+        {
+            SnapshotRecord snapshot = SnapshotRecord.Decode(new TableItem(change.Key, change.Value!.Value));
+            foreign.Add(taken.Add(snapshot.Number) ? change : TableChange.Put(change.Key, (snapshot with { Number = number++ }).Encode()));
+        }
+
+        return state.Root with
+        {
+            NextFile = next,
+            NextSnapshot = number,
+            Snapshots = await ChangeAsync(state.Root, foreign, cancel).ConfigureAwait(false),
+        };
+    }
+
+    /// <summary>The snapshots of the other lines that the first one has not got.</summary>
+    private async ValueTask<List<TableChange>> ForeignSnapshotsAsync(State state, CancellationToken cancel)
+    {
+        var changes = new Dictionary<SnapshotId, TableChange>();
+        foreach (VolumeRoot other in state.Others)
+        {
+            await foreach (TableItem item in Tables.ScanAsync(other.Snapshots, default, cancel).ConfigureAwait(false))
+            {
+                if (await Tables.GetAsync(state.Root.Snapshots, item.Key, cancel).ConfigureAwait(false) is null)
+                {
+                    changes.TryAdd(SnapshotRecord.Decode(item).Id, TableChange.Put(item.Key.ToArray(), item.Value.ToArray()));
+                }
+            }
+        }
+
+        return [.. changes.Values];
     }
 
     /// <summary>Reads the root that a head names, and checks that it is the volume's.</summary>
@@ -303,24 +397,11 @@ public sealed class Volume : IDisposable
             : throw new DamagedFormatException($"volume root {head.Root}: expected volume {head.Volume}, found {root.Id}");
     }
 
-    /// <summary>The newest head: of one device by its sequence, among devices by their clocks (merging lines is for sync).</summary>
-    private static Head? NewestOf(IVolumeStore store, Func<Head, bool> wanted)
-    {
-        Head? newest = null;
-        foreach (Head head in store.Heads)
-        {
-            bool isNewer = newest is null
-                || (head.Device == newest.Device && head.Volume == newest.Volume
-                    ? head.Sequence > newest.Sequence
-                    : head.TimeNs > newest.TimeNs);
-            if (wanted(head) && isNewer)
-            {
-                newest = head;
-            }
-        }
+    /// <summary>The heads of a volume that none supersedes, the one to go on from first: this device's own newest by sequence, else the newest by its clock.</summary>
+    private static List<Head> CurrentOf(IVolumeStore store, VolumeId? volume, string name) =>
+        [.. store.Heads.Where(head => head.VolumeName == name && (volume is null || head.Volume == volume))
+            .OrderByDescending(head => head.Device == store.Device && head.Incarnation == store.Incarnation)
+            .ThenByDescending(static head => head.TimeNs).ThenByDescending(static head => head.Sequence).ThenByDescending(static head => head.Incarnation)];
 
-        return newest;
-    }
-
-    private sealed record State(Head? Head, VolumeRoot Root, int? Survive);
+    private sealed record State(IReadOnlyList<Head> Heads, VolumeRoot Root, IReadOnlyList<VolumeRoot> Others, int? Survive);
 }

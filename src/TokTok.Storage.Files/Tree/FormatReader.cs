@@ -96,6 +96,8 @@ internal ref struct FormatReader(ReadOnlyMemory<byte> bytes, string structure)
 
     public Score Score(string field) => Core.Score.Read(Bytes(Core.Score.Size, field).Span);
 
+    public ulong UInt64(string field) => BinaryPrimitives.ReadUInt64LittleEndian(Bytes(sizeof(ulong), field).Span);
+
     public ulong UInt64BigEndian(string field) => BinaryPrimitives.ReadUInt64BigEndian(Bytes(sizeof(ulong), field).Span);
 
     /// <summary>The structure must end exactly here.</summary>
@@ -151,6 +153,8 @@ internal sealed class FormatWriter(int capacity = 256)
     }
 
     public void Score(Score score) => score.Write(Take(Core.Score.Size));
+
+    public void UInt64(ulong value) => BinaryPrimitives.WriteUInt64LittleEndian(Take(sizeof(ulong)), value);
 
     public void UInt64BigEndian(ulong value) => BinaryPrimitives.WriteUInt64BigEndian(Take(sizeof(ulong)), value);
 

@@ -133,10 +133,10 @@ internal sealed class StoreDump(BlockStore store)
         foreach (SignedHead signed in store.Catalog.Heads().Where(signed => name is null || signed.Head.VolumeName == name))
         {
             Head head = signed.Head;
-            Put(target, $"volume {TerminalText.Clean(head.VolumeName)} {head.Volume} device {head.Device} sequence {head.Sequence} time {Show.IsoTime(head.TimeNs)} root {head.Root} domain {head.Domain}");
-            if (head.Device == store.Device && !store.HasSigned(signed))
+            Put(target, $"volume {TerminalText.Clean(head.VolumeName)} {head.Volume} device {head.Device} incarnation {head.Incarnation:x16} sequence {head.Sequence} time {Show.IsoTime(head.TimeNs)} root {head.Root} domain {head.Domain}");
+            if (!store.IsVouchedFor(signed))
             {
-                isWhole = Damaged(target, $"head {head.Sequence} of {TerminalText.Clean(head.VolumeName)}: its signature is not this device's");
+                isWhole = Damaged(target, $"head {head.Sequence} of {TerminalText.Clean(head.VolumeName)}: no known device of the account signed it");
             }
         }
 

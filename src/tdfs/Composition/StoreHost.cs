@@ -115,7 +115,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             FoundAccount found = await AccountFinder.FindAsync(account!, reachable, problems.Add, cancel).ConfigureAwait(false)
                 ?? throw new UserError(
                     ExitCode.Keys, $"none of {reachable.Length} holders knows an account of these words; check the words, and the holders in {config.File}{(problems.Count > 0 ? $" (found besides: {problems[0]})" : "")}");
-            // The lost device's number goes on: its catalog, journal and heads are then simply ours.
+            // The lost device's number goes on under another incarnation: should the lost machine write again, that is another line, and nothing of it is overwritten.
             uint device = found.Anchor?.Device ?? found.Devices.DefaultIfEmpty(FirstDevice).First();
             using Keyring keyring = Keyring.Create(account!, device, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
             foreach (KeyDomain domain in found.Domains)
@@ -127,13 +127,23 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             try
             {
                 disk.CreateDirectory(target.StorePath);
-                BlockStore store = await OpenStoreAsync(target, keyring, request.IsDrill ? Facades.StoreAccess.Read : Facades.StoreAccess.Write, "recover", mustExist: false, cancel).ConfigureAwait(false);
+                BlockStore store = await OpenStoreAsync(target, keyring, request.IsDrill ? Facades.StoreAccess.Read : Facades.StoreAccess.Write, "recover", mustExist: false, cancel, isRehearsal: request.IsDrill).ConfigureAwait(false);
                 await using (store.ConfigureAwait(false))
                 {
+                    bool hadCatalog = store.Catalog.Sequence > 0 && store.Catalog.Arenas().Count > 0;
+                    int adopted = await store.AdoptUnknownAsync(cancel).ConfigureAwait(false);
+                    store.AdoptHeads(found.Anchor?.Heads ?? [], found.Certificates);
+                    if (adopted > 0 || !hadCatalog)
+                    {
+                        int rebuilt = await new HeadFinder(store).AdoptAsync(cancel).ConfigureAwait(false);
+                        if (rebuilt > 0)
+                        {
+                            problems.Add($"{rebuilt} volumes were found by their roots alone: no catalog or anchor named them, and nothing says whether a later state was lost");
+                        }
+                    }
+
                     if (!request.IsDrill)
                     {
-                        await store.AdoptUnknownAsync(cancel).ConfigureAwait(false);
-                        store.AdoptHeads(found.Anchor?.Heads ?? []);
                         await store.PublishAsync(cancel).ConfigureAwait(false);
                         WriteKeyring(target.StorePath, request.NewPassphrase is { Length: > 0 } passphrase
                             ? keyring.Write(passphrase.Bytes, Argon2Cost.Moderate, random)
@@ -326,7 +336,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     }
 
     private async ValueTask<BlockStore> OpenStoreAsync(
-        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, bool mustExist, CancellationToken cancel)
+        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, bool mustExist, CancellationToken cancel, bool isRehearsal = false)
     {
         if (access == Facades.StoreAccess.Write)
         {
@@ -353,6 +363,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             StateFolder = config.StorePath,
             MustExist = mustExist,
             Survive = config.Survive,
+            Rehearse = isRehearsal,
             CompressionLevel = config.CompressionLevel,
             SealingCount = SealingCount(config.WriteBufferBytes),
             TrashDays = (int)Math.Ceiling(config.TrashFor.TotalDays),

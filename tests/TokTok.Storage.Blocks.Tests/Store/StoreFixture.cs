@@ -123,7 +123,8 @@ internal sealed class StoreFixture
         }
 
         BlockWrite write = await store.OpenBlocks(store.Realm, null).WriteAsync(BlockType.VolumeRoot, root, CancellationToken.None);
-        return await store.CommitAsync(volume, "test", store.Realm, write.Score, replaces, CancellationToken.None);
+        Head next = store.NextHead(volume, "test", store.Realm, replaces is null ? [] : [replaces]);
+        return await store.CommitAsync(next with { Root = write.Score }, CancellationToken.None);
     }
 }
 

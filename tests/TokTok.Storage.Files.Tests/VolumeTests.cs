@@ -195,6 +195,44 @@ public sealed class VolumeTests
         }
     }
 
+    [Fact]
+    public async Task Lines_that_parted_show_all_snapshots_and_the_next_edit_joins_them()
+    {
+        var store = new MemoryVolumeStore();
+        using Volume first = await Volume.OpenOrCreateAsync(store, "v", SystemRandom.Instance, default);
+        await first.AddSnapshotAsync(await MakeAsync(store, first, 1000, 3), null, null, default);
+        Head common = first.Head!;
+        await first.AddSnapshotAsync(await MakeAsync(store, first, 2000, 3), null, null, default);
+        Head here = first.Head!;
+
+        // Another copy of the state knows the first head only.
+        store.Incarnation = 2;
+        Head there = store.NextHead(common.Volume, "v", common.Domain, [common]);
+        VolumeRoot root = await Volume.ReadRootAsync(store.Blocks, common, default);
+        SnapshotRecord own = (await MakeAsync(store, first, 3000, 2)) with { Number = 2 };
+        root = (root with
+        {
+            NextSnapshot = 3,
+            Snapshots = await first.Tables.UpdateAsync(root.Snapshots, [TableChange.Put(own.Key(), own.Encode())], default),
+        }).Under(there);
+        there = there with { Root = (await store.Blocks.WriteAsync(BlockType.VolumeRoot, root.Encode(), default)).Score };
+        store.AddHead(there);
+        Assert.Equal(2, store.Heads.Count);
+        Assert.False(here.Supersedes(there) || there.Supersedes(here));
+
+        using Volume both = (await Volume.TryOpenAsync(store, "v", default))!;
+        Assert.True(both.IsForked);
+        Assert.Equal(there, both.Head);
+        Assert.Equal([1000, 2000, 3000], (await both.ListSnapshotsAsync(default)).Select(static each => each.TimeNs));
+        await both.AddSnapshotAsync(await MakeAsync(store, both, 4000, 1), null, null, default);
+        Assert.False(both.IsForked);
+        Assert.Single(store.Heads);
+        IReadOnlyList<SnapshotRecord> all = await both.ListSnapshotsAsync(default);
+        Assert.Equal([1000, 2000, 3000, 4000], all.Select(static each => each.TimeNs));
+        Assert.Equal([1UL, 3UL, 2UL, 4UL], all.Select(static each => each.Number));
+        Assert.Equal(both.Head, (both.Root.ToHead(common.Domain, both.Head!.Root)));
+    }
+
     private static async Task<SnapshotRecord> MakeAsync(MemoryVolumeStore store, Volume volume, long timeNs, int names)
     {
         using var writer = new FileContentWriter(store.Blocks, store.ChunkerSeed(store.Realm), new ContentOptions { MeanChunkBytes = 4096 });

@@ -568,6 +568,12 @@ public sealed partial class BlockStore
         }
     }
 
+    /// <summary>Arenas that this process adopted: the catalog did not know them.</summary>
+    public int AdoptedCount { get; private set; }
+
+    /// <summary>Whether any copy of a catalog was found when the store was opened.</summary>
+    public bool WasCatalogFound => _catalogLog.WasFound;
+
     /// <summary>Takes up every arena that holders keep and the catalog does not know. Returns how many.</summary>
     public async ValueTask<int> AdoptUnknownAsync(CancellationToken cancel)
     {
@@ -594,7 +600,7 @@ public sealed partial class BlockStore
             }
         }
 
-        int adopted = 0;
+        int adopted = 0; // of this call
         foreach ((ArenaId id, List<(StoreHolder Holder, HeldArena Arena)> held) in found)
         {
             cancel.ThrowIfCancellationRequested();
@@ -602,6 +608,7 @@ public sealed partial class BlockStore
             if (await TryAdoptAsync(ordinal, id, held, cancel).ConfigureAwait(false))
             {
                 adopted++;
+                AdoptedCount++;
             }
             else
             {

@@ -130,10 +130,9 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
                 BlockStore store = await OpenStoreAsync(target, keyring, request.IsDrill ? Facades.StoreAccess.Read : Facades.StoreAccess.Write, "recover", mustExist: false, cancel, isRehearsal: request.IsDrill).ConfigureAwait(false);
                 await using (store.ConfigureAwait(false))
                 {
-                    bool hadCatalog = store.Catalog.Sequence > 0 && store.Catalog.Arenas().Count > 0;
-                    int adopted = await store.AdoptUnknownAsync(cancel).ConfigureAwait(false);
+                    await store.AdoptUnknownAsync(cancel).ConfigureAwait(false);
                     store.AdoptHeads(found.Anchor?.Heads ?? [], found.Certificates);
-                    if (adopted > 0 || !hadCatalog)
+                    if (store.AdoptedCount > 0 || !store.WasCatalogFound)
                     {
                         int rebuilt = await new HeadFinder(store).AdoptAsync(cancel).ConfigureAwait(false);
                         if (rebuilt > 0)

@@ -91,6 +91,51 @@ public sealed class StoreHostTests : IDisposable
     }
 
     [Fact]
+    public async Task Words_and_fragments_alone_bring_every_volume_back_when_anchors_heads_and_catalogs_are_lost()
+    {
+        SecretBuffer words;
+        using (InitResult made = await MakeAsync())
+        {
+            words = SecretBuffer.Copy(made.Words.Bytes);
+        }
+
+        using (words)
+        {
+            await ImportAsync();
+            await File.WriteAllTextAsync(Path.Join(Source, "second"), "of two snapshots", Cancel);
+            await ImportAsync();
+            foreach (string lost in (string[])["catalog", "journal", "index", "caches"])
+            {
+                Directory.Delete(Path.Join(Store, lost), recursive: true);
+            }
+
+            File.Delete(Path.Join(Store, "keyring"));
+            string objects = Path.Join(Store, "fragments", "objects");
+            Directory.Delete(Path.Join(objects, "anchor"), recursive: true);
+            Directory.Delete(Path.Join(objects, "catalog"), recursive: true);
+
+            RecoverResult drill = await Host().RecoverAsync(new RecoverRequest { Config = Config(), Words = words, IsDrill = true }, new Quiet(), Cancel);
+            Assert.Equal(2, drill.SnapshotCount);
+            Assert.False(Directory.Exists(Path.Join(objects, "anchor")), "a drill touches nothing");
+
+            RecoverResult recovered = await Host().RecoverAsync(new RecoverRequest { Config = Config(), Words = words }, new Quiet(), Cancel);
+            Assert.Equal(2, recovered.SnapshotCount);
+            Assert.Contains(recovered.Problems, static problem => problem.Contains("by their roots alone", StringComparison.Ordinal));
+            await using (IStoreSession session = await OpenAsync(StoreAccess.Write))
+            {
+                await AssertRestoresAsync(session, "back");
+                Assert.True((await session.Care.CheckAsync(true, new Quiet(), Cancel)).IsClean);
+            }
+
+            await ImportAsync();
+            await using (IStoreSession session = await OpenAsync(StoreAccess.Read))
+            {
+                Assert.Equal([1L, 2L, 3L], (await session.Volumes.SnapshotsAsync("v", Cancel)).Select(static each => each.Number));
+            }
+        }
+    }
+
+    [Fact]
     public async Task No_name_and_no_content_stands_in_any_file_of_a_used_store()
     {
         (await MakeAsync()).Dispose();

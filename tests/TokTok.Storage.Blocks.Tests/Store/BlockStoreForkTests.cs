@@ -1,0 +1,169 @@
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
+
+namespace TokTok.Storage.Blocks.Tests.Store;
+
+/// <summary>Two state folders that write as one device: restored, copied, or lost and found. Nothing of either is lost, and neither overwrites the other.</summary>
+public sealed class BlockStoreForkTests
+{
+    private static readonly VolumeId s_volume = new(7);
+
+    [Fact]
+    public async Task A_machine_that_was_recovered_elsewhere_and_writes_again_is_another_line()
+    {
+        var fixture = new StoreFixture();
+        List<(Score Score, byte[] Bytes)> all = [];
+        Head first;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            all.AddRange(await StoreFixture.WriteAsync(store, 0, 100));
+            first = await StoreFixture.CommitAsync(store, s_volume, all.Select(static item => item.Score), null);
+        }
+
+        Dictionary<string, byte[]> lost = Take(fixture);
+        Head recovered;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            Assert.NotEqual(first.Incarnation, store.Incarnation);
+            await StoreFixture.AssertAllAsync(store, all);
+            all.AddRange(await StoreFixture.WriteAsync(store, 1000, 100));
+            recovered = await StoreFixture.CommitAsync(store, s_volume, all.Select(static item => item.Score), Assert.Single(store.Heads));
+            Assert.Equal(recovered, Assert.Single(store.Heads));
+            Assert.Equal([new HeadSeen(1, first.Incarnation, first.Sequence)], recovered.Seen);
+        }
+
+        // The machine that was thought lost: it sees both lines, and goes on in its own.
+        Dictionary<string, byte[]> second = Take(fixture);
+        Put(fixture, lost);
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            Assert.Equal(first.Incarnation, store.Incarnation);
+            Assert.Equal(recovered, Assert.Single(store.Heads));
+            await StoreFixture.AssertAllAsync(store, all);
+        }
+
+        Take(fixture);
+        Put(fixture, second);
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            Assert.Equal(recovered, Assert.Single(store.Heads));
+            await StoreFixture.AssertAllAsync(store, all);
+        }
+    }
+
+    [Fact]
+    public async Task Two_copies_of_a_state_folder_that_both_wrote_are_two_heads_until_one_joins_them()
+    {
+        var fixture = new StoreFixture();
+        Head common;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            common = await StoreFixture.CommitAsync(store, s_volume, [], null);
+        }
+
+        Dictionary<string, byte[]> copy = Copy(fixture);
+        List<(Score Score, byte[] Bytes)> here;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            here = await StoreFixture.WriteAsync(store, 0, 60);
+            await StoreFixture.CommitAsync(store, s_volume, here.Select(static item => item.Score), common);
+        }
+
+        // The copy writes while no holder can be reached, and meets the other's catalog under its own name afterwards.
+        Take(fixture);
+        Put(fixture, copy);
+        Dictionary<string, byte[]> holder = Take(fixture, "holder0/");
+        fixture.HolderPaths[0] = "/elsewhere";
+        FolderHolder.Create(fixture.Disk, "/elsewhere", fixture.Random).Dispose();
+        List<(Score Score, byte[] Bytes)> there;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            there = await StoreFixture.WriteAsync(store, 5000, 60);
+            await StoreFixture.CommitAsync(store, s_volume, there.Select(static item => item.Score), common);
+        }
+
+        Put(fixture, holder);
+        fixture.HolderPaths.Insert(0, "/holder0");
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            Assert.Equal(2, store.Heads.Count);
+            Assert.Contains(fixture.Notes, static note => note.Contains("did not know of each other", StringComparison.Ordinal));
+            await StoreFixture.AssertAllAsync(store, here);
+            await StoreFixture.AssertAllAsync(store, there);
+
+            BlockWrite root = await store.OpenBlocks(store.Realm, null).WriteAsync(BlockType.VolumeRoot, new byte[64], CancellationToken.None);
+            Head joined = store.NextHead(s_volume, "test", store.Realm, store.Heads) with { Root = root.Score };
+            Assert.Equal(2, joined.Seen.Count);
+            await store.CommitAsync(joined, CancellationToken.None);
+            Assert.Equal(joined, Assert.Single(store.Heads));
+        }
+
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            Assert.Single(store.Heads);
+        }
+    }
+
+    [Fact]
+    public async Task A_head_that_no_known_device_signed_is_kept_under_a_name_that_says_so()
+    {
+        var fixture = new StoreFixture();
+        Head mine;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            mine = await StoreFixture.CommitAsync(store, s_volume, [], null);
+            using DeviceKeys stranger = DeviceKeys.Create(fixture.Random);
+            Assert.Equal(1, store.AdoptHeads([HeadCodec.Sign(mine with { Incarnation = 99, Sequence = 5 }, stranger)], []));
+        }
+
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            Assert.Equal(["test", "test" + BlockStore.UnsignedSuffix], store.Heads.Select(static head => head.VolumeName).Order(StringComparer.Ordinal));
+            Assert.Contains(fixture.Notes, static note => note.Contains("no known device", StringComparison.Ordinal));
+        }
+    }
+
+    [Fact]
+    public async Task Heads_signed_before_a_recovery_stay_vouched_for()
+    {
+        var fixture = new StoreFixture();
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            await StoreFixture.CommitAsync(store, s_volume, [], null);
+        }
+
+        Take(fixture);
+        DeviceKeys device = DeviceKeys.Create(fixture.Random);
+        fixture.Keys = fixture.Keys with { DeviceKeys = device, Certificate = DeviceCertificate.Issue(fixture.Account, device, 1, "again", 0) };
+        fixture.Notes.Clear();
+        await using BlockStore again = await fixture.OpenAsync();
+        Assert.Equal("test", Assert.Single(again.Heads).VolumeName);
+        Assert.DoesNotContain(fixture.Notes, static note => note.Contains("signed", StringComparison.Ordinal));
+    }
+
+    /// <summary>The files below a folder, taken away.</summary>
+    private static Dictionary<string, byte[]> Take(StoreFixture fixture, string folder = "state/")
+    {
+        Dictionary<string, byte[]> files = Copy(fixture, folder);
+        foreach (string path in files.Keys)
+        {
+            fixture.Disk.Remove(path);
+        }
+
+        return files;
+    }
+
+    private static Dictionary<string, byte[]> Copy(StoreFixture fixture, string folder = "state/") =>
+        fixture.Disk.Files().Where(path => path.StartsWith(folder, StringComparison.Ordinal)).ToDictionary(static path => path, fixture.Disk.ReadAll);
+
+    private static void Put(StoreFixture fixture, Dictionary<string, byte[]> files)
+    {
+        foreach ((string path, byte[] bytes) in files)
+        {
+            fixture.Disk.Plant(path, bytes);
+        }
+    }
+}

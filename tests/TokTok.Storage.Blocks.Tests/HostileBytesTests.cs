@@ -95,7 +95,7 @@ public sealed class HostileBytesTests
     [MemberData(nameof(Seeds))]
     public void Record_log_headers(int seed)
     {
-        var header = new RecordLogHeader { Kind = RecordLogKind.Catalog, Domain = new DomainId(4), Epoch = 1, Device = 1, Number = 7, LogId = HashOf([1]) };
+        var header = new RecordLogHeader { Kind = RecordLogKind.Catalog, Domain = new DomainId(4), Epoch = 1, Device = 1, Incarnation = 9, Number = 7, LogId = HashOf([1]) };
         byte[] bytes = new byte[RecordLogHeader.Size];
         header.Write(bytes);
         HostileBytes.AssertHandled(seed, bytes, static bytes => _ = RecordLogHeader.Read(bytes, "x"), Reseal);
@@ -111,8 +111,9 @@ public sealed class HostileBytesTests
         using DeviceKeys device = DeviceKeys.Create(random);
         DeviceCertificate certificate = DeviceCertificate.Issue(account, device, 1, "desk", 1_790_000_000);
         byte[] wrapped = random.Bytes(120);
-        byte[] keys = Anchor.WriteKeys([wrapped, wrapped]);
-        HostileBytes.AssertHandled(seed, keys, static bytes => _ = Anchor.ReadKeys(bytes, "x"));
+        byte[] keys = Anchor.WriteKeys(account.Tag, 1, wrapped, key, certificate, device, random);
+        HostileBytes.AssertHandled(seed, keys, bytes => _ = Anchor.ReadKeys(bytes, key, account.PublicKey, "x"));
+        HostileBytes.AssertHandled(seed, keys, bytes => _ = Anchor.ReadKeys(bytes, key, account.PublicKey, "x"), bytes => Encrypt(bytes, key));
         HostileBytes.AssertHandled(seed, CertificateBytes(certificate), static bytes => _ = DeviceCertificate.Read(bytes));
         var anchor = new Anchor
         {
@@ -125,7 +126,7 @@ public sealed class HostileBytesTests
             WrappedDomains = [wrapped],
             Holders = [new AnchorHolder(HolderId.Read(new byte[HolderId.Size]), "here", "/somewhere")],
             Heads = [],
-            Logs = [new AnchorLog(RecordLogKind.Catalog, 1, 7, HashOf([1]), 500)],
+            Logs = [new AnchorLog(RecordLogKind.Catalog, 1, 9, 7, HashOf([1]), 500)],
         };
         byte[] whole = anchor.Write(key, device, random);
         HostileBytes.AssertHandled(seed, whole, bytes => _ = Anchor.Read(bytes, key, "x"));

@@ -23,6 +23,7 @@ public sealed record FoundAccount
 public static class AccountFinder
 {
     private const int MaxObjectBytes = 17 * 1024 * 1024;
+    private const int MaxKeysBytes = 1024 * 1024 + 16 * 1024;
 
     /// <summary>Null when no holder knows the account. Damaged anchors are passed over with a note.</summary>
     public static async ValueTask<FoundAccount?> FindAsync(AccountKeys account, IReadOnlyList<IFragmentHolder> holders, Action<string> note, CancellationToken cancel)
@@ -62,9 +63,10 @@ public static class AccountFinder
 
             foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.KeysPrefix + account.Tag, cancel).ConfigureAwait(false))
             {
-                if (found.Name != Anchor.KeysNameOf(account.Tag))
+                if (found.Length > MaxKeysBytes)
                 {
-                    continue; // one such object a holder: more would be held in memory together
+                    note($"{found.Name}: {found.Length} bytes, at most {MaxKeysBytes} expected");
+                    continue;
                 }
 
                 try

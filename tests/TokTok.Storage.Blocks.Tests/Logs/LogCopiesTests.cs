@@ -24,7 +24,7 @@ public sealed class LogCopiesTests : IDisposable
         _holder = FolderHolder.Create(PosixDisk.Instance, _folder + "/holder", _random);
     }
 
-    private string HeldPath => $"{_folder}/holder/objects/journal/00000001-{Number:x16}";
+    private string HeldPath => $"{_folder}/holder/objects/journal/00000001-{0:x16}-{Number:x16}";
 
     public void Dispose()
     {

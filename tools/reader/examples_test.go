@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/klauspost/reedsolomon"
+)
+
+// Example gives the bytes of the hex example below a heading of docs/format.md, up to the n-th.
+func example(t *testing.T, heading string, n int) []byte {
+	page, err := os.ReadFile("../../docs/format.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(page[bytes.Index(page, []byte("\n"+heading)):])
+	text = strings.SplitN(strings.Split(text, "```hex\n")[n], "```", 2)[0]
+	text = regexp.MustCompile(`;.*|\s`).ReplaceAllString(text, "")
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		t.Fatal(heading, err)
+	}
+	return b
+}
+
+func count(from, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(from + i)
+	}
+	return b
+}
+
+func TestExamples(t *testing.T) {
+	same := func(what string, got, expected []byte) {
+		if !bytes.Equal(got, expected) {
+			t.Errorf("%s: found %x, expected %x", what, got, expected)
+		}
+	}
+	key := count(0, 32)
+	same("2.3", must(unzstd.DecodeAll(example(t, "### 2.3", 1)[1:], nil)), bytes.Repeat([]byte("a"), 64))
+	same("2.4", dare(key, example(t, "### 2.4", 1)), []byte{0})
+	same("2.5", ctr(key, make([]byte, 40))[8:], example(t, "### 2.5", 1))
+	rs := example(t, "### 2.6", 1)
+	parts := [][]byte{rs[:4], rs[4:8], rs[8:12], make([]byte, 4), make([]byte, 4)}
+	check(must(reedsolomon.New(3, 2, reedsolomon.WithCauchyMatrix())).Encode(parts))
+	same("2.6", append(parts[3], parts[4]...), rs[12:])
+
+	account = ed25519.NewKeyFromSeed(derive("account signing key", key)).Public().(ed25519.PublicKey)
+	certificate(example(t, "### 3.1", 1))
+	same("3.1", devices[1][0], ed25519.NewKeyFromSeed(key).Public().(ed25519.PublicKey))
+	epoch := string(count(0, 16)) + "\x01\x00\x00\x00"
+	addDomain(example(t, "### 3.2", 1))
+	same("3.2", blockKeys[epoch], count(80, 32))
+	recovery, arenaKeys = key, map[string][]byte{}
+	unwrap(example(t, "### 3.3", 1))
+	same("3.3", arenaKeys[epoch], count(112, 32))
+	scoreKeys = map[string][]byte{}
+	fromKeyring(example(t, "### 3.4", 1), nil)
+	same("3.4", scoreKeys[epoch[:16]], count(16, 32))
+	h, r := volumeRoot("", example(t, "### 14.1", 1))
+	same("14.1", []byte(fmt.Sprintf("%s %d %d %x, %d left", h.name, h.seq, h.time, h.line, len(r.b))), []byte("v 1 0 010000000200000000000000, 11 left"))
+	restoreSnapshot("v", t.TempDir(), example(t, "### 14.2", 1))
+	same("14.2", []byte(strings.Join(manifest, "|")), []byte("v/3/ d 0755 0:0 : 0.000000000 0000000000000001 0:0:0"))
+	if len(problems) > 0 {
+		t.Error(problems)
+	}
+}

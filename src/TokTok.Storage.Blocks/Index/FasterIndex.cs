@@ -19,7 +19,7 @@ namespace TokTok.Storage.Blocks.Index;
 /// the former checkpoint, whose bytes the newer ones do not touch. At open every byte that the cover names is read and checked, since FASTER follows what it reads as pointers. Whatever
 /// is absent, of another shape or damaged makes the index begin empty with CoveredSequence 0: the caller replays, nobody sees an exception. What cannot be repaired by
 /// beginning anew (no permission, disk full) is thrown as FASTER or the system throws it.
-/// A disk that fails: FASTER waits for ever for a page that cannot be written, so <see cref="ForgivingDevice"/> tells it that all is well and tells us; from then on nothing is found
+/// A disk that fails: FASTER waits for ever for a page that cannot be written, so <see cref="ForgivingFiles"/> tell it that all is well, and us that it is not; from then on nothing is found
 /// or added, and no checkpoint is made, until the index is opened anew from its last one.
 /// Why not IDisk: FASTER writes through its own device (O_SYNC, no directory sync). Nothing here is a truth: the cover proves what it names, and the catalog is asked about every hit.
 /// Garbage: a replaced location leaves its old record in the log; when more than half of the log is such at open, and more than 64 MiB, the index begins empty. Old checkpoints go as soon as the cover names the new.
@@ -58,7 +58,9 @@ public sealed class FasterIndex : IBlockIndex
 
     // Guarded by _state, but for _count, which adders change together.
     private FasterKV<IndexKey, IndexValue>? _store;
-    private ForgivingDevice? _device;
+    private IDevice? _device;
+    private ForgivingFiles _files = new();
+    private DeviceLogCommitCheckpointManager? _checkpoints;
     private int _tableBits;
     private long _count;
     private ulong _coveredSequence;
@@ -117,7 +119,7 @@ public sealed class FasterIndex : IBlockIndex
         EnterShared();
         try
         {
-            if (_device!.Failure is not null)
+            if (_files.Failure is not null)
             {
                 location = default;
                 return false;
@@ -142,7 +144,7 @@ public sealed class FasterIndex : IBlockIndex
         EnterShared();
         try
         {
-            if (_device!.Failure is not null)
+            if (_files.Failure is not null)
             {
                 return;
             }
@@ -233,9 +235,9 @@ public sealed class FasterIndex : IBlockIndex
 
     private void ThrowIfDeviceFailedLocked()
     {
-        if (_device?.Failure is { } failure)
+        if (_files.Failure is { } failure)
         {
-            throw new IOException($"checkpoint of the index in {_folder}: {failure}");
+            throw new IOException($"{_folder}: {failure}");
         }
     }
 
@@ -376,7 +378,7 @@ public sealed class FasterIndex : IBlockIndex
 
             CreateLocked(cover.TableBits);
             _ = _store!.Recover(cover.Token, cover.Token);
-            if (_store.Log.TailAddress < cover.LogBytes)
+            if (_files.Failure is not null || _store.Log.TailAddress < cover.LogBytes)
             {
                 return false;
             }
@@ -418,11 +420,13 @@ public sealed class FasterIndex : IBlockIndex
 
     private void CreateLocked(int tableBits)
     {
-        _device = new ForgivingDevice(Devices.CreateLogDevice(PathOf(LogName)));
+        _files = new ForgivingFiles();
+        _device = _files.OpenLog(PathOf(LogName));
+        _checkpoints = new DeviceLogCommitCheckpointManager(_files, new DefaultCheckpointNamingScheme(PathOf(CheckpointsName)), removeOutdated: false); // that is ours to do, when the cover names the new one
         _store = new FasterKV<IndexKey, IndexValue>(
             1L << tableBits,
             new LogSettings { LogDevice = _device, PageSizeBits = PageBits, MemorySizeBits = _logMemoryBits, SegmentSizeBits = SegmentBits },
-            new CheckpointSettings { CheckpointDir = PathOf(CheckpointsName) },
+            new CheckpointSettings { CheckpointManager = _checkpoints },
             comparer: new IndexKeyComparer(),
             concurrencyControlMode: ConcurrencyControlMode.None);
         _tableBits = tableBits;
@@ -441,6 +445,8 @@ public sealed class FasterIndex : IBlockIndex
         DropSessionsLocked();
         _store?.Dispose();      // before its device
         _store = null;
+        _checkpoints?.Dispose();
+        _checkpoints = null;
         _device?.Dispose();
         _device = null;
     }

@@ -13,7 +13,11 @@ namespace TokTok.Storage.Blocks.Upkeep;
 public sealed record ScrubReport(long ArenaCount, long FragmentCount, long ReadBytes, IReadOnlyList<string> Damaged);
 
 /// <summary>What a repair wrote, and what it had to leave, one line each.</summary>
-public sealed record MendReport(long RepairedFragments, long WrittenBytes, IReadOnlyList<string> Unrepairable);
+public sealed record MendReport(long RepairedFragments, long WrittenBytes, IReadOnlyList<string> Unrepairable)
+{
+    /// <summary>The first failure of a disk on the way, a full one say: what it stopped is no damage, and another repair may mend it.</summary>
+    public DiskException? Failure { get; init; }
+}
 
 /// <summary>Compares every arena's fragments with the catalog, and brings back what parity can.</summary>
 /// <remarks>
@@ -25,6 +29,8 @@ public sealed record MendReport(long RepairedFragments, long WrittenBytes, IRead
 /// </remarks>
 public sealed class Scrubber(BlockStore store)
 {
+    private DiskException? _failure;
+
     /// <param name="readAll">Reads every byte of every fragment instead of the holders' records alone.</param>
     /// <param name="progress">Phase, fragment bytes looked at, and all of them.</param>
     public async ValueTask<ScrubReport> CheckAsync(bool readAll, Action<string, long, long>? progress, CancellationToken cancel)
@@ -82,9 +88,13 @@ public sealed class Scrubber(BlockStore store)
                 repaired += fragments;
                 written += bytes;
             }
-            catch (Exception failure) when (failure is DamagedBlockException or DamagedFormatException or DiskException)
+            catch (DiskException failure)
             {
-                unrepairable.Add($"arena {arena.Ordinal}: {failure.Message}");
+                _failure ??= failure;
+            }
+            catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+            {
+                unrepairable.Add($"arena {arena.Ordinal}: {damage.Message}");
             }
 
             done += StoredBytes(arena);
@@ -92,7 +102,7 @@ public sealed class Scrubber(BlockStore store)
         }
 
         await store.PublishAsync(cancel).ConfigureAwait(false);
-        return new MendReport(repaired, written, unrepairable);
+        return new MendReport(repaired, written, unrepairable) { Failure = _failure };
     }
 
     /// <summary>Mends one arena; returns what it had to leave, one line each.</summary>
@@ -190,9 +200,14 @@ public sealed class Scrubber(BlockStore store)
                 await share.Key.Holder!.PutAsync(
                     arena.Id, arena.Layout.DataFragments, arena.Layout.ParityFragments, arena.Layout.SliceBytes, data, cancel).ConfigureAwait(false); // durable there
             }
-            catch (Exception failure) when (failure is DiskException or DamagedFormatException)
+            catch (DiskException failure)
             {
-                unrepairable.Add($"arena {arena.Ordinal}, fragments {string.Join(", ", share)} for {share.Key.Place}: {failure.Message}");
+                _failure ??= failure;
+                continue;
+            }
+            catch (DamagedFormatException damage)
+            {
+                unrepairable.Add($"arena {arena.Ordinal}, fragments {string.Join(", ", share)} for {share.Key.Place}: {damage.Message}");
                 continue;
             }
 

@@ -30,7 +30,8 @@ internal static class RepairVerb
                     },
                     text => text.WriteLine($"repaired {Show.Count(result.RepairedFragmentCount, "fragment")}, {Show.Size(result.WrittenBytes)} written"
                         + (result.MovedBytes > 0 ? $"; moved {Show.Size(result.MovedBytes)} to the redundancy wanted, `tdfs reclaim` frees what it leaves" : "")));
-                return Report.Problems(run.Output, result.Unrepairable) ? ExitCode.Damaged : ExitCode.Ok;
+                bool isDamaged = Report.Problems(run.Output, result.Unrepairable);
+                return result.Failure is null ? isDamaged ? ExitCode.Damaged : ExitCode.Ok : throw result.Failure;
             }
         });
         return verb;

@@ -69,7 +69,7 @@ internal sealed class StoreCare(BlockStore store, StorageConfig config, IDisk di
         // First what is wanted elsewhere: an arena that no place can mend any more is emptied, and is then no damage.
         RecodeReport moved = await new Recoder(store, new TreeWalker()).RunAsync(Reporter(progress), cancel).ConfigureAwait(false);
         MendReport mend = await new Scrubber(store).RepairAsync(Reporter(progress), cancel).ConfigureAwait(false);
-        return new RepairResult(mend.RepairedFragments, mend.WrittenBytes, [.. moved.Problems, .. mend.Unrepairable]) { MovedBytes = moved.MovedBytes };
+        return new RepairResult(mend.RepairedFragments, mend.WrittenBytes, [.. moved.Problems, .. mend.Unrepairable]) { MovedBytes = moved.MovedBytes, Failure = mend.Failure };
     }
 
     public async ValueTask<ReclaimResult> ReclaimAsync(bool dryRun, IProgressSink progress, CancellationToken cancel)

@@ -1,3 +1,4 @@
+using TokTok.Storage.Core;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Output;
 using TokTok.Storage.Tdfs.Passphrases;
@@ -179,6 +180,9 @@ internal sealed record RepairResult(long RepairedFragmentCount, long WrittenByte
 {
     /// <summary>What was kept weaker than its directory wants, or the store's setting, and was moved.</summary>
     public long MovedBytes { get; init; }
+
+    /// <summary>The first failure of a disk on the way: what it stopped is no damage, and another repair may mend it.</summary>
+    public DiskException? Failure { get; init; }
 }
 
 internal sealed record ReclaimResult(long CondemnedArenaCount, long CopiedBytes, long FreedBytes, long TrashedBytes, IReadOnlyList<string> WaitingFor);

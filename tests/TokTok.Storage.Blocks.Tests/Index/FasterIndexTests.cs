@@ -202,6 +202,30 @@ public sealed class FasterIndexTests : BlockIndexContract, IDisposable
     }
 
     [Fact]
+    public void A_log_that_cannot_be_written_stops_the_index_and_not_its_caller()
+    {
+        Fill(0, 1000);
+        Index.Checkpoint(1);
+        Reopen();
+        Assert.Equal(1000, Index.Count);
+        string log = Path.Combine(_folder, "log.0");
+        File.Move(log, log + ".kept");
+        File.CreateSymbolicLink(log, "/dev/full");
+
+        Fill(1000, 60_000);
+        Assert.Throws<IOException>(() => Index.Checkpoint(2));
+        Assert.False(Index.TryFind(Samples.Score(7), out _), "an index whose files fail finds nothing more");
+        Fill(60_000, 61_000);
+        Assert.Throws<IOException>(() => Index.Checkpoint(2));
+        _index.Dispose();
+
+        File.Move(log + ".kept", log, overwrite: true);
+        Reopen();
+        Assert.Equal(1UL, Index.CoveredSequence);
+        AssertFound(0, 1000);
+    }
+
+    [Fact]
     public void A_cover_that_claims_a_terabyte_does_not_count()
     {
         Fill(0, 1000);

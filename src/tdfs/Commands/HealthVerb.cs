@@ -74,9 +74,8 @@ internal static class HealthVerb
         return verb;
     }
 
-    /// <summary>What begins as a path does; a volume's snapshot that does so is named as VOLUME@NAME.</summary>
-    private static bool IsLocal(string text) =>
-        !text.Contains('@', StringComparison.Ordinal) && (text is "." or ".." || text.StartsWith('/') || text.StartsWith("./", StringComparison.Ordinal) || text.StartsWith("../", StringComparison.Ordinal));
+    /// <summary>What looks like a path of this machine. A label that does so is named as VOLUME@LABEL.</summary>
+    private static bool IsLocal(string text) => text is "." or ".." || (text.Contains('/', StringComparison.Ordinal) && !text.Contains('@', StringComparison.Ordinal));
 
     /// <summary>"any 2 of 3 places".</summary>
     internal static string Places(int survive, int places) =>

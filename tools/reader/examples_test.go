@@ -66,7 +66,7 @@ func TestExamples(t *testing.T) {
 	same("3.4", scoreKeys[epoch[:16]], count(16, 32))
 	h, r := volumeRoot("", example(t, "### 14.1", 1))
 	same("14.1", []byte(fmt.Sprintf("%s %d %d %x, %d left", h.name, h.seq, h.time, h.line, len(r.b))), []byte("v 1 0 010000000200000000000000, 11 left"))
-	restoreSnapshot("v", t.TempDir(), example(t, "### 14.2", 1))
+	restoreSnapshot("v", t.TempDir(), "", example(t, "### 14.2", 1))
 	same("14.2", []byte(strings.Join(manifest, "|")), []byte("v/3/ d 0755 0:0 : 0.000000000 0000000000000001 0:0:0"))
 	if len(problems) > 0 {
 		t.Error(problems)

@@ -121,7 +121,7 @@ func (s *snapshot) restore(path, target string, b []byte) (below [3]uint64) { //
 	return
 }
 
-func restoreSnapshot(volume, output string, value []byte) { // (14.2)
+func restoreSnapshot(volume, output, key string, value []byte) { // (14.2)
 	r := &rd{value}
 	r.is(1, 1, "version of a snapshot")
 	flags, number, host, program := r.u(1), r.any(), r.counted(4096), r.counted(4096)
@@ -133,6 +133,10 @@ func restoreSnapshot(volume, output string, value []byte) { // (14.2)
 	s.links = linkTable(r)
 	r.end()
 	target := filepath.Join(output, s.name)
+	if _, err := os.Lstat(target); err == nil { // parted lines give a number twice
+		s.name += fmt.Sprintf("-%x", key[8:])
+		target = filepath.Join(output, s.name)
+	}
 	check(os.MkdirAll(filepath.Dir(target), 0755))
 	s.restore("", target, root)
 }
@@ -187,10 +191,12 @@ func main() {
 	for id, heads := range volumes {
 		snapshots, keys, newest := map[string][]byte{}, []string{}, heads[0]
 		for _, h := range heads {
-			superseded := false
+			superseded, twins := false, 0
 			for _, o := range heads {
 				superseded = superseded || o.line == h.line && o.seq > h.seq || o.seen[h.line] >= h.seq
+				when(o.line == h.line && o.seq == h.seq, func() { twins++ })
 			}
+			superseded = superseded && twins == 1 // two with one sequence: copies of a state folder that parted
 			when(!superseded && h.time > newest.time, func() { newest = h })
 			when(!superseded, func() { try("volume "+h.name, func() { h.snapshots(snapshots) }) })
 		}
@@ -202,7 +208,7 @@ func main() {
 		used[name] = true
 		sort.Strings(keys)
 		for _, key := range keys {
-			try(fmt.Sprintf("%s, %x", name, key), func() { restoreSnapshot(name, args[len(args)-1], snapshots[key]) })
+			try(fmt.Sprintf("%s, %x", name, key), func() { restoreSnapshot(name, args[len(args)-1], key, snapshots[key]) })
 		}
 	}
 	sort.Strings(manifest)

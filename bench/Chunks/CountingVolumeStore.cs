@@ -33,6 +33,10 @@ internal sealed class CountingVolumeStore(IVolumeStore inner) : IVolumeStore
 
     private sealed class CountingBlocks(IBlockStore inner, long[] counts) : IBlockStore
     {
+        public int Survive => inner.Survive;
+
+        public IBlockStore At(int survive) => new CountingBlocks(inner.At(survive), counts);
+
         public async ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel)
         {
             BlockWrite write = await inner.WriteAsync(type, plain, cancel);

@@ -9,7 +9,7 @@ internal static class Program
 {
     private const string Usage = """
         tools/bench chunks [TABLE] [--input kernel,sdk,image] [--values A,B,...] [--level N]
-          TABLE   chunks (mean size, KiB), levels (zstd), inline (threshold, bytes), or all three
+          TABLE   chunks (KiB: mean, or least-mean-most), levels (zstd), inline (threshold, bytes), or all three
         Bytes are exact. Times are CPU seconds of the whole process; a shared machine bends them.
         """;
 
@@ -19,7 +19,7 @@ internal static class Program
     {
         string table = "all";
         string names = "kernel,sdk,image";
-        int[]? values = null;
+        string[]? values = null;
         for (int i = 0; i < args.Length; i++)
         {
             bool hasValue = i + 1 < args.Length;
@@ -27,7 +27,7 @@ internal static class Program
             {
                 case "all" or "chunks" or "levels" or "inline": table = args[i]; break;
                 case "--input" when hasValue: names = args[++i]; break;
-                case "--values" when hasValue: values = [.. args[++i].Split(',').Select(static value => int.Parse(value, CultureInfo.InvariantCulture))]; break;
+                case "--values" when hasValue: values = args[++i].Split(','); break;
                 case "--level" when hasValue: Level = int.Parse(args[++i], CultureInfo.InvariantCulture); break;
                 default:
                     await Console.Error.WriteLineAsync(Usage);
@@ -45,23 +45,25 @@ internal static class Program
 
         if (table is "chunks" or "all")
         {
-            await Tables.ChunksAsync(inputs, values ?? [64, 128, 256]);
+            await Tables.ChunksAsync(inputs, values ?? ["64", "128", "256"]);
         }
 
         if (table is "levels" or "all")
         {
             Console.WriteLine();
-            Tables.Levels(inputs, values ?? [1, 2, 3, 4, 5, 7]);
+            Tables.Levels(inputs, Numbers(values) ?? [1, 2, 3, 4, 5, 7]);
         }
 
         if (table is "inline" or "all")
         {
             Console.WriteLine();
-            await Tables.InlineAsync(inputs, values ?? [0, 256, 512, 1024, 2048, 4096]);
+            await Tables.InlineAsync(inputs, Numbers(values) ?? [0, 256, 512, 1024, 2048, 4096]);
         }
 
         return 0;
     }
+
+    private static int[]? Numbers(string[]? values) => values?.Select(static value => int.Parse(value, CultureInfo.InvariantCulture)).ToArray();
 
     private static Dictionary<string, string> FindInputs(string[] names, string table)
     {

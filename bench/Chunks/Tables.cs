@@ -11,15 +11,19 @@ internal static class Tables
 {
     private const double MiB = 1024 * 1024;
 
-    /// <summary>64, 128 and 256 KiB: what is stored, what a change adds, what a random read costs, how large the index gets.</summary>
-    internal static async Task ChunksAsync(Dictionary<string, string> inputs, int[] means)
+    /// <summary>Each a mean, or least-mean-most: what is stored, what a change adds, what a random read costs, how large the index gets.</summary>
+    internal static async Task ChunksAsync(Dictionary<string, string> inputs, string[] bounds)
     {
-        Header("mean KiB", "input", "stored MiB", "of it trees", "blocks", "edited or overwritten adds MiB", "insertions add MiB", "import CPU s", "random 4 KiB read: CPU us", "wall us", "bytes read", "index MiB");
-        foreach (int mean in means)
+        Header("chunks KiB", "input", "stored MiB", "of it trees", "blocks", "edited or overwritten adds MiB", "insertions add MiB", "import CPU s", "random 4 KiB read: CPU us", "wall us", "bytes read", "index MiB");
+        foreach (string sizes in bounds)
         {
+            int[] parts = [.. sizes.Split('-').Select(static part => int.Parse(part, CultureInfo.InvariantCulture) << 10)];
+            ContentOptions content = parts.Length == 3
+                ? ContentOptions.Default with { MinChunkBytes = parts[0], MeanChunkBytes = parts[1], MaxChunkBytes = parts[2] }
+                : ContentOptions.Default with { MeanChunkBytes = parts[0] };
             foreach ((string name, string path) in inputs.Where(static input => input.Key is "kernel" or "sdk" or "image"))
             {
-                MeasuredStore store = await MeasuredStore.CreateAsync(ContentOptions.Default with { MeanChunkBytes = mean << 10 }, Program.Level);
+                MeasuredStore store = await MeasuredStore.CreateAsync(content, Program.Level);
                 await using (store)
                 {
                     Imported first = await store.ImportAsync("v", path);
@@ -29,7 +33,7 @@ internal static class Tables
                     Imported? inserted = name == "image" ? await store.ImportAsync("w", inputs["image-inserted"]) : null;
                     long indexBytes = await store.CloseAsync();
                     Row(
-                        mean, name, Size(first.Written.Bytes), Size(first.Written.TreeBytes), first.Written.Blocks, Size(edited?.Written.Bytes), Size(inserted?.Written.Bytes),
+                        sizes, name, Size(first.Written.Bytes), Size(first.Written.TreeBytes), first.Written.Blocks, Size(edited?.Written.Bytes), Size(inserted?.Written.Bytes),
                         Number(first.CpuSeconds, 1), Number(reads?.CpuMicroseconds, 0), Number(reads?.WallMicroseconds, 0), Number(reads?.ReadBytes, 0), Size(indexBytes));
                 }
             }

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Files;
 
 namespace Chunks;
@@ -13,7 +14,7 @@ internal static class Program
         Bytes are exact. Times are CPU seconds of the whole process; a shared machine bends them.
         """;
 
-    internal static int Level { get; private set; } = 3;
+    internal static int Level { get; private set; } = new StoreOptions { StateFolder = "" }.CompressionLevel;
 
     internal static async Task<int> Main(string[] args)
     {

@@ -14,7 +14,7 @@ public sealed record StoreOptions
     /// <summary>How many lost places the store's blocks survive; null: what the places allow (<see cref="Placing.Placement.DefaultSurvive"/>).</summary>
     public int? Survive { get; init; }
 
-    /// <summary>zstd's level for blocks.</summary>
+    /// <summary>zstd's level for blocks; the default: docs/decisions/compression-level.md.</summary>
     public int CompressionLevel { get; init; } = 3;
 
     /// <summary>Nominal bytes of a full arena; one of <see cref="ArenaLayout.NominalSizes"/>. Smaller only in tests.</summary>

@@ -28,8 +28,8 @@ public sealed record ContentOptions
     /// <summary>A file of at most so many bytes lies inside its entry.</summary>
     public int InlineBytes { get; init; } = 1024;
 
-    /// <summary>The mean of content-defined chunks: 64, 128 or 256 KiB.</summary>
-    public int MeanChunkBytes { get; init; } = 128 * 1024;
+    /// <summary>The mean of content-defined chunks; the default: docs/decisions/chunk-size.md.</summary>
+    public int MeanChunkBytes { get; init; } = 256 * 1024;
 
     /// <summary>No chunk but a file's last is shorter; 0: a quarter of the mean.</summary>
     public int MinChunkBytes { get; init; }

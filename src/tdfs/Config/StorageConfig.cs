@@ -135,7 +135,7 @@ internal sealed record StorageConfig
     private static ChunkingConfig ReadChunking(TableBinder table)
     {
         const long MaxBlockBytes = Core.BlockLimits.MaxBlockBytes;
-        int mean = (int)table.Size("mean", "128 KiB", "16 KiB", "512 KiB");
+        int mean = (int)table.Size("mean", "256 KiB", "16 KiB", "512 KiB");
         if (!BitOperations.IsPow2(mean))
         {
             throw table.Bad("mean", "a power of two");

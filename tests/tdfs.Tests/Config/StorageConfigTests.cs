@@ -108,7 +108,7 @@ public sealed class StorageConfigTests
         StorageConfig config = Parse("");
         Assert.Equal("/home/ann/.local/share/tdfs", config.StorePath);
         Assert.Null(config.Survive);
-        Assert.Equal(new ChunkingConfig { MeanBytes = 131072, MinBytes = 32768, MaxBytes = 524288, InlineBytes = 1024 }, config.Chunking);
+        Assert.Equal(new ChunkingConfig { MeanBytes = 262144, MinBytes = 65536, MaxBytes = 1048576, InlineBytes = 1024 }, config.Chunking);
         Assert.Equal(TimeSpan.FromMinutes(15), config.UnlockFor);
         Assert.Equal(TimeSpan.FromDays(7), config.TrashFor);
         Assert.Null(config.LogFile);

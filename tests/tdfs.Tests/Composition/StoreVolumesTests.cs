@@ -117,7 +117,7 @@ public sealed class StoreVolumesTests : IDisposable
         };
         _disk.CreateDirectory("/state");
         FolderHolder.Create(_disk, "/holder", _random).Dispose();
-        var options = new StoreOptions { StateFolder = "/state", ArenaBytes = 256 * 1024, CompressionLevel = 1 };
+        var options = new StoreOptions { StateFolder = "/state", ArenaBytes = 4 * 1024 * 1024, CompressionLevel = 1 };
         ConfiguredHolder[] holders = [new("here", "/holder", FolderHolder.Open(_disk, "/holder", _random), null)];
         return await BlockStore.OpenAsync(
             _disk, options, keys, holders, static () => new MemoryIndex(), TimeProvider.System, _random, StoreAccess.Write, "the test", null, Cancel);

@@ -19,6 +19,8 @@ internal sealed class CountingVolumeStore(IVolumeStore inner) : IVolumeStore
 
     public uint Device => inner.Device;
 
+    public ulong Incarnation => inner.Incarnation;
+
     public IReadOnlyList<Head> Heads => inner.Heads;
 
     public Written Take() =>
@@ -28,12 +30,15 @@ internal sealed class CountingVolumeStore(IVolumeStore inner) : IVolumeStore
 
     public IBlockStore OpenBlocks(DomainId domain, int? survive) => new CountingBlocks(inner.OpenBlocks(domain, survive), _counts);
 
-    public ValueTask<Head> CommitAsync(VolumeId volume, string volumeName, DomainId domain, Score root, Head? replaces, CancellationToken cancel) =>
-        inner.CommitAsync(volume, volumeName, domain, root, replaces, cancel);
+    public Head NextHead(VolumeId volume, string volumeName, DomainId domain, IReadOnlyList<Head> follows) => inner.NextHead(volume, volumeName, domain, follows);
+
+    public ValueTask<Head> CommitAsync(Head next, CancellationToken cancel) => inner.CommitAsync(next, cancel);
 
     private sealed class CountingBlocks(IBlockStore inner, long[] counts) : IBlockStore
     {
         public int Survive => inner.Survive;
+
+        public int Weakest => inner.Weakest;
 
         public IBlockStore At(int survive) => new CountingBlocks(inner.At(survive), counts);
 

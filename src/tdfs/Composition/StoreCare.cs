@@ -3,6 +3,7 @@ using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
@@ -12,9 +13,9 @@ namespace TokTok.Storage.Tdfs.Composition;
 
 /// <summary>Status, check, repair, reclaim, reindex and debug over an open block store.</summary>
 /// <remarks>Owns nothing: the session disposes the store. Repair, reclaim (but a dry run) and reindex need a store opened for writing.</remarks>
-internal sealed class StoreCare(BlockStore store, StorageConfig config, IDisk disk, bool hasPassphrase) : IStoreCare
+internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase) : IStoreCare
 {
-    private readonly StoreDump _dump = new(store);
+    private readonly StoreDump _dump = new(store, new StateDump(store, keyring, disk, config.StorePath));
 
     public IReadOnlyList<string> DebugStructures => StoreDump.Structures;
 

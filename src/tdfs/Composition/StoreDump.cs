@@ -5,18 +5,23 @@ using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
+using TokTok.Storage.Files;
 using TokTok.Storage.Tdfs.Output;
 
 namespace TokTok.Storage.Tdfs.Composition;
 
 /// <summary>Prints each structure of a store and checks it: `tdfs debug`. Never keys, never what a block says.</summary>
 /// <remarks>A line that begins with "DAMAGED" is a check that failed; the result is then false.</remarks>
-internal sealed class StoreDump(BlockStore store)
+internal sealed class StoreDump(BlockStore store, StateDump state)
 {
-    internal static readonly string[] Structures = ["arenas", "catalog", "fragments", "heads", "holders", "index", "journal"];
+    internal static readonly string[] Structures = ["anchors", "arenas", "catalog", "fragments", "heads", "holders", "index", "journal", "keyring", "logs", "volumes"];
 
     internal ValueTask<bool> WriteAsync(string structure, string? name, TextWriter target, CancellationToken cancel) => structure switch
     {
+        "anchors" => state.AnchorsAsync(target, cancel),
+        "keyring" => ValueTask.FromResult(state.Keyring(target)),
+        "logs" => state.LogsAsync(target, cancel),
+        "volumes" => VolumesAsync(name, target, cancel),
         "arenas" => ArenasAsync(name, target, cancel),
         "catalog" => ValueTask.FromResult(Catalog(target)),
         "fragments" => FragmentsAsync(name, target, cancel),
@@ -213,9 +218,44 @@ internal sealed class StoreDump(BlockStore store)
         return arenas.Count > 0 || name is null ? arenas : throw new UserError(ExitCode.NotFound, $"found no arena '{name}', expected an ordinal or the first digits of an id");
     }
 
-    private static void Put(TextWriter target, FormattableString line) => target.WriteLine(line.ToString(CultureInfo.InvariantCulture));
+    /// <summary>The root that each volume's newest head names, and its snapshots; the tables are read through, files are not.</summary>
+    private async ValueTask<bool> VolumesAsync(string? name, TextWriter target, CancellationToken cancel)
+    {
+        bool isWhole = true;
+        foreach (string volume in Volume.Names(store).Where(volume => name is null || volume == name))
+        {
+            try
+            {
+                using Volume opened = (await Volume.TryOpenAsync(store, volume, cancel).ConfigureAwait(false))!;
+                VolumeRoot root = opened.Root;
+                Put(target, $"volume {TerminalText.Clean(volume)} {root.Id} rule {root.DefaultRule} intents {root.IntentSequence} devices {root.NextFile.Count} links {root.Links.Count} snapshots {root.Snapshots.Count}");
+                await foreach (SnapshotRecord snapshot in opened.SnapshotsAsync(cancel).ConfigureAwait(false))
+                {
+                    Put(target, $"  snapshot {snapshot.Id} {Show.IsoTime(snapshot.TimeNs)} {(snapshot.IsFinished ? "finished" : "unfinished")}{(snapshot.IsMarked ? " kept" : "")} entries {snapshot.Root.Totals.Entries} bytes {snapshot.Root.Totals.Bytes} links {snapshot.Links.Count} torn {snapshot.TornCount} vanished {snapshot.VanishedCount} unreadable {snapshot.UnreadableCount}");
+                    long entries = 0;
+                    await foreach (TreeItem _ in TreeReader.Of(opened, snapshot).WalkAsync(snapshot.Root, default, cancel).ConfigureAwait(false))
+                    {
+                        entries++;
+                    }
 
-    private static bool Damaged(TextWriter target, string line)
+                    if ((ulong)entries + 1 != snapshot.Root.Totals.Entries)
+                    {
+                        isWhole = Damaged(target, $"snapshot {snapshot.Id} of {TerminalText.Clean(volume)}: found {entries + 1} entries, expected {snapshot.Root.Totals.Entries}");
+                    }
+                }
+            }
+            catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+            {
+                isWhole = Damaged(target, $"volume {TerminalText.Clean(volume)}: {damage.Message}");
+            }
+        }
+
+        return isWhole;
+    }
+
+    internal static void Put(TextWriter target, FormattableString line) => target.WriteLine(line.ToString(CultureInfo.InvariantCulture));
+
+    internal static bool Damaged(TextWriter target, string line)
     {
         target.WriteLine("DAMAGED " + line);
         return false;

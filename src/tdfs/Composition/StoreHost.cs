@@ -395,7 +395,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     private sealed class StoreSession(
         BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock) : IStoreSession
     {
-        public IStoreCare Care { get; } = new StoreCare(store, config, disk, hasPassphrase);
+        public IStoreCare Care { get; } = new StoreCare(store, keyring, config, disk, hasPassphrase);
 
         public IVolumes Volumes { get; } = new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey.Span.ToArray(), random, clock);
 

@@ -1,0 +1,126 @@
+using System.Globalization;
+using TokTok.Storage.Blocks.Logs;
+using TokTok.Storage.Blocks.Placing;
+using TokTok.Storage.Blocks.Recovery;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Tdfs.Output;
+
+namespace TokTok.Storage.Tdfs.Composition;
+
+/// <summary>The part of `tdfs debug` that reads files and objects as they lie: keyring, record logs with every copy, anchors and wrapped keys. Never a key.</summary>
+/// <remarks>What is printed of the keyring is what the running verb opened; its file was checked then.</remarks>
+internal sealed class StateDump(BlockStore store, Keyring keyring, IDisk disk, string stateFolder)
+{
+    private const int MaxObjectBytes = 32 * 1024 * 1024;
+
+    internal bool Keyring(TextWriter target)
+    {
+        StoreDump.Put(target, $"account {keyring.Tag}, device {keyring.DeviceNumber} {TerminalText.Clean(keyring.DeviceName)}");
+        bool isWhole = true;
+        foreach (KeyDomain domain in keyring.Domains)
+        {
+            StoreDump.Put(target, $"domain {domain.Id} {domain.Kind} epochs {string.Join(' ', domain.Epochs)} current {domain.CurrentEpoch}");
+        }
+
+        if (keyring.Domains.Count(static domain => domain.Kind == DomainKind.Realm) != 1)
+        {
+            isWhole = StoreDump.Damaged(target, "the keyring: expected one realm");
+        }
+
+        return isWhole;
+    }
+
+    /// <summary>Every copy of every catalog and journal file. A tail behind the last whole record is what a crash leaves, or damage: both are told.</summary>
+    internal async ValueTask<bool> LogsAsync(TextWriter target, CancellationToken cancel)
+    {
+        bool isWhole = true;
+        KeyDomain realm = keyring.Domains.First(static domain => domain.Kind == DomainKind.Realm);
+        IFragmentHolder[] holders = [.. store.Holders.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
+        foreach ((string name, RecordLogKind kind) in ((string, RecordLogKind)[])[("catalog", RecordLogKind.Catalog), ("journal", RecordLogKind.Journal)])
+        {
+            string folder = stateFolder + "/" + name;
+            var copies = new LogCopies(disk, folder, name, kind, store.Device, realm);
+            List<LogCopy> found = await copies.FindAsync(holders, cancel).ConfigureAwait(false);
+            foreach (LogCopy copy in found.Where(copy => copies.CanOpen(copy.Header)).OrderBy(static copy => copy.Header.Number))
+            {
+                RecordLogExtent extent = await copies.ReadAsync(copy, static _ => { }, cancel).ConfigureAwait(false);
+                StoreDump.Put(target, $"{name} {copy.Header.Number} at {TerminalText.Clean(copy.Where)}: {extent.RecordCount} records, {extent.ValidBytes} bytes, epoch {copy.Header.Epoch}");
+                if (extent.HasTail)
+                {
+                    isWhole = StoreDump.Damaged(target, $"{TerminalText.Clean(copy.Where)}: found {extent.FileBytes - extent.ValidBytes} bytes behind the last whole record, expected none (a crash leaves some, and the next writer begins another file)");
+                }
+            }
+
+            HashSet<string> readable = [.. found.Select(static copy => copy.LocalPath ?? copy.Holder!.Id + copy.ObjectName)];
+            foreach (DiskEntry entry in disk.DirectoryExists(folder) ? disk.List(folder) : [])
+            {
+                isWhole &= readable.Contains(folder + "/" + entry.Name) || StoreDump.Damaged(target, $"{folder}/{entry.Name}: found no header of a {name}, expected one");
+            }
+
+            foreach (IFragmentHolder holder in holders)
+            {
+                foreach (HolderObject held in await holder.ListObjectsAsync(name + "/", cancel).ConfigureAwait(false))
+                {
+                    isWhole &= readable.Contains(holder.Id + held.Name) || StoreDump.Damaged(target, $"{held.Name} at holder {holder.Id}: found no header of this device's {name}, expected one, or it is another device's");
+                }
+            }
+        }
+
+        return isWhole;
+    }
+
+    internal async ValueTask<bool> AnchorsAsync(TextWriter target, CancellationToken cancel)
+    {
+        bool isWhole = true;
+        foreach (StoreHolder holder in store.Holders.Where(static holder => holder.Holder is not null))
+        {
+            string own = Anchor.Prefix + keyring.Tag;
+            foreach (HolderObject held in await holder.Holder!.ListObjectsAsync(Anchor.Prefix, cancel).ConfigureAwait(false))
+            {
+                if (held.Name.StartsWith(own, StringComparison.Ordinal))
+                {
+                    isWhole &= await CheckAsync(holder, held, target, bytes =>
+                    {
+                        Anchor anchor = Anchor.Read(bytes, keyring.AnchorKey.Span, held.Name);
+                        StoreDump.Put(target, $"anchor {anchor.Number} at {TerminalText.Clean(holder.Place)}: device {anchor.Device} time {Show.IsoTime(anchor.TimeNs)} certificates {anchor.Certificates.Count} domains {anchor.WrappedDomains.Count} holders {anchor.Holders.Count} heads {anchor.Heads.Count} logs {anchor.Logs.Count}");
+                    }, cancel).ConfigureAwait(false);
+                }
+            }
+
+            foreach (HolderObject held in await holder.Holder!.ListObjectsAsync(Anchor.KeysNameOf(keyring.Tag), cancel).ConfigureAwait(false))
+            {
+                isWhole &= await CheckAsync(holder, held, target, bytes =>
+                    StoreDump.Put(target, $"wrapped keys at {TerminalText.Clean(holder.Place)}: domains {Anchor.ReadKeys(bytes, held.Name).Count}"), cancel).ConfigureAwait(false);
+            }
+        }
+
+        return isWhole;
+    }
+
+    private static async ValueTask<bool> CheckAsync(StoreHolder holder, HolderObject held, TextWriter target, Action<byte[]> read, CancellationToken cancel)
+    {
+        if (held.Length > MaxObjectBytes)
+        {
+            return StoreDump.Damaged(target, string.Create(CultureInfo.InvariantCulture, $"{held.Name} at holder {holder.Id}: found {held.Length} bytes, expected at most {MaxObjectBytes}"));
+        }
+
+        byte[] bytes = new byte[held.Length];
+        int filled = 0;
+        while (filled < bytes.Length && await holder.Holder!.ReadObjectAsync(held.Name, filled, bytes.AsMemory(filled), cancel).ConfigureAwait(false) is > 0 and int part)
+        {
+            filled += part;
+        }
+
+        try
+        {
+            read(bytes[..filled]);
+            return true;
+        }
+        catch (DamagedFormatException damage)
+        {
+            return StoreDump.Damaged(target, $"{damage.Message} (at holder {holder.Id})");
+        }
+    }
+}

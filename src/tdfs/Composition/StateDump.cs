@@ -89,10 +89,13 @@ internal sealed class StateDump(BlockStore store, Keyring keyring, IDisk disk, s
                 }
             }
 
-            foreach (HolderObject held in await holder.Holder!.ListObjectsAsync(Anchor.KeysNameOf(keyring.Tag), cancel).ConfigureAwait(false))
+            foreach (HolderObject held in await holder.Holder!.ListObjectsAsync(Anchor.KeysPrefix + keyring.Tag, cancel).ConfigureAwait(false))
             {
                 isWhole &= await CheckAsync(holder, held, target, bytes =>
-                    StoreDump.Put(target, $"wrapped keys at {TerminalText.Clean(holder.Place)}: domains {Anchor.ReadKeys(bytes, held.Name).Count}"), cancel).ConfigureAwait(false);
+                {
+                    (DeviceCertificate certificate, ReadOnlyMemory<byte> wrapped) = Anchor.ReadKeys(bytes, keyring.AnchorKey.Span, keyring.AccountPublicKey, held.Name);
+                    StoreDump.Put(target, $"wrapped keys {held.Name} at {TerminalText.Clean(holder.Place)}: {wrapped.Length} bytes, by device {certificate.DeviceNumber}");
+                }, cancel).ConfigureAwait(false);
             }
         }
 

@@ -238,9 +238,9 @@ internal sealed class StoreDump(BlockStore store, StateDump state)
                         entries++;
                     }
 
-                    if ((ulong)entries + 1 != snapshot.Root.Totals.Entries)
+                    if ((ulong)entries != snapshot.Root.Totals.Entries)
                     {
-                        isWhole = Damaged(target, $"snapshot {snapshot.Id} of {TerminalText.Clean(volume)}: found {entries + 1} entries, expected {snapshot.Root.Totals.Entries}");
+                        isWhole = Damaged(target, $"snapshot {snapshot.Id} of {TerminalText.Clean(volume)}: found {entries} entries, expected {snapshot.Root.Totals.Entries}");
                     }
                 }
             }

@@ -18,8 +18,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 
 /// <summary>The volumes of an open store, as the verbs ask for them.</summary>
 /// <remarks>
-/// A snapshot's number is its place in the volume's order of time, 1 for the oldest there is: it shifts when older ones are forgotten. What stays the
-/// same is its id, whose first digits (four or more) name it too.
+/// A snapshot's number is given out once and stays; where two lines of one volume gave out the same, its id's first digits (four or more) tell them apart.
 /// Volumes stay open as long as this does; one verb at a time uses it.
 /// </remarks>
 internal sealed class StoreVolumes(
@@ -436,7 +435,7 @@ internal sealed class StoreVolumes(
     private static async ValueTask<List<Located>> LocateAllAsync(Volume volume, CancellationToken cancel)
     {
         IReadOnlyList<SnapshotRecord> records = await volume.ListSnapshotsAsync(cancel).ConfigureAwait(false);
-        return [.. records.Select((record, at) => new Located(volume, record, at + 1))];
+        return [.. records.Select(record => new Located(volume, record))];
     }
 
     private async ValueTask<List<Located>> LocateAllAsync(string? volume, CancellationToken cancel)
@@ -572,8 +571,10 @@ internal sealed class StoreVolumes(
         _ => "device",
     };
 
-    private sealed record Located(Volume Volume, SnapshotRecord Record, long Number)
+    private sealed record Located(Volume Volume, SnapshotRecord Record)
     {
+        internal long Number => (long)Record.Number;
+
         internal TreeReader Reader() => TreeReader.Of(Volume, Record);
 
         internal SnapshotInfo Info() => new()

@@ -29,10 +29,10 @@ public sealed class StoreDumpTests : IDisposable
         { "anchors", "/objects/keys/", true },
         { "arenas", "/fragments/fragments/", true },
         { "fragments", "/fragments/fragments/", true },
-        { "volumes", "/fragments/fragments/", true },
-        { "logs", "/catalog/0", true },
+        { "volumes", "/journal/", true },
+        { "logs", "/store/catalog/", true },
         { "logs", "/objects/catalog/", true },
-        { "logs", "/journal/0", true },
+        { "logs", "/store/journal/", true },
         { "logs", "/objects/journal/", true },
         { "index", "/fragments/fragments/", false }, // a cache: what it lacks costs time
     };

@@ -63,6 +63,12 @@ public sealed class StoreVolumesTests : IDisposable
         ForgetResult forgotten = await volumes.ForgetAsync(new ForgetRequest { Snapshots = ["one"] }, Cancel);
         Assert.Equal(["one"], forgotten.Forgotten.Select(each => each.Label));
         Assert.Equal(["two"], (await volumes.SnapshotsAsync("v", Cancel)).Select(each => each.Label));
+
+        // A number is given out once: it neither moves nor comes again.
+        Assert.Equal(2, Assert.Single(await volumes.SnapshotsAsync("v", Cancel)).Number);
+        await volumes.ForgetAsync(new ForgetRequest { Snapshots = ["v@2"] }, Cancel);
+        _disk.CreateDirectory("/elsewhere"); // without the stat cache, which says that its snapshots are gone
+        Assert.Equal(3, (await ImportAsync(Volumes(store, "/elsewhere"), "three")).Snapshot.Number);
     }
 
     [Theory]
@@ -92,8 +98,8 @@ public sealed class StoreVolumesTests : IDisposable
         return paths;
     }
 
-    private StoreVolumes Volumes(BlockStore store) => new(
-        store, StorageConfig.Parse("storage.toml", default, _folder, _folder), _disk, "/state", _random.Bytes(32), _random, TimeProvider.System);
+    private StoreVolumes Volumes(BlockStore store, string cacheFolder = "/state") => new(
+        store, StorageConfig.Parse("storage.toml", default, _folder, _folder), _disk, cacheFolder, _random.Bytes(32), _random, TimeProvider.System);
 
     private async Task<ImportResult> ImportAsync(StoreVolumes volumes, string label) => await volumes.ImportAsync(
         new ImportRequest { Folder = Source, Volume = "v", Label = label, Rules = new ImportConfig { Exclude = [] } }, new Silent(), Cancel);

@@ -351,7 +351,8 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
     private void CountName(LogLine? line, string digits)
     {
-        if (digits.Length == NumberDigits && ulong.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong number))
+        if (digits.Length == NumberDigits && ulong.TryParse(digits, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong number)
+            && (line is null || number <= RecordLog.MaxHeldNumber))
         {
             _names.Add((line, number));
         }

@@ -97,6 +97,10 @@ public static class RecordLog
     internal const int TagSize = 16;
     internal const int Overhead = LengthSize + NonceSize + TagSize;
     internal const int AssociatedSize = sizeof(ulong) + sizeof(uint);
+
+    /// <summary>The highest number that the name of an object at a holder may have: one above is no name of ours, and the next number can always be counted.</summary>
+    internal const ulong MaxHeldNumber = 1UL << 62;
+
     internal const int MaxRecordBytes = Overhead + MaxBodyBytes;
 
     /// <summary>How much a reader takes at a time: a thousand records of a catalog, a few clumps of a journal.</summary>

@@ -47,7 +47,8 @@ public sealed partial class BlockStore
         foreach (HolderObject found in kept)
         {
             string digits = found.Name[(found.Name.LastIndexOf('-') + 1)..];
-            if (ulong.TryParse(digits, System.Globalization.NumberStyles.AllowHexSpecifier, System.Globalization.CultureInfo.InvariantCulture, out ulong number))
+            if (ulong.TryParse(digits, System.Globalization.NumberStyles.AllowHexSpecifier, System.Globalization.CultureInfo.InvariantCulture, out ulong number)
+                && number <= RecordLog.MaxHeldNumber)
             {
                 numbers.Add(number);
             }

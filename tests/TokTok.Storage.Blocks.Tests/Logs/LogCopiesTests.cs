@@ -74,6 +74,26 @@ public sealed class LogCopiesTests : IDisposable
         Assert.Equal(sizes, await ReadAsync(isLocal: true));
     }
 
+    [Fact]
+    public void After_a_failed_sync_the_appender_stays_failed()
+    {
+        var disk = new SimulatedDisk();
+        var header = new RecordLogHeader { Kind = RecordLogKind.Journal, Domain = _realm.Id, Epoch = 1, Device = 1, Incarnation = 1, Number = Number, LogId = default };
+        using var writer = new RecordLogWriter(disk, "/log", header, new byte[32], _random);
+        writer.Append([1, 2, 3]);
+        writer.Sync();
+        long synced = writer.SyncedBytes;
+        writer.Append([4]);
+        disk.FailAfter(2, DiskFailure.Failed); // the write, then the sync
+        Assert.Throws<DiskException>(writer.Sync);
+        Assert.True(writer.HasFailed);
+        int bytes = disk.ReadAll("/log").Length;
+        Assert.Contains("an earlier write failed", Assert.Throws<DiskException>(() => writer.Append([5])).Message, StringComparison.Ordinal);
+        Assert.Throws<DiskException>(writer.Sync);
+        Assert.Equal(synced, writer.SyncedBytes);
+        Assert.Equal(bytes, disk.ReadAll("/log").Length);
+    }
+
     private LogCopies Copies() => new(PosixDisk.Instance, _folder + "/journal", "journal", RecordLogKind.Journal, 1, _realm);
 
     private async Task PublishAsync(int[] sizes)

@@ -54,6 +54,35 @@ public sealed class BlockStoreTests
     }
 
     [Fact]
+    public async Task A_number_beyond_counting_in_a_name_at_a_holder_stops_nobody()
+    {
+        var fixture = new StoreFixture();
+        List<(Score Score, byte[] Bytes)> written;
+        Head head;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            written = await StoreFixture.WriteAsync(store, 0, 30);
+            head = await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), null);
+        }
+
+        string[] names = [.. fixture.Disk.Files().Where(static name => name.Contains("/objects/", StringComparison.Ordinal) && name[^17] == '-')];
+        Assert.NotEmpty(names);
+        foreach (string name in names)
+        {
+            fixture.Disk.Plant(name[..^16] + "ffffffffffffffff", fixture.Disk.ReadAll(name));
+        }
+
+        for (int start = 0; start < 2; start++)
+        {
+            await using BlockStore store = await fixture.OpenAsync();
+            written.AddRange(await StoreFixture.WriteAsync(store, 100 + (start * 100), 30));
+            head = await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), head);
+            await StoreFixture.AssertAllAsync(store, written);
+            Assert.DoesNotContain(store.Lag(), static line => line.Length > 0);
+        }
+    }
+
+    [Fact]
     public async Task Many_writers_and_readers_agree()
     {
         var fixture = new StoreFixture();

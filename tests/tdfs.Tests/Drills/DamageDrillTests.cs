@@ -350,6 +350,9 @@ public sealed partial class DamageDrillTests(DamageDrillTests.Stores stores) : I
             return ValueTask.CompletedTask;
         }
 
+        private static int ArenaCount(DrillStore store) =>
+            store.Holders.SelectMany(static holder => Directory.GetFiles(Path.Join(holder, "fragments"), "*", SearchOption.AllDirectories)).Select(Path.GetFileName).Distinct().Count();
+
         /// <summary>Imports the source as it grows, a part after the other.</summary>
         private async Task<DrillStore> MakeAsync(int folders)
         {
@@ -357,7 +360,7 @@ public sealed partial class DamageDrillTests(DamageDrillTests.Stores stores) : I
             DrillStore store = await new DrillStore(folders, "[chunking]\nmean = \"16 KiB\"\n", survive).InitAsync();
             int wanted = folders == 3 ? 4 : Drill.Count(ArenasUsual, ArenasLong);
             var random = new Random(7);
-            for (int part = 0; FragmentPage.Read(store.Holders).Count < wanted; part++)
+            for (int part = 0; ArenaCount(store) < wanted; part++)
             {
                 string folder = Path.Join(Source(folders), $"part{part:d3}");
                 Directory.CreateDirectory(folder);

@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using System.Text;
-using TokTok.Storage.Files;
 using TokTok.Storage.Files.Posix;
 
 namespace TokTok.Storage.Testing;

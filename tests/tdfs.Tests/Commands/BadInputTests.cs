@@ -9,6 +9,7 @@ using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Tdfs.Commands;
 using TokTok.Storage.Tdfs.Composition;
 using TokTok.Storage.Tdfs.Output;
+using TokTok.Storage.Testing;
 
 namespace TokTok.Storage.Tdfs.Tests.Commands;
 
@@ -78,6 +79,85 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
 
         Assert.Equal(await File.ReadAllTextAsync(path, TestContext.Current.CancellationToken), text.ToString());
     }
+
+    [Fact]
+    public async Task A_file_that_changes_while_it_is_read_is_kept_named_and_read_again()
+    {
+        using var stage = new Stage(world);
+        string source = stage.Folder + "/changing";
+        Directory.CreateDirectory(source);
+        string path = source + "/busy";
+        await File.WriteAllBytesAsync(path, Noise(16 << 20, 1), TestContext.Current.CancellationToken);
+        using CancellationTokenSource quiet = new();
+        Task writer = Task.Run(() =>
+        {
+            using SafeFileHandle file = File.OpenHandle(path, FileMode.Open, FileAccess.Write, FileShare.ReadWrite);
+            for (int i = 0; !quiet.IsCancellationRequested; i++)
+            {
+                RandomAccess.Write(file, [(byte)(i & 0xff)], i * 7919L % (16 << 20));
+            }
+        });
+        (int code, string data, string talk) = await stage.CommandAsync(["import", source, "--volume", "c", "--store", stage.Store, "--no-progress"], "");
+        await quiet.CancelAsync();
+        await writer;
+        Assert.Equal($"tdfs: {path}: changed while it was read; what is kept may be a mixture\n", talk);
+        Assert.StartsWith("c@1: 1 file", data, StringComparison.Ordinal);
+        Assert.Equal(1, code);
+        (code, data, talk) = await stage.CommandAsync(["import", source, "--volume", "c", "--store", stage.Store, "--no-progress"], "");
+        Assert.True(code == 0, talk);
+        Assert.Contains("(0 unchanged)", data, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task A_file_that_vanishes_before_its_turn_is_named()
+    {
+        using var stage = new Stage(world);
+        string source = stage.Folder + "/vanishing";
+        Directory.CreateDirectory(source);
+        for (int i = 0; i < 3000; i++)
+        {
+            await File.WriteAllBytesAsync($"{source}/file{i:d4}", [], TestContext.Current.CancellationToken);
+        }
+
+        // The names of a folder are read at once. Whoever reads the first file keeps the walk from looking at the last, which waits behind a bounded queue.
+        for (int attempt = 1; ; attempt++)
+        {
+            await File.WriteAllBytesAsync(source + "/a-large", Noise(32 << 20, attempt), TestContext.Current.CancellationToken);
+            await File.WriteAllBytesAsync(source + "/file2999", [1], TestContext.Current.CancellationToken);
+            Task<(int Code, string Data, string Talk)> import = stage.CommandAsync(["import", source, "--volume", "c", "--store", stage.Store, "--workers", "1", "--no-progress"], "");
+            while (!import.IsCompleted && !IsOpen(source + "/a-large"))
+            {
+                await Task.Yield();
+            }
+
+            File.Delete(source + "/file2999");
+            (int code, _, string talk) = await import;
+            if (code == 0 && attempt < 5)
+            {
+                continue; // the machine was busy elsewhere until the import had ended
+            }
+
+            Assert.Equal($"tdfs: {source}/file2999: vanished before it was read\n", talk);
+            Assert.Equal(1, code);
+            return;
+        }
+    }
+
+    private static bool IsOpen(string path) => Directory.EnumerateFileSystemEntries("/proc/self/fd").Any(descriptor => TargetOf(descriptor) == path);
+
+    private static string? TargetOf(string link)
+    {
+        try
+        {
+            return new FileInfo(link).LinkTarget;
+        }
+        catch (IOException)
+        {
+            return null; // closed meanwhile
+        }
+    }
+
+    private static byte[] Noise(int count, int seed) => new SeededRandom(seed).Bytes(count);
 
     private static string Folder([CallerFilePath] string here = "") => Path.Join(Path.GetDirectoryName(here), "transcripts");
 

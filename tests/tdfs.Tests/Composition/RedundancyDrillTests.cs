@@ -114,6 +114,26 @@ public sealed class RedundancyDrillTests : IDisposable
     }
 
     [Theory]
+    [InlineData("import")]
+    [InlineData("repair")]
+    public async Task When_places_come_what_was_kept_in_one_is_spread_by_the_next_import_or_by_repair(string verb)
+    {
+        await MakeAsync("a");
+        await FillAsync();
+        Assert.Equal(0, (await RunAsync("import", Source, "--volume", "v")).Code);
+        Assert.Contains("none of 1 place; 0 are asked for.", (await RunAsync("health")).Data, StringComparison.Ordinal);
+
+        WriteConfig("abc");
+        (int code, string data, string talk) = await (verb == "import" ? RunAsync("import", Source, "--volume", "v") : RunAsync("repair"));
+        Assert.True(code == 0, data + talk);
+        Assert.Contains("any 1 of 3 places; 1 is asked for.", (await RunAsync("health")).Data, StringComparison.Ordinal);
+
+        Directory.Delete(At("a"), recursive: true);
+        Assert.Equal(0, (await RunAsync("restore", "latest", At("back"))).Code);
+        Assert.Empty(TreeCompare.Differences(Source, At("back")));
+    }
+
+    [Theory]
     [InlineData("survive=3", (int)ExitCode.Config, "survive = 3 needs at least 4 places and 3 are configured")]
     [InlineData("2+2", (int)ExitCode.Config, "2+2 needs 4 places, one for each fragment, and 3 are configured")]
     [InlineData("survive=17", (int)ExitCode.Usage, "found 'survive=17', expected survive=N with N from 0 to 16, or k+m")]

@@ -51,11 +51,14 @@ public sealed class Placement
     /// <summary>Data fragments at most: more would make every repair read from more holders.</summary>
     public const int MaxData = 16;
 
+    /// <summary>Lost places that a class survives at most: few classes are then ever in use.</summary>
+    public const int MaxParity = 16;
+
     /// <summary>How many lost places are survived when nobody says: none of one, one of 2 to 4, two of 5 or 6, three of 7 and more.</summary>
     public static int DefaultSurvive(int placeCount) => placeCount switch { <= 1 => 0, <= 4 => 1, <= 6 => 2, _ => 3 };
 
     /// <summary>The most lost places that any class survives over the places there are.</summary>
-    public int MaxSurvive => Math.Max(0, PlaceCount - 1);
+    public int MaxSurvive => Math.Clamp(PlaceCount - 1, 0, MaxParity);
 
     /// <summary>How many lost places an arena will survive once repair has given what has no holder to the places that have none of it.
     /// Holders that cannot be reached now keep what they have; those no longer configured do not count.</summary>

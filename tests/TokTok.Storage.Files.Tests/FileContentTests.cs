@@ -120,6 +120,66 @@ public sealed class FileContentTests
         Assert.InRange(again.NewChunkCount, 1, 8);
     }
 
+    [Theory]
+    [InlineData(CuttingRule.ContentDefined)]
+    [InlineData(CuttingRule.Fixed)]
+    public async Task Spare_hands_give_the_same_content_as_one_worker_whoever_is_ready_first(CuttingRule rule)
+    {
+        byte[] bytes = new byte[(5 << 20) + 77];
+        new Random(9).NextBytes(bytes);
+        List<(long, long)> holes = [(40960, 49152), (1 << 20, 2 << 20), (3 << 20, (3 << 20) + 4096)];
+        holes.ForEach(hole => bytes.AsSpan((int)hole.Item1, (int)(hole.Item2 - hole.Item1)).Clear());
+        var source = new MemorySource(bytes, holes);
+        var alone = new MemoryVolumeStore();
+        using var oneWorker = new FileContentWriter(alone.Blocks, alone.ChunkerSeed(alone.Realm), s_small, new SpareHands(0));
+        WrittenContent expected = await oneWorker.WriteAsync(source, rule, default);
+
+        var store = new MemoryVolumeStore();
+        var late = new LateBlocks(store.Blocks, delayEach: 3);
+        var hands = new SpareHands(4);
+        using var writer = new FileContentWriter(late, store.ChunkerSeed(store.Realm), s_small, hands);
+        WrittenContent written = await writer.WriteAsync(source, rule, default);
+        Assert.Equal(new Entry { Type = EntryType.File, FileId = 1, Content = expected.Content }.Encode().ToArray(), new Entry { Type = EntryType.File, FileId = 1, Content = written.Content }.Encode().ToArray());
+        Assert.Equal((expected.DataBytes, expected.ChunkCount, expected.NewBytes), (written.DataBytes, written.ChunkCount, written.NewBytes));
+        Assert.Equal(bytes, await ReadAllAsync(store.Blocks, written.Content));
+        Assert.True(late.DelayedCount > 0);
+        Assert.Equal(4, hands.FreeCount);
+    }
+
+    [Theory]
+    [InlineData("store")]
+    [InlineData("source")]
+    [InlineData("cancel")]
+    public async Task A_failure_in_the_middle_of_a_large_file_ends_it_and_no_hand_goes_on(string what)
+    {
+        byte[] bytes = new byte[6 << 20];
+        new Random(10).NextBytes(bytes);
+        var store = new MemoryVolumeStore();
+        using var cancel = new CancellationTokenSource();
+        var late = new LateBlocks(store.Blocks, delayEach: 3)
+        {
+            AtWrite = count =>
+            {
+                if (count == 150 && what == "cancel")
+                {
+                    cancel.Cancel();
+                }
+
+                if (count == 150 && what == "store")
+                {
+                    throw new IOException("the store failed");
+                }
+            },
+        };
+        var hands = new SpareHands(4);
+        using var writer = new FileContentWriter(late, store.ChunkerSeed(store.Realm), s_small, hands);
+        var source = new MemorySource(bytes, []) { UnreadableFrom = what == "source" ? 4 << 20 : long.MaxValue };
+        Exception failure = await Assert.ThrowsAnyAsync<Exception>(async () => await writer.WriteAsync(source, CuttingRule.Fixed, cancel.Token));
+        Assert.True(what == "cancel" ? failure is OperationCanceledException : failure is IOException, failure.ToString());
+        Assert.Equal(4, hands.FreeCount);
+        Assert.Equal(0, late.RunningCount);
+    }
+
     private static async Task RoundTripAsync(MemorySource source, CuttingRule rule, Random random)
     {
         var store = new MemoryVolumeStore();
@@ -165,6 +225,51 @@ public sealed class FileContentTests
         return bytes[..read];
     }
 
+    /// <summary>Every so many writes one returns only after later ones did, or after there can be none.</summary>
+    private sealed class LateBlocks(IBlockStore inner, int delayEach) : IBlockStore
+    {
+        private int _count;
+        private int _running;
+        private int _delayed;
+
+        public Action<int>? AtWrite { get; init; }
+
+        public int DelayedCount => Volatile.Read(ref _delayed);
+
+        public int RunningCount => Volatile.Read(ref _running);
+
+        public int Survive => inner.Survive;
+
+        public IBlockStore At(int survive) => this;
+
+        public async ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel)
+        {
+            _ = Interlocked.Increment(ref _running);
+            try
+            {
+                int count = Interlocked.Increment(ref _count);
+                AtWrite?.Invoke(count);
+                for (int turn = 0; count % delayEach == 0 && Volatile.Read(ref _count) < count + 2 && turn < 2000; turn++)
+                {
+                    _ = turn > 0 ? 0 : Interlocked.Increment(ref _delayed);
+                    await Task.Yield();
+                }
+
+                return await inner.WriteAsync(type, plain, cancel);
+            }
+            finally
+            {
+                _ = Interlocked.Decrement(ref _running);
+            }
+        }
+
+        public ValueTask<BlockRead> ReadAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel) => inner.ReadAsync(score, type, target, cancel);
+
+        public ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel) => inner.ContainsAsync(score, type, cancel);
+
+        public ValueTask FlushAsync(CancellationToken cancel) => inner.FlushAsync(cancel);
+    }
+
     private sealed class MemorySource(byte[] bytes, List<(long Start, long End)> holes) : IFileSource
     {
         public byte[] Bytes => bytes;
@@ -173,8 +278,15 @@ public sealed class FileContentTests
 
         public long Length { get; init; } = bytes.Length;
 
+        public long UnreadableFrom { get; init; } = long.MaxValue;
+
         public ValueTask<int> ReadAsync(long offset, Memory<byte> target, CancellationToken cancel)
         {
+            if (offset + target.Length > UnreadableFrom)
+            {
+                throw new IOException("the file cannot be read here");
+            }
+
             int read = (int)Math.Clamp(bytes.Length - offset, 0, target.Length);
             bytes.AsSpan((int)Math.Min(offset, bytes.Length), read).CopyTo(target.Span);
             return ValueTask.FromResult(read);

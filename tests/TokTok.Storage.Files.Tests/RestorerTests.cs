@@ -122,6 +122,36 @@ public sealed class RestorerTests
     }
 
     [Fact]
+    public async Task A_large_file_with_a_damaged_block_in_its_middle_leaves_nothing_and_a_whole_one_is_complete()
+    {
+        using var bench = new ImportBench();
+        _ = Directory.CreateDirectory(bench.Source);
+        var random = new Random(21);
+        byte[] bytes = new byte[9 << 20];
+        random.NextBytes(bytes);
+        File.WriteAllBytes(Path.Combine(bench.Source, "whole"), bytes);
+        random.NextBytes(bytes);
+        File.WriteAllBytes(Path.Combine(bench.Source, "damaged"), bytes);
+        SnapshotRecord snapshot = (await bench.ImportAsync()).Snapshot;
+        Entry file = await bench.FindAsync(snapshot, "damaged");
+        using (var reader = new FileContentReader(bench.Volume.Blocks, file.Content))
+        {
+            await foreach (Extent extent in reader.ExtentsAsync(5 << 20))
+            {
+                bench.Store.Blocks.Damage(extent.Score);
+                break;
+            }
+        }
+
+        string target = bench.Folder.At("target");
+        _ = await bench.RestoreAsync(snapshot, new RestoreOptions { Target = target });
+        RestoreTrouble trouble = Assert.Single(bench.RestoreTroubles);
+        Assert.Equal((RestoreTroubleKind.Damaged, "damaged"), (trouble.Kind, trouble.Path));
+        Assert.Equal(["whole"], Directory.GetFileSystemEntries(target).Select(Path.GetFileName));
+        Assert.Equal("missing: damaged", Assert.Single(TreeCompare.Differences(bench.Source, target)));
+    }
+
+    [Fact]
     public async Task One_file_and_one_subtree_are_restored_alone()
     {
         using var bench = new ImportBench();

@@ -8,8 +8,8 @@ namespace TokTok.Storage.Blocks.Fragments;
 /// <summary>A holder that is a folder: one file for all its fragments of an arena, and a few named objects.</summary>
 /// <remarks>
 /// Format: docs/format.md 7. Calls block on the disk and complete before they return.
-/// Locks: _gate serialises everything that writes; readers take none and open their own files. A file is replaced by rename, so a reader has
-/// the old one or the new one; groups written in place were damaged before.
+/// Locks: _gate serialises everything that writes; readers take none. Reads of fragments go through files kept open (<see cref="OpenFragments"/>), everything else opens its own.
+/// A file is replaced by rename, so a reader has the old one or the new one; groups written in place were damaged before.
 /// Durable: when a call returns, its bytes and names are synced, and not before; what a crash leaves behind is said at each order of writes.
 /// One process at a time should write; a second one is safe (its temporary names are random) but does not see the first one's gate.
 /// </remarks>
@@ -19,6 +19,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
     private const int ObjectPartCharacters = 100;
     private const int IdentityBytes = 8 + HolderId.Size + Blake3.HashSize;
     private const int CopyBytes = 1024 * 1024;
+    private const int KeptOpenCount = 32;
 
     private static readonly string[] s_folders = ["fragments", "trash", "damaged", "objects", "tmp"];
 
@@ -29,6 +30,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
     private readonly string _root;
     private readonly IRandomSource _random;
     private readonly HashSet<string> _knownFolders = [];
+    private readonly OpenFragments _open = new(KeptOpenCount);
     private readonly IDisposable? _lock;
 
     private FolderHolder(IDisk disk, string root, IRandomSource random, HolderId id, bool mayWrite)
@@ -43,6 +45,8 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
     private static ReadOnlySpan<byte> Magic => "TDFSHLD1"u8;
 
     public HolderId Id { get; }
+
+    internal int OpenFileCount => _open.KeptCount;
 
     /// <summary>Makes a folder into a holder. It must be absent or empty.</summary>
     public static FolderHolder Create(IDisk disk, string root, IRandomSource random)
@@ -147,40 +151,53 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
     {
         ArgumentOutOfRangeException.ThrowIfNegative(offset);
         cancel.ThrowIfCancellationRequested();
-        if (PathOf(id) is not string path)
+        if ((_open.Rent(id, out long ticket) ?? OpenForReading(id, ticket)) is not OpenFragment opened)
         {
             return ValueTask.FromResult(-1);
         }
 
-        using IDiskFile file = _disk.Open(path, DiskOpen.Read);
-        FragmentFile record = Load(file, id, path).File;
-        int position = record.PositionOf(fragmentIndex);
-        if (position < 0)
+        try
         {
-            return ValueTask.FromResult(-1);
-        }
+            FragmentFile record = opened.Record;
+            int position = record.PositionOf(fragmentIndex);
+            if (position < 0)
+            {
+                return ValueTask.FromResult(-1);
+            }
 
-        int count = (int)Math.Clamp(record.SliceBytes - offset, 0, target.Length);
-        return ValueTask.FromResult(file.Read(record.OffsetOf(position) + offset, target.Span[..count]));
+            int count = (int)Math.Clamp(record.SliceBytes - offset, 0, target.Length);
+            return ValueTask.FromResult(opened.File.Read(record.OffsetOf(position) + offset, target.Span[..count]));
+        }
+        catch (DiskException)
+        {
+            _open.Drop(id);
+            throw;
+        }
+        finally
+        {
+            _open.Return(opened);
+        }
     }
 
     public ValueTask<byte[]?> ReadGroupHashesAsync(ArenaId id, int fragmentIndex, FragmentName expected, CancellationToken cancel)
     {
         cancel.ThrowIfCancellationRequested();
+        _open.Drop(id);
         if (PathOf(id) is not string path)
         {
             return ValueTask.FromResult<byte[]?>(null);
         }
 
         using IDiskFile file = _disk.Open(path, DiskOpen.Read);
-        (FragmentFile record, byte[]? first, byte[]? second, _) = Load(file, id, path, bothRecords: true);
+        (FragmentFile record, byte[]? first, byte[]? second, _) = FragmentRecords.Load(file, id, path, bothRecords: true);
         int position = record.PositionOf(fragmentIndex);
-        return ValueTask.FromResult(position < 0 ? null : BestHashes(record, first, second, position, expected));
+        return ValueTask.FromResult(position < 0 ? null : FragmentRecords.BestHashes(record, first, second, position, expected));
     }
 
     public ValueTask<HeldArena?> InspectAsync(ArenaId id, CancellationToken cancel)
     {
         cancel.ThrowIfCancellationRequested();
+        _open.Drop(id);
         return ValueTask.FromResult(PathOf(id) is string path ? Inspect(id, path) : null);
     }
 
@@ -224,7 +241,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
             // touched, since groups begin and end at multiples of 4,096. A new file would cost the whole arena's bytes for one bad sector.
             string path = RequirePath(id);
             using IDiskFile file = _disk.Open(path, DiskOpen.ReadWrite);
-            FragmentFile record = Load(file, id, path).File;
+            FragmentFile record = FragmentRecords.Load(file, id, path).File;
             int position = record.PositionOf(fragmentIndex);
             if (position < 0)
             {
@@ -244,6 +261,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
 
             ArgumentOutOfRangeException.ThrowIfNotEqual(bytes.Length, taken, nameof(bytes));
             file.Sync();
+            _open.Drop(id);
         }
 
         return ValueTask.CompletedTask;
@@ -257,7 +275,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         {
             string path = RequirePath(id);
             using IDiskFile file = _disk.Open(path, DiskOpen.ReadWrite);
-            (FragmentFile record, byte[]? first, byte[]? second, _) = Load(file, id, path, bothRecords: true);
+            (FragmentFile record, byte[]? first, byte[]? second, _) = FragmentRecords.Load(file, id, path, bothRecords: true);
             var lists = new ReadOnlyMemory<byte>?[record.Fragments.Count];
             for (int position = 0; position < lists.Length; position++)
             {
@@ -270,7 +288,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
                     }
                 }
 
-                if (lists[position] is null && BestHashes(record, first, second, position, fragment.Name) is byte[] known)
+                if (lists[position] is null && FragmentRecords.BestHashes(record, first, second, position, fragment.Name) is byte[] known)
                 {
                     lists[position] = known;
                 }
@@ -306,6 +324,8 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
                 file.Write(record.SecondRecordOffset, wanted);  // 3. a crash leaves the first record, just synced
                 file.Sync();
             }
+
+            _open.Drop(id);
         }
 
         return ValueTask.CompletedTask;
@@ -351,6 +371,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
     {
         cancel.ThrowIfCancellationRequested();
         MoveIfPresent(LivePath(id), TrashPath(id));
+        _open.Drop(id);
         return ValueTask.CompletedTask;
     }
 
@@ -369,6 +390,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         }
 
         MoveIfPresent(TrashPath(id), LivePath(id));
+        _open.Drop(id);
         return ValueTask.CompletedTask;
     }
 
@@ -377,6 +399,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         cancel.ThrowIfCancellationRequested();
         DeleteIfPresent(TrashPath(id));
         DeleteSetAside(id);
+        _open.Drop(id);
         return ValueTask.CompletedTask;
     }
 
@@ -384,6 +407,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
     {
         cancel.ThrowIfCancellationRequested();
         DeleteIfPresent(LivePath(id));
+        _open.Drop(id);
         return ValueTask.CompletedTask;
     }
 
@@ -462,7 +486,30 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         return ValueTask.CompletedTask;
     }
 
-    public void Dispose() => _lock?.Dispose();
+    public void Dispose()
+    {
+        _open.Dispose();
+        _lock?.Dispose();
+    }
+
+    private OpenFragment? OpenForReading(ArenaId id, long ticket)
+    {
+        if (PathOf(id) is not string path)
+        {
+            return null;
+        }
+
+        IDiskFile file = _disk.Open(path, DiskOpen.Read);
+        try
+        {
+            return _open.Keep(id, file, FragmentRecords.Load(file, id, path).File, ticket);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
 
     private static string TemporaryName(IRandomSource random)
     {
@@ -529,93 +576,6 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
             && part.AsSpan().IndexOfAnyExcept(s_objectCharacters) < 0);
     }
 
-    private static byte[]? BestHashes(FragmentFile record, byte[]? first, byte[]? second, int position, FragmentName expected) =>
-        record.HashesOf(first, position, expected) ?? record.HashesOf(second, position, expected);
-
-    /// <summary>Reads a record that begins at an offset: null, and why, when it is damaged or its sectors cannot be read.</summary>
-    private static (FragmentFile? File, byte[]? Bytes, string? Damage) TryRecord(IDiskFile file, long offset, ArenaId id, string path, bool tableOnly)
-    {
-        try
-        {
-            byte[] start = new byte[FragmentFile.Alignment];
-            int read = file.Read(offset, start);
-            int recordBytes = FragmentFile.RecordBytesFrom(start.AsSpan(0, read), path);
-            if (recordBytes > file.Length - offset)
-            {
-                return (null, null, $"{path}: its record of {recordBytes} bytes does not fit into the {file.Length} bytes of the file");
-            }
-
-            if (tableOnly && FragmentTableFits(recordBytes))
-            {
-                return (FragmentFile.Parse(start, id, path), null, null);
-            }
-
-            byte[] record = new byte[recordBytes];
-            read = file.Read(offset, record);
-            return (FragmentFile.Parse(record.AsSpan(0, read), id, path), record, null);
-        }
-        catch (DamagedFormatException damage)
-        {
-            return (null, null, damage.Message);
-        }
-        catch (DiskException failure) when (failure.Failure == DiskFailure.Failed)
-        {
-            return (null, null, failure.Message);
-        }
-    }
-
-    /// <summary>Whether the first 4 KiB are the whole record, so that reading on is no use.</summary>
-    private static bool FragmentTableFits(int recordBytes) => recordBytes == FragmentFile.Alignment;
-
-    /// <summary>The record of a file, from its first copy or else its second; both copies' bytes when they are asked for.</summary>
-    private static (FragmentFile File, byte[]? First, byte[]? Second, bool IsDamaged) Load(IDiskFile file, ArenaId id, string path, bool bothRecords = false)
-    {
-        (FragmentFile? first, byte[]? firstBytes, string? damage) = TryRecord(file, 0, id, path, tableOnly: !bothRecords);
-        if (first is not null && !bothRecords)
-        {
-            return (first, firstBytes, null, false);
-        }
-
-        FragmentFile? second = null;
-        byte[]? secondBytes = null;
-        long length = file.Length;
-        if (first is not null)
-        {
-            (second, secondBytes, _) = TryRecord(file, first.SecondRecordOffset, id, path, tableOnly: false);
-            bool isWhole = second is not null && length == first.FileBytes && firstBytes.AsSpan().SequenceEqual(secondBytes);
-            return (first, firstBytes, secondBytes, !isWhole);
-        }
-
-        // From the end backwards, only as far as a record can reach. A file that was lengthened or shortened may have it anywhere.
-        long lowest = Math.Max(0, length - (2L * FragmentFile.MaxRecordBytes));
-        byte[] start = new byte[FragmentFile.Alignment];
-        for (long offset = length / FragmentFile.Alignment * FragmentFile.Alignment; offset >= lowest && second is null; offset -= FragmentFile.Alignment)
-        {
-            if (offset > 0 && TryRead(file, offset, start) is int read && FragmentFile.ClaimedId(start.AsSpan(0, read)) == id)
-            {
-                (second, secondBytes, _) = TryRecord(file, offset, id, path, tableOnly: false);
-                if (second is not null && second.SecondRecordOffset != offset)
-                {
-                    second = null;  // not where it says it is
-                }
-            }
-        }
-
-        return second is not null ? (second, null, secondBytes, true) : throw new DamagedFormatException(damage ?? path);
-    }
-
-    private static int TryRead(IDiskFile file, long offset, Span<byte> target)
-    {
-        try
-        {
-            return file.Read(offset, target);
-        }
-        catch (DiskException failure) when (failure.Failure == DiskFailure.Failed)
-        {
-            return 0;
-        }
-    }
-
     private void PutLocked(ArenaId id, int dataFragments, int parityFragments, int sliceBytes, IReadOnlyList<FragmentData> fragments, bool keepOthers)
     {
         string path = LivePath(id);
@@ -635,13 +595,13 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
             if (_disk.FileExists(path))
             {
                 old = _disk.Open(path, DiskOpen.Read);
-                if (IsAnothers(old, id))
+                if (FragmentRecords.IsAnothers(old, id))
                 {
                     SetAsideLocked(id, path);
                 }
                 else if (keepOthers)
                 {
-                    (oldRecord, first, second, _) = Load(old, id, path, bothRecords: true);
+                    (oldRecord, first, second, _) = FragmentRecords.Load(old, id, path, bothRecords: true);
                     if (oldRecord.DataFragments != dataFragments || oldRecord.ParityFragments != parityFragments || oldRecord.SliceBytes != sliceBytes)
                     {
                         throw new DamagedFormatException(
@@ -682,7 +642,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
                 {
                     hashes[i] = data.GroupHashes;
                 }
-                else if (BestHashes(oldRecord!, first, second, oldRecord!.PositionOf(fragment.Index), fragment.Name) is byte[] known)
+                else if (FragmentRecords.BestHashes(oldRecord!, first, second, oldRecord!.PositionOf(fragment.Index), fragment.Name) is byte[] known)
                 {
                     hashes[i] = known;
                 }
@@ -737,6 +697,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
             }
 
             _disk.Rename(temporary, path);                                              // 2. the name
+            _open.Drop(record.Id);
             _disk.SyncDirectory(FolderOf(record.Id));
         }
         catch (DiskException)
@@ -763,7 +724,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
                 part.Clear();
                 for (int piece = 0; piece < part.Length; piece += FragmentFile.Alignment)
                 {
-                    _ = TryRead(from, fromOffset + done + piece, part.Slice(piece, FragmentFile.Alignment));
+                    _ = FragmentRecords.TryRead(from, fromOffset + done + piece, part.Slice(piece, FragmentFile.Alignment));
                 }
             }
 
@@ -789,19 +750,11 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         }
     }
 
-    /// <summary>Whether a file's record is whole and says that it is another arena's.</summary>
-    private static bool IsAnothers(IDiskFile file, ArenaId id)
-    {
-        byte[] start = new byte[FragmentFile.Alignment];
-        int read = TryRead(file, 0, start);
-        return FragmentFile.ClaimedId(start.AsSpan(0, read)) is ArenaId claimed && claimed != id
-            && TryRecord(file, 0, claimed, "", tableOnly: true).File is not null;
-    }
-
     /// <summary>Someone's renaming put another arena's file here. It is not ours to overwrite: it may be that arena's only copy.</summary>
     private void SetAsideLocked(ArenaId id, string path)
     {
         _disk.Rename(path, _root + "/damaged/" + id + "-" + TemporaryName(_random)[..16]);
+        _open.Drop(id);
         _disk.SyncDirectory(_root + "/damaged");
         _disk.SyncDirectory(FolderOf(id));
     }
@@ -835,7 +788,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
     private HeldArena Inspect(ArenaId id, string path)
     {
         using IDiskFile file = _disk.Open(path, DiskOpen.Read);
-        (FragmentFile record, byte[]? first, byte[]? second, bool isDamaged) = Load(file, id, path, bothRecords: true);
+        (FragmentFile record, byte[]? first, byte[]? second, bool isDamaged) = FragmentRecords.Load(file, id, path, bothRecords: true);
         for (int i = 0; i < record.Fragments.Count && !isDamaged; i++)
         {
             isDamaged = record.HashesOf(first, i, record.Fragments[i].Name) is null || record.HashesOf(second, i, record.Fragments[i].Name) is null;

@@ -78,6 +78,9 @@ public sealed class FasterIndex : IBlockIndex
         _maxTableBits = Math.Min(half - BitOperations.Log2(BucketBytes), MaxTableBits);
     }
 
+    /// <summary>Whether a folder has a checkpoint that may be worth opening.</summary>
+    public static bool HasCheckpoint(string folder) => File.Exists(Path.Combine(folder, CoverName));
+
     /// <summary>Garbage of the log that is not worth a replay.</summary>
     internal long GarbageFloorBytes { get; init; } = 64L << 20;
 

@@ -17,6 +17,8 @@ public sealed class MemoryIndex : IBlockIndex
 
     public long Count => _locations.Count;
 
+    internal IEnumerable<KeyValuePair<Score, BlockLocation>> Entries => _locations;
+
     public bool TryFind(Score score, out BlockLocation location) => _locations.TryGetValue(score, out location);
 
     public void Add(Score score, BlockLocation location) => _locations[score] = location;

@@ -73,19 +73,31 @@ public readonly record struct WrittenContent(FileContent Content, long DataBytes
 /// Format: docs/format.md 13.2 and 13.3; chunking 2.2. Holes: what the source names a hole becomes a hole and nothing else does, however many zeros a
 /// file holds, so a restored file takes the disk that the original took. A file without data beyond one chunk costs one write and no tree.
 /// Safe from many threads, one file each; a call holds one buffer of at most <see cref="BufferBytes"/>.
+/// A large file is cut by its worker while spare hands score, pack and encrypt chunks beside it; extents are added in the file's order whoever is ready first, and a call
+/// ends only when no hand works for it any more.
 /// </remarks>
 public sealed class FileContentWriter : IDisposable
 {
     /// <summary>Twice the largest chunk: reads stay large while a cut is looked for.</summary>
     public const int BufferBytes = 2 * BlockLimits.MaxBlockBytes;
 
+    /// <summary>Scores that may wait behind a chunk that a hand has not finished.</summary>
+    private const int MaxCutChunks = 64;
+
     private readonly IBlockStore _blocks;
     private readonly ContentOptions _options;
     private readonly ChunkCutter _cutter;
+    private readonly SpareHands _hands;
 
     /// <param name="chunkerSeed">The domain's gear seed, 32 bytes.</param>
     public FileContentWriter(IBlockStore blocks, ReadOnlyMemory<byte> chunkerSeed, ContentOptions? options = null)
+        : this(blocks, chunkerSeed, options, SpareHands.OfThisMachine())
     {
+    }
+
+    internal FileContentWriter(IBlockStore blocks, ReadOnlyMemory<byte> chunkerSeed, ContentOptions? options, SpareHands hands)
+    {
+        _hands = hands;
         _options = options ?? ContentOptions.Default;
         ArgumentOutOfRangeException.ThrowIfGreaterThan(_options.InlineBytes, EntryLimits.MaxInlineContentBytes);
         ArgumentOutOfRangeException.ThrowIfNotEqual(_options.FixedChunkBytes is > 0 and <= BlockLimits.MaxBlockBytes, true);
@@ -126,6 +138,9 @@ public sealed class FileContentWriter : IDisposable
 
         /// <summary>Small holes whose zeros lie in the window, ascending: at most one each few KiB of it.</summary>
         private readonly Queue<(long Start, long End)> _bridged = new();
+
+        /// <summary>Chunks whose extents are not added yet, in the file's order: the first one, or one before it, is still being written.</summary>
+        private readonly Queue<CutChunk> _cut = new();
         private Memory<byte> _window = window;
         private byte[]? _grown;
         private long _chunkStart;
@@ -148,7 +163,7 @@ public sealed class FileContentWriter : IDisposable
                 while (true)
                 {
                     await FillAsync(cancel).ConfigureAwait(false);
-                    if (_fileEnds && _extents.Length == 0 && _holeBytes == 0 && _bridged.Count == 0 && _filled <= writer._options.InlineBytes)
+                    if (_fileEnds && _extents.Length == 0 && _cut.Count == 0 && _holeBytes == 0 && _bridged.Count == 0 && _filled <= writer._options.InlineBytes)
                     {
                         return new WrittenContent(FileContent.OfInline(rule, _window[.._filled].ToArray()), _filled, 0, 0, 0, 0);
                     }
@@ -161,7 +176,7 @@ public sealed class FileContentWriter : IDisposable
 
                     if (_holeBytes > 0)
                     {
-                        await _extents.AddAsync(new Extent(0, _holeBytes, default, 0, 0), cancel).ConfigureAwait(false);
+                        await AddHoleAsync(_holeBytes, cancel).ConfigureAwait(false);
                         _chunkStart += _holeBytes;
                         _holeBytes = 0;
                     }
@@ -169,6 +184,7 @@ public sealed class FileContentWriter : IDisposable
                     _stretchEnds = false;
                     if (_fileEnds)
                     {
+                        await SettleAsync(0, cancel).ConfigureAwait(false);
                         FileContent content = await _extents.FinishAsync(rule, cancel).ConfigureAwait(false);
                         return new WrittenContent(content, _dataBytes, _chunks, _newChunks, _newBytes, _storedBytes);
                     }
@@ -176,6 +192,12 @@ public sealed class FileContentWriter : IDisposable
             }
             finally
             {
+                // Only after a failure is anything left here; it must not go on in a store that the caller may close.
+                foreach (CutChunk left in _cut)
+                {
+                    await ((Task)left.Writing).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                }
+
                 if (_grown is not null)
                 {
                     ArrayPool<byte>.Shared.Return(_grown);
@@ -292,20 +314,86 @@ public sealed class FileContentWriter : IDisposable
             long end = _chunkStart + chunk.Length;
             if (_bridged.TryPeek(out (long Start, long End) only) && only.Start <= _chunkStart && only.End >= end)
             {
-                await _extents.AddAsync(new Extent(0, chunk.Length, default, 0, 0), cancel).ConfigureAwait(false);
+                await AddHoleAsync(chunk.Length, cancel).ConfigureAwait(false);
                 DropBridgedBefore(end);
                 return;
             }
 
-            BlockWrite write = await blocks.WriteAsync(BlockType.Data, chunk, cancel).ConfigureAwait(false);
+            if (source.Length >= SpareHands.FromBytes && writer._hands.TryTake())
+            {
+                byte[] copy = ArrayPool<byte>.Shared.Rent(chunk.Length);
+                chunk.CopyTo(copy);
+                _cut.Enqueue(new CutChunk(ExtentsOf(chunk.Length), Task.Run(() => WriteByHandAsync(copy, chunk.Length, cancel), CancellationToken.None)));
+            }
+            else
+            {
+                BlockWrite write = await blocks.WriteAsync(BlockType.Data, chunk, cancel).ConfigureAwait(false);
+                if (_cut.Count == 0)
+                {
+                    await AddAsync(ExtentsOf(chunk.Length), write, cancel).ConfigureAwait(false);
+                    return;
+                }
+
+                _cut.Enqueue(new CutChunk(ExtentsOf(chunk.Length), Task.FromResult(write)));
+            }
+
+            await SettleAsync(MaxCutChunks, cancel).ConfigureAwait(false);
+        }
+
+        private async Task<BlockWrite> WriteByHandAsync(byte[] copy, int length, CancellationToken cancel)
+        {
+            try
+            {
+                return await blocks.WriteAsync(BlockType.Data, copy.AsMemory(0, length), cancel).ConfigureAwait(false);
+            }
+            finally
+            {
+                ArrayPool<byte>.Shared.Return(copy);
+                writer._hands.GiveBack();
+            }
+        }
+
+        /// <summary>Adds the extents of chunks that are written, from the first on, and waits while more than <paramref name="most"/> are left.</summary>
+        private async ValueTask SettleAsync(int most, CancellationToken cancel)
+        {
+            while (_cut.TryPeek(out CutChunk? first) && (_cut.Count > most || first.Writing.IsCompleted))
+            {
+                BlockWrite write = await first.Writing.ConfigureAwait(false);
+                _ = _cut.Dequeue();
+                await AddAsync(first.Extents, write, cancel).ConfigureAwait(false);
+            }
+        }
+
+        private async ValueTask AddHoleAsync(long bytes, CancellationToken cancel)
+        {
+            await SettleAsync(0, cancel).ConfigureAwait(false);
+            await _extents.AddAsync(new Extent(0, bytes, default, 0, 0), cancel).ConfigureAwait(false);
+        }
+
+        private async ValueTask AddAsync(List<Extent> extents, BlockWrite write, CancellationToken cancel)
+        {
+            int chunkBytes = extents[0].BlockBytes;
             _chunks++;
             if (write.IsNew)
             {
                 _newChunks++;
-                _newBytes += chunk.Length;
+                _newBytes += chunkBytes;
                 _storedBytes += write.StoredBytes;
             }
 
+            foreach (Extent extent in extents)
+            {
+                bool isHole = extent.Skip < 0;
+                _dataBytes += isHole ? 0 : extent.Length;
+                await _extents.AddAsync(isHole ? new Extent(0, extent.Length, default, 0, 0) : extent with { Score = write.Score }, cancel).ConfigureAwait(false);
+            }
+        }
+
+        /// <summary>The pieces of the chunk at the front: data, and holes between that were too small to end it (with a skip of -1). Their score is not known yet.</summary>
+        private List<Extent> ExtentsOf(int chunkBytes)
+        {
+            List<Extent> extents = new(1);
+            long end = _chunkStart + chunkBytes;
             long at = _chunkStart;
             while (at < end)
             {
@@ -313,15 +401,14 @@ public sealed class FileContentWriter : IDisposable
                 long dataEnd = hasHole ? Math.Max(hole.Start, at) : end;
                 if (dataEnd > at)
                 {
-                    _dataBytes += dataEnd - at;
-                    await _extents.AddAsync(new Extent(0, dataEnd - at, write.Score, (int)(at - _chunkStart), chunk.Length), cancel).ConfigureAwait(false);
+                    extents.Add(new Extent(0, dataEnd - at, default, (int)(at - _chunkStart), chunkBytes));
                 }
 
                 at = dataEnd;
                 if (hasHole)
                 {
                     long holeEnd = Math.Min(hole.End, end);
-                    await _extents.AddAsync(new Extent(0, holeEnd - at, default, 0, 0), cancel).ConfigureAwait(false);
+                    extents.Add(new Extent(0, holeEnd - at, default, -1, chunkBytes));
                     at = holeEnd;
                     DropBridgedBefore(at);
                     if (hole.End > end)
@@ -330,6 +417,8 @@ public sealed class FileContentWriter : IDisposable
                     }
                 }
             }
+
+            return extents;
         }
 
         private void DropBridgedBefore(long offset)
@@ -340,4 +429,7 @@ public sealed class FileContentWriter : IDisposable
             }
         }
     }
+
+    /// <summary>A chunk of which the extents wait for its score.</summary>
+    private sealed record CutChunk(List<Extent> Extents, Task<BlockWrite> Writing);
 }

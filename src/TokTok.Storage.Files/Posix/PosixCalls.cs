@@ -136,6 +136,13 @@ internal static unsafe class PosixCalls
         _ = Libc.close(fd);
     }
 
+    /// <summary>Closes a file that was written; some filesystems say only now that bytes did not arrive. It is closed whatever the result.</summary>
+    internal static int CloseWritten(int fd)
+    {
+        int result = Result(Libc.close(fd));
+        return result == -Errno.EINTR ? 0 : result;
+    }
+
     /// <summary>Reads directory records into the buffer; 0 at the end.</summary>
     internal static int ReadDirectory(int directory, Span<byte> buffer)
     {

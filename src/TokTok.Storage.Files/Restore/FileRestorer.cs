@@ -227,6 +227,15 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
                 return false;
             }
 
+            // Every block was checked against its score and every write says that it took all of it; the rest of the proof is the size, and closing without an error.
+            error = PosixCalls.Stat(fd, out FileStat made);
+            if (error < 0 || made.SizeBytes != job.Entry.Content.Size)
+            {
+                string found = error < 0 ? Errno.Text(-error) : $"it has {made.SizeBytes} bytes, {job.Entry.Content.Size} were written";
+                run.Report(RestoreTroubleKind.NotVerified, job.Frame, job.Name, found);
+                return false;
+            }
+
             if (run.Options.Verifies)
             {
                 error = PosixCalls.Sync(fd);
@@ -239,6 +248,15 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
             }
 
             SetMetadata(run, job.Frame, job.Name, job.Entry, fd, [], isOpen: true, attributes);
+            error = PosixCalls.CloseWritten(fd);
+            fd = -1;
+            RestoreRun.ThrowIfFatal(error, job.Frame, job.Name);
+            if (error < 0)
+            {
+                run.Report(RestoreTroubleKind.NotMade, job.Frame, job.Name, Errno.Text(-error));
+                return false;
+            }
+
             isDone = true;
             return true;
         }
@@ -249,7 +267,11 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
         }
         finally
         {
-            PosixCalls.Close(fd);
+            if (fd >= 0)
+            {
+                PosixCalls.Close(fd);
+            }
+
             if (!isDone)
             {
                 _ = PosixCalls.Remove(directory, temporary, isDirectory: false);
@@ -267,27 +289,83 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
         }
 
         using var reader = new FileContentReader(run.Tables.Blocks, content);
+        var helped = new List<Task<int>>();
         long written = 0;
-        await foreach (Extent extent in reader.ExtentsAsync(0, cancel).ConfigureAwait(false))
+        int failure = 0;
+        try
         {
-            if (extent.IsHole)
+            await foreach (Extent extent in reader.ExtentsAsync(0, cancel).ConfigureAwait(false))
             {
-                continue;
+                if (extent.IsHole)
+                {
+                    continue;
+                }
+
+                // Where a block goes does not depend on the others: spare hands write some of them, in any order.
+                int bytes = (int)extent.Length;
+                int error = 0;
+                if (bytes == extent.BlockBytes && content.Size >= SpareHands.FromBytes && run.Hands.TryTake())
+                {
+                    helped.Add(Task.Run(() => WriteByHandAsync(fd, extent, cancel), CancellationToken.None));
+                }
+                else
+                {
+                    await reader.ReadPieceAsync(extent, 0, _buffer.AsMemory(0, bytes), cancel).ConfigureAwait(false);
+                    error = PosixCalls.Write(fd, extent.Offset, _buffer.AsSpan(0, bytes));
+                    _ = Interlocked.Add(ref run.Progress.BytesValue, bytes);
+                }
+
+                for (int at = helped.Count - 1; at >= 0 && error >= 0; at--)
+                {
+                    if (helped[at].IsCompleted)
+                    {
+                        error = await helped[at].ConfigureAwait(false);
+                        helped.RemoveAt(at);
+                    }
+                }
+
+                if (error < 0)
+                {
+                    return error;
+                }
+
+                written = extent.Offset + bytes;
             }
 
-            int bytes = (int)extent.Length;
-            await reader.ReadPieceAsync(extent, 0, _buffer.AsMemory(0, bytes), cancel).ConfigureAwait(false);
-            int error = PosixCalls.Write(fd, extent.Offset, _buffer.AsSpan(0, bytes));
-            if (error < 0)
+            foreach (Task<int> each in helped)
             {
-                return error;
+                failure = Math.Min(failure, await each.ConfigureAwait(false));
             }
-
-            written = extent.Offset + bytes;
-            _ = Interlocked.Add(ref run.Progress.BytesValue, bytes);
+        }
+        finally
+        {
+            // Nobody may write to the descriptor once it is closed: its number will be another file's.
+            foreach (Task each in helped)
+            {
+                await each.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
         }
 
-        return written == content.Size ? 0 : PosixCalls.SetLength(fd, content.Size);
+        return failure < 0 ? failure : written == content.Size ? 0 : PosixCalls.SetLength(fd, content.Size);
+    }
+
+    /// <summary>0, or minus errno of the write.</summary>
+    private async Task<int> WriteByHandAsync(int fd, Extent extent, CancellationToken cancel)
+    {
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(extent.BlockBytes);
+        try
+        {
+            Memory<byte> block = buffer.AsMemory(0, extent.BlockBytes);
+            await BlockReading.ReadExactAsync(run.Tables.Blocks, extent.Score, BlockType.Data, block, cancel).ConfigureAwait(false);
+            int error = PosixCalls.Write(fd, extent.Offset, block.Span);
+            _ = Interlocked.Add(ref run.Progress.BytesValue, extent.BlockBytes);
+            return Math.Min(error, 0);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+            run.Hands.GiveBack();
+        }
     }
 
     private async ValueTask<bool> HasContentAsync(int fd, FileContent content, CancellationToken cancel)

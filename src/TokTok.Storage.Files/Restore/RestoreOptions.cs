@@ -29,7 +29,8 @@ public sealed record RestoreOptions
     /// <summary>What counts as the same is read and compared, instead of trusting size and time.</summary>
     public bool ComparesContents { get; init; }
 
-    /// <summary>Sync every file, read it back and compare it.</summary>
+    /// <summary>Sync every file, read it back and compare it. Without it a file counts as verified when its blocks matched their scores, every write took all
+    /// its bytes, the size is right and closing gave no error.</summary>
     public bool Verifies { get; init; }
 
     /// <summary>Owners by their numbers, not by their names.</summary>

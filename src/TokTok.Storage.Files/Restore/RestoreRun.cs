@@ -65,6 +65,9 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
 
     internal RestoreProgress Progress { get; } = new();
 
+    /// <summary>For blocks of large files, beside the workers.</summary>
+    internal SpareHands Hands { get; } = SpareHands.OfThisMachine();
+
     internal bool IsAborted { get; set; }
 
     /// <summary>Used by the walker alone.</summary>

@@ -14,7 +14,7 @@ internal static class RestoreVerb
         Option<string?> path = new("--path") { Description = "Only this file or folder", HelpName = "path" };
         Option<string> overwrite = new("--overwrite") { Description = "Files that exist: never, changed or always replace them", HelpName = "when", DefaultValueFactory = _ => "never" };
         overwrite.AcceptOnlyFromAmong("never", "changed", "always");
-        Option<bool> noVerify = new("--no-verify") { Description = "Do not read back what was written" };
+        Option<bool> verify = new("--verify") { Description = "Sync every file and read it back; without it, blocks, writes and sizes are checked" };
         Verb verb = new(
             "restore",
             "Brings a snapshot, or a part of it, back to disk; run again, it continues",
@@ -22,7 +22,7 @@ internal static class RestoreVerb
             "tdfs restore photos@3 /tmp/back --path 2026/summer.jpg",
             "tdfs restore latest ~/Documents --overwrite changed")
         {
-            snapshot, target, path, overwrite, noVerify,
+            snapshot, target, path, overwrite, verify,
         };
         verb.Does(context, async (run, cancel) =>
         {
@@ -37,7 +37,7 @@ internal static class RestoreVerb
                 Path = VerbRun.ParsePath(run.Get(path)),
                 Target = Path.GetFullPath(run.Get(target)),
                 Overwrite = run.Get(overwrite) switch { "always" => Overwrite.Always, "changed" => Overwrite.Changed, _ => Overwrite.Never },
-                Verify = !run.Get(noVerify),
+                Verify = run.Get(verify),
             };
             IStoreSession store = await run.OpenAsync(StoreAccess.Read, cancel).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))

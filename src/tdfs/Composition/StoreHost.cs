@@ -383,13 +383,21 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             options,
             keys,
             holders,
-            () => new FasterIndex(config.StorePath + "/index", config.IndexBytes),
+            () => OpenIndex(config),
             clock,
             random,
             access == Facades.StoreAccess.Write ? Blocks.Store.StoreAccess.Write : Blocks.Store.StoreAccess.Read,
             $"tdfs {verb}, process {Environment.ProcessId} on {Environment.MachineName}, since {clock.GetUtcNow():yyyy-MM-dd HH:mm} UTC",
             say,
             cancel).ConfigureAwait(false);
+    }
+
+    private static IBlockIndex OpenIndex(StorageConfig config)
+    {
+        string folder = config.StorePath + "/index";
+        return FasterIndex.HasCheckpoint(folder)
+            ? new FasterIndex(folder, config.IndexBytes)
+            : new GrowingIndex(() => new FasterIndex(folder, config.IndexBytes), GrowingIndex.DefaultMemoryEntries);
     }
 
     private sealed class StoreSession(

@@ -189,11 +189,11 @@ public sealed class CommandTests : IDisposable
     public async Task Restore_overwrites_only_when_told()
     {
         await _transcript.RunAsync("restore", "latest", "/back");
-        Assert.Equal((Overwrite.Never, true), (Asked<RestoreRequest>().Overwrite, Asked<RestoreRequest>().Verify));
+        Assert.Equal((Overwrite.Never, false), (Asked<RestoreRequest>().Overwrite, Asked<RestoreRequest>().Verify));
         _transcript.Host.Asked.Clear();
-        await _transcript.RunAsync("restore", "latest", "/back", "--overwrite", "changed", "--no-verify", "--path", "a/b");
+        await _transcript.RunAsync("restore", "latest", "/back", "--overwrite", "changed", "--verify", "--path", "a/b");
         RestoreRequest request = Asked<RestoreRequest>();
-        Assert.Equal((Overwrite.Changed, false, "/back"), (request.Overwrite, request.Verify, request.Target));
+        Assert.Equal((Overwrite.Changed, true, "/back"), (request.Overwrite, request.Verify, request.Target));
         Assert.Equal("a/b"u8.ToArray(), request.Path);
     }
 

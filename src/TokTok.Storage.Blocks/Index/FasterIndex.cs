@@ -78,8 +78,8 @@ public sealed class FasterIndex : IBlockIndex
         _maxTableBits = Math.Min(half - BitOperations.Log2(BucketBytes), MaxTableBits);
     }
 
-    /// <summary>Whether a folder has a checkpoint that may be worth opening.</summary>
-    public static bool HasCheckpoint(string folder) => File.Exists(Path.Combine(folder, CoverName));
+    /// <summary>Whether there is a folder that an index made, whatever is left in it.</summary>
+    public static bool IsIn(string folder) => Directory.Exists(folder);
 
     /// <summary>Garbage of the log that is not worth a replay.</summary>
     internal long GarbageFloorBytes { get; init; } = 64L << 20;

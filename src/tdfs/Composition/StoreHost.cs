@@ -395,7 +395,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     private static IBlockIndex OpenIndex(StorageConfig config)
     {
         string folder = config.StorePath + "/index";
-        return FasterIndex.HasCheckpoint(folder)
+        return FasterIndex.IsIn(folder)
             ? new FasterIndex(folder, config.IndexBytes)
             : new GrowingIndex(() => new FasterIndex(folder, config.IndexBytes), GrowingIndex.DefaultMemoryEntries);
     }

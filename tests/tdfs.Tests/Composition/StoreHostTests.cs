@@ -66,7 +66,7 @@ public sealed class StoreHostTests : IDisposable
         using (words)
         {
             await ImportAsync();
-            foreach (string lost in (string[])["catalog", "journal", "index", "caches"])
+            foreach (string lost in (string[])["catalog", "journal", "caches"])
             {
                 Directory.Delete(Path.Join(Store, lost), recursive: true);
             }

@@ -77,9 +77,22 @@ internal sealed class DrillStore : IDisposable
         File.WriteAllText(Path.Join(Folder, "storage.toml"), text.ToString());
     }
 
+    /// <summary>Leaves an empty index folder. Stores of this size index in memory; where the folder is, they use the lasting index, and that is what crashes shall meet.</summary>
+    internal void EmptyIndex()
+    {
+        string folder = Path.Join(State, "index");
+        if (Directory.Exists(folder))
+        {
+            Directory.Delete(folder, recursive: true);
+        }
+
+        _ = Directory.CreateDirectory(folder);
+    }
+
     internal async Task<DrillStore> InitAsync(string passphrase = "")
     {
         Outcome made = (await RunWithAsync(passphrase + "\n", "init", "--passphrase-fd", "0", "--json")).Expect(0);
+        EmptyIndex();
         Words = made.Json.GetProperty("words").GetString()!;
         return this;
     }

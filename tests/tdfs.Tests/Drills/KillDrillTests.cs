@@ -96,7 +96,7 @@ public sealed class KillDrillTests
             }
             else if (verb == "reindex" && random.Next(2) == 0)
             {
-                Directory.Delete(Path.Join(_store.State, "index"), recursive: true);
+                _store.EmptyIndex();
             }
 
             // Two of three after the writer's lock was taken, when there is something to interrupt; the third anywhere, from the very start on.
@@ -264,7 +264,7 @@ public sealed class KillDrillTests
             Assert.InRange(Directory.GetFiles(Path.Join(_store.State, "journal")).Length, 1, 2);
             Assert.InRange(Directory.GetFiles(Path.Join(_store.State, "caches")).Length, 0, 2);
             Assert.InRange(Directory.GetFileSystemEntries(_store.State).Length, 1, 10);
-            Assert.InRange(Directory.GetFiles(Path.Join(_store.State, "index"), "*", SearchOption.AllDirectories).Length, 1, 24);
+            Assert.InRange(Directory.GetFiles(Path.Join(_store.State, "index"), "*", SearchOption.AllDirectories).Length, 0, 24);
         }
 
         private static IEnumerable<string> Sizes(DrillStore store) =>

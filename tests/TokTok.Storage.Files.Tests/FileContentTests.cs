@@ -240,6 +240,8 @@ public sealed class FileContentTests
 
         public int Survive => inner.Survive;
 
+        public int Weakest => inner.Weakest;
+
         public IBlockStore At(int survive) => this;
 
         public async ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel)

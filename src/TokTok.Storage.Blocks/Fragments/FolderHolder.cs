@@ -775,7 +775,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
             bool isIts;
             using (IDiskFile file = _disk.Open(path, DiskOpen.Read))
             {
-                isIts = FragmentFile.ClaimedId(start.AsSpan(0, TryRead(file, 0, start))) == id;
+                isIts = FragmentFile.ClaimedId(start.AsSpan(0, FragmentRecords.TryRead(file, 0, start))) == id;
             }
 
             if (isIts)

@@ -12,7 +12,7 @@ public sealed class FileContentTests
     public async Task Chunks_keep_to_the_bounds_that_were_asked_for(int min, int max, int expectedMin, int expectedMax)
     {
         var store = new MemoryVolumeStore();
-        var options = new ContentOptions { MinChunkBytes = min, MaxChunkBytes = max };
+        var options = new ContentOptions { MeanChunkBytes = 128 * 1024, MinChunkBytes = min, MaxChunkBytes = max };
         Assert.Equal((expectedMin, expectedMax), (options.Bounds.MinBytes, options.Bounds.MaxBytes));
         using var writer = new FileContentWriter(store.Blocks, store.ChunkerSeed(store.Realm), options);
         byte[] bytes = new SeededRandom(5).Bytes(4_000_000);

@@ -196,6 +196,26 @@ public sealed class VolumeTests
     }
 
     [Fact]
+    public void The_format_page_shows_a_volume_root_and_a_snapshot()
+    {
+        var root = new VolumeRoot { Id = new VolumeId(1), Name = "v", Device = 1, Incarnation = 2 };
+        Assert.Equal(Repository.HexLines(Repository.FormatExample("14.1")), Repository.HexLines(root.Encode()));
+        Assert.Equal(Repository.HexLines(root.Encode()), Repository.HexLines(VolumeRoot.Decode(root.Encode()).Encode()));
+        var snapshot = new SnapshotRecord
+        {
+            Id = new SnapshotId(1),
+            TimeNs = 0,
+            Number = 3,
+            Host = "h",
+            Program = "p",
+            Labels = ["l"],
+            Sources = ["/s"u8.ToArray()],
+            Root = new Entry { Type = EntryType.Directory, FileId = 1, Mode = 0x1ed },
+        };
+        Assert.Equal(Repository.HexLines(Repository.FormatExample("14.2")), Repository.HexLines(snapshot.Encode()));
+    }
+
+    [Fact]
     public async Task Lines_that_parted_show_all_snapshots_and_the_next_edit_joins_them()
     {
         var store = new MemoryVolumeStore();

@@ -1,5 +1,3 @@
-using System.Buffers.Binary;
-
 using TokTok.Storage.Blocks.Logs;
 using TokTok.Storage.Core;
 
@@ -189,23 +187,25 @@ internal sealed class CatalogLog : IDisposable
     internal async ValueTask<List<OtherLine>> ReadOthersAsync(CancellationToken cancel)
     {
         var lines = new List<OtherLine>();
-        byte[] alias = new byte[sizeof(ulong)];
         foreach (Candidate parted in _parted)
         {
-            _random.Fill(alias);
-            lines.Add(new OtherLine(parted.Catalog, parted.Copy.Header, parted.Extent.ValidBytes, BinaryPrimitives.ReadUInt64LittleEndian(alias) | 1));
+            ulong alias = await _copies.AliasAsync(parted.Copy, _source!, cancel).ConfigureAwait(false);
+            lines.Add(new OtherLine(parted.Catalog, parted.Copy.Header, parted.Extent.ValidBytes, alias));
         }
 
         foreach (IGrouping<LogLine, LogCopy> line in _others.GroupBy(static copy => copy.Line))
         {
-            if (line.All(copy => Catalog.HasSeen(copy.Header, copy.Bytes)))
+            bool isParted = await _copies.IsPartedAsync(line, cancel).ConfigureAwait(false); // then how far each copy was seen is not known
+            if (!isParted && line.All(copy => Catalog.HasSeen(copy.Header, copy.Bytes)))
             {
                 continue;
             }
 
-            foreach (Candidate newest in await CandidatesAsync([.. line], cancel).ConfigureAwait(false))
+            List<Candidate> newest = [.. (await CandidatesAsync([.. line], cancel).ConfigureAwait(false)).OrderByDescending(static each => each.Catalog.Sequence)];
+            foreach (Candidate each in newest)
             {
-                lines.Add(new OtherLine(newest.Catalog, newest.Copy.Header, newest.Copy.Bytes, Catalog.AliasOf(newest.Copy.Header)));
+                ulong alias = each == newest[0] ? Catalog.AliasOf(each.Copy.Header) : await _copies.AliasAsync(each.Copy, newest[0].Copy, cancel).ConfigureAwait(false);
+                lines.Add(new OtherLine(each.Catalog, each.Copy.Header, each.Copy.Bytes, alias));
             }
         }
 

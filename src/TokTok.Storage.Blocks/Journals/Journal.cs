@@ -71,9 +71,10 @@ internal sealed class Journal : IDisposable
         foreach (IGrouping<LogLine, LogCopy> line in _others.GroupBy(static copy => copy.Line))
         {
             LogCopy newest = line.MaxBy(static copy => (copy.Header.Number, copy.Bytes))!;
-            if (!hasSeen(newest.Header, newest.Bytes))
+            bool isParted = await _copies.IsPartedAsync(line, cancel).ConfigureAwait(false); // then how far each copy was seen is not known
+            if (isParted || !hasSeen(newest.Header, newest.Bytes))
             {
-                lines.Add((await ReadLinesAsync([.. line], isOwn: false, isOneLine: true, cancel).ConfigureAwait(false), newest.Header, newest.Bytes));
+                lines.Add((await ReadLinesAsync([.. line], isOwn: false, isOneLine: !isParted, cancel).ConfigureAwait(false), newest.Header, newest.Bytes));
             }
         }
 

@@ -1,6 +1,8 @@
+using System.Buffers.Binary;
 using System.Globalization;
 
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Core.Keys;
 
 namespace TokTok.Storage.Blocks.Logs;
@@ -123,6 +125,52 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         }
 
         return false;
+    }
+
+    /// <summary>Whether somebody wrote a file of the same line and number elsewhere: two copies of a state folder that both went on.</summary>
+    internal async ValueTask<bool> IsPartedAsync(IEnumerable<LogCopy> line, CancellationToken cancel)
+    {
+        foreach (IGrouping<(LogLine Line, ulong Number), LogCopy> number in line.GroupBy(static copy => (copy.Line, copy.Header.Number)))
+        {
+            LogCopy longest = number.MaxBy(static copy => copy.Bytes)!;
+            foreach (LogCopy copy in number)
+            {
+                if (copy != longest && !await IsPrefixAsync(copy, longest, cancel).ConfigureAwait(false) && !await IsPrefixAsync(longest, copy, cancel).ConfigureAwait(false))
+                {
+                    return true;
+                }
+            }
+        }
+
+        return false;
+    }
+
+    /// <summary>The incarnation under which the heads of a copy are entered that parted from another of the same line: the same however both grow.</summary>
+    internal async ValueTask<ulong> AliasAsync(LogCopy parted, LogCopy other, CancellationToken cancel)
+    {
+        byte[] material = new byte[UInt256.Size + TailBytes];
+        parted.Header.LogId.Write(material);
+        if (parted.Header.LogId == other.Header.LogId)
+        {
+            byte[] first = new byte[CompareBytes];
+            byte[] second = new byte[CompareBytes];
+            for (long at = 0; at < parted.Bytes; at += CompareBytes)
+            {
+                await FillAsync(parted, at, first, cancel).ConfigureAwait(false);
+                await FillAsync(other, at, second, cancel).ConfigureAwait(false);
+                int common = first.AsSpan().CommonPrefixLength(second);
+                if (common < CompareBytes)
+                {
+                    // The first record that is not shared has a nonce of its own.
+                    await FillAsync(parted, at + common, material.AsMemory(UInt256.Size, RecordLog.NonceSize), cancel).ConfigureAwait(false);
+                    break;
+                }
+            }
+        }
+
+        byte[] hash = new byte[Blake3.HashSize];
+        Blake3.Hash(material, hash);
+        return BinaryPrimitives.ReadUInt64LittleEndian(hash) | 1;
     }
 
     /// <summary>Whether one copy's records are the first of another's. Bytes behind the last record, as a crash leaves them, do not count.</summary>

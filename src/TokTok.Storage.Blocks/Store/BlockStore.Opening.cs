@@ -301,7 +301,7 @@ public sealed partial class BlockStore
             await AwaitSealingAsync().ConfigureAwait(false);
         }
 
-        foreach ((List<JournalClump> _, RecordLogHeader header, long bytes) in journals)
+        foreach ((List<JournalClump> _, RecordLogHeader header, long bytes) in journals.Where(journal => !Catalog.HasSeen(journal.Header, journal.Bytes)))
         {
             _catalogLog.Append(writer => Catalog.WriteSeen(writer, header.Kind, header.Device, header.Incarnation, header.Number, (ulong)bytes, 0));
         }
@@ -324,8 +324,17 @@ public sealed partial class BlockStore
                 AddHead(isParted ? HeadCodec.Rebuild(head.Head with { Incarnation = other.Alias }) : head);
             }
 
-            _catalogLog.Append(writer => Catalog.WriteSeen(
-                writer, other.Header.Kind, other.Header.Device, other.Header.Incarnation, other.Header.Number, (ulong)other.ValidBytes, other.Alias));
+        }
+
+        foreach (IGrouping<(uint Device, ulong Incarnation), CatalogLog.OtherLine> line in others.GroupBy(static other => (other.Header.Device, other.Header.Incarnation)))
+        {
+            // Of copies that parted the first goes by its own name; they are all read again at every opening, which changes nothing where nothing is new.
+            CatalogLog.OtherLine first = line.First();
+            if (!Catalog.HasSeen(first.Header, first.ValidBytes))
+            {
+                _catalogLog.Append(writer => Catalog.WriteSeen(
+                    writer, first.Header.Kind, first.Header.Device, first.Header.Incarnation, first.Header.Number, (ulong)first.ValidBytes, first.Alias));
+            }
         }
     }
 

@@ -108,6 +108,49 @@ public sealed class BlockStoreForkTests
     }
 
     [Fact]
+    public async Task Two_copies_that_parted_with_their_holders_are_both_there_for_whoever_recovers()
+    {
+        var fixture = new StoreFixture(holderCount: 2);
+        Head common;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            common = await StoreFixture.CommitAsync(store, s_volume, [], null);
+        }
+
+        Dictionary<string, byte[]> state = Copy(fixture);
+        Dictionary<string, byte[]> holder = Take(fixture, "holder1/");
+        List<(Score Score, byte[] Bytes)> here;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            here = await StoreFixture.WriteAsync(store, 0, 5);
+            await StoreFixture.CommitAsync(store, s_volume, here.Select(static item => item.Score), common);
+        }
+
+        Dictionary<string, byte[]> first = Take(fixture, "holder0/");
+        Take(fixture);
+        Put(fixture, state);
+        Put(fixture, holder);
+        List<(Score Score, byte[] Bytes)> there;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            there = await StoreFixture.WriteAsync(store, 5000, 5);
+            Head one = await StoreFixture.CommitAsync(store, s_volume, there.Select(static item => item.Score), common);
+            await StoreFixture.CommitAsync(store, s_volume, there.Select(static item => item.Score), one);
+        }
+
+        // Brought together, with neither state folder: the shorter branch has the lower sequence and is no part of the longer.
+        Take(fixture);
+        Put(fixture, first);
+        for (int opening = 0; opening < 3; opening++)
+        {
+            await using BlockStore store = await fixture.OpenAsync();
+            Assert.Equal(2, store.Heads.Count);
+            await StoreFixture.AssertAllAsync(store, here);
+            await StoreFixture.AssertAllAsync(store, there);
+        }
+    }
+
+    [Fact]
     public async Task A_head_that_no_known_device_signed_is_kept_under_a_name_that_says_so()
     {
         var fixture = new StoreFixture();

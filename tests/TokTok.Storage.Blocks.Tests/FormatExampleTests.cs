@@ -1,0 +1,168 @@
+using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Logs;
+using TokTok.Storage.Blocks.Recovery;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Compression;
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Testing;
+
+namespace TokTok.Storage.Blocks.Tests;
+
+/// <summary>The worked examples of docs/format.md 4 to 11 are what the code writes, so that page and code cannot drift apart.</summary>
+public sealed class FormatExampleTests
+{
+    private static readonly ArenaId s_arena = ArenaId.Read(Counting(32));
+
+    [Fact]
+    public void A_record_log_and_its_first_record()
+    {
+        using KeyDomain realm = Realm();
+        var disk = new SimulatedDisk();
+        disk.CreateDirectory("/log");
+        byte[] key = new byte[32];
+        realm.LogKey(1, Counting(32), key);
+        var header = new RecordLogHeader
+        {
+            Kind = RecordLogKind.Catalog,
+            Domain = realm.Id,
+            Epoch = 1,
+            Device = 1,
+            Incarnation = 0x0807060504030201,
+            Number = 2,
+            LogId = UInt256.Read(Counting(32)),
+        };
+        using (var writer = new RecordLogWriter(disk, "/log/2", header, key, new CountingRandom()))
+        {
+            var body = new FieldWriter(16);
+            Catalog.WriteDay(body, 3, 20_778);
+            writer.Append(body.Written);
+            writer.Sync();
+        }
+
+        AssertShows("4", disk.ReadAll("/log/2"));
+    }
+
+    [Fact]
+    public void A_clump()
+    {
+        using KeyDomain realm = Realm();
+        byte[] plain = "hello"u8.ToArray();
+        Score score = Clump.ScoreOf(realm, BlockType.Data, plain);
+        byte[] clump = new byte[128];
+        int bytes = Clump.Write(realm, 1, score, BlockType.Data, plain, 3, new Compressor(), new CountingRandom(), new byte[64], clump);
+        byte[] shown = new byte[Score.Size + bytes];
+        score.Write(shown);
+        clump.AsSpan(0, bytes).CopyTo(shown.AsSpan(Score.Size));
+        AssertShows("5", shown);
+    }
+
+    [Fact]
+    public void An_arena_header_and_a_directory_entry()
+    {
+        byte[] bytes = new byte[ArenaHeader.Size + ArenaDirectory.EntrySize];
+        ArenaDirectory.WriteEntry(bytes.AsSpan(ArenaHeader.Size), new ClumpEntry(Score.Read(Counting(32)), BlockType.Data, 160, 45, 5));
+        byte[] checksum = new byte[32];
+        Core.Hashing.Blake3.Hash(bytes.AsSpan(ArenaHeader.Size), checksum);
+        new ArenaHeader
+        {
+            Id = s_arena,
+            Layout = new ArenaLayout(2, 1, 131_072),
+            Survive = 1,
+            Domain = DomainId.Read(Counting(16)),
+            Epoch = 1,
+            Owner = 1,
+            Incarnation = 0x0807060504030201,
+            ClumpCount = 1,
+            DirectoryOffset = 205,
+            SealedAtSeconds = 1_795_000_000,
+            DirectoryChecksum = UInt256.Read(checksum),
+        }.Write(bytes);
+        AssertShows("6", bytes);
+    }
+
+    [Fact]
+    public void Catalog_records()
+    {
+        var writer = new FieldWriter(1024);
+        Catalog.WriteHolder(writer, new HolderRecord(0, HolderId.Read(Counting(16)), false, "here"));
+        Catalog.WriteAnnounce(writer, 5, [s_arena]);
+        new ArenaRecord
+        {
+            Ordinal = 5,
+            Id = s_arena,
+            State = ArenaState.Sealed,
+            Survive = 1,
+            Layout = new ArenaLayout(1, 1, 262_144),
+            Domain = DomainId.Read(Counting(16)),
+            Epoch = 1,
+            Owner = 1,
+            ClumpCount = 1,
+            DirectoryOffset = 205,
+            SealedAtSeconds = 1_795_000_000,
+            SealSequence = 9,
+            Fragments = [new FragmentPlace(FragmentName.Read(Counting(32)), 0), new FragmentPlace(FragmentName.Read(Counting(32)), FragmentPlace.Nowhere)],
+        }.Write(writer);
+        Catalog.WriteForget(writer, [3, 4]);
+        Catalog.WriteDay(writer, 3, 20_778);
+        Catalog.WriteSeen(writer, RecordLogKind.Journal, 1, 0x0807060504030201, 2, 163, 0);
+        AssertShows("9", writer.ToArray());
+    }
+
+    [Fact]
+    public void A_head()
+    {
+        using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        var head = new Head
+        {
+            Volume = new VolumeId(1),
+            VolumeName = "v",
+            Domain = DomainId.Read(Counting(16)),
+            Device = 1,
+            Incarnation = 0x0807060504030201,
+            Sequence = 2,
+            Previous = UInt256.Read(Counting(32)),
+            TimeNs = 1_795_000_000_000_000_000,
+            Root = Score.Read(Counting(32)),
+            Seen = [new HeadSeen(2, 5, 1)],
+        };
+        AssertShows("10", HeadCodec.Sign(head, device).Bytes.Span);
+    }
+
+    [Fact]
+    public void An_anchor()
+    {
+        using AccountKeys account = AccountKeys.FromEntropy(Counting(32));
+        using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        DeviceCertificate certificate = DeviceCertificate.Issue(account, device, 1, "laptop", 1_795_000_000);
+        var anchor = new Anchor
+        {
+            Tag = account.Tag,
+            Number = 3,
+            AccountPublicKey = account.PublicKey.ToArray(),
+            Device = 1,
+            TimeNs = 1_795_000_000_000_000_000,
+            Certificates = [certificate.Bytes.ToArray()],
+            WrappedDomains = [],
+            Holders = [new AnchorHolder(HolderId.Read(Counting(16)), "here", "/disk")],
+            Heads = [],
+            Logs = [new AnchorLog(RecordLogKind.Catalog, 1, 0x0807060504030201, 2, UInt256.Read(Counting(32)), 163)],
+        };
+        AssertShows("11", anchor.Write(account.AnchorKey.Span, device, new CountingRandom()));
+    }
+
+    private static KeyDomain Realm() => KeyDomain.Read(Repository.FormatExample("3.2"));
+
+    private static byte[] Counting(int count) => [.. Enumerable.Range(0, count).Select(static at => (byte)at)];
+
+    /// <summary>With TDFS_SHOW_EXAMPLES=folder it also writes there what the page has to show.</summary>
+    private static void AssertShows(string section, ReadOnlySpan<byte> bytes)
+    {
+        if (Environment.GetEnvironmentVariable("TDFS_SHOW_EXAMPLES") is { Length: > 0 } folder)
+        {
+            File.WriteAllText(Path.Join(folder, section), Repository.HexLines(bytes) + "\n");
+        }
+
+        Assert.Equal(Repository.HexLines(Repository.FormatExample(section)), Repository.HexLines(bytes));
+    }
+}

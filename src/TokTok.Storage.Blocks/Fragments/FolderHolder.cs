@@ -118,6 +118,15 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         }
 
         reader.End();
+        foreach (string folder in s_folders)
+        {
+            // A copy of a holder may have lost its empty folders.
+            if (mayWrite && !disk.DirectoryExists(root + "/" + folder))
+            {
+                disk.CreateDirectory(root + "/" + folder);
+            }
+        }
+
         return new FolderHolder(disk, root, random, id, mayWrite);
     }
 
@@ -331,11 +340,13 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         return ValueTask.CompletedTask;
     }
 
+    private IReadOnlyList<DiskEntry> ListIfThere(string folder) => _disk.DirectoryExists(folder) ? _disk.List(folder) : [];
+
     public ValueTask<IReadOnlyList<HeldArenaEntry>> ListAsync(CancellationToken cancel)
     {
         var found = new List<HeldArenaEntry>();
         var folders = new List<(string Path, bool IsTrash)> { (_root + "/trash", true) };
-        foreach (DiskEntry folder in _disk.List(_root + "/fragments"))
+        foreach (DiskEntry folder in ListIfThere(_root + "/fragments"))
         {
             if (folder.IsDirectory)
             {
@@ -345,7 +356,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
 
         foreach ((string folder, bool isTrash) in folders)
         {
-            foreach (DiskEntry entry in _disk.List(folder))
+            foreach (DiskEntry entry in ListIfThere(folder))
             {
                 cancel.ThrowIfCancellationRequested();
                 if (entry.IsDirectory || !TryParseId(entry.Name, out ArenaId id) || (!isTrash && folder != FolderOf(id)))

@@ -72,17 +72,17 @@ public sealed record Head
 public readonly record struct HeadSeen(uint Device, ulong Incarnation, ulong Sequence);
 
 /// <summary>32 bytes that are compared and copied, nothing else.</summary>
-public readonly record struct UInt256(UInt128 High, UInt128 Low)
+public readonly record struct UInt256
 {
     public const int Size = 32;
 
-    public static UInt256 Read(ReadOnlySpan<byte> source)
-    {
-        Score same = Score.Read(source);
-        return new UInt256(same.High, same.Low);
-    }
+    private readonly Score _bytes;
 
-    public void Write(Span<byte> target) => new Score(High, Low).Write(target);
+    private UInt256(Score bytes) => _bytes = bytes;
+
+    public static UInt256 Read(ReadOnlySpan<byte> source) => new(Score.Read(source));
+
+    public void Write(Span<byte> target) => _bytes.Write(target);
 }
 
 /// <summary>What Files sees of a store: blocks per domain and redundancy, and the heads of volumes.</summary>

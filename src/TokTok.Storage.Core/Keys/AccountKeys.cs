@@ -7,15 +7,37 @@ using TokTok.Storage.Core.Hashing;
 namespace TokTok.Storage.Core.Keys;
 
 /// <summary>The 16 bytes that name an account's anchor at holders. They tell nothing about its keys.</summary>
-public readonly record struct AccountTag(UInt128 Value)
+public readonly record struct AccountTag
 {
     public const int Size = 16;
 
-    public static AccountTag Read(ReadOnlySpan<byte> source) => new(BinaryPrimitives.ReadUInt128BigEndian(source));
+    // Words of 64 bits: the ahead-of-time compiler passes over every method that touches a type with UInt128 fields.
+    private readonly ulong _high;
+    private readonly ulong _low;
 
-    public void Write(Span<byte> target) => BinaryPrimitives.WriteUInt128BigEndian(target, Value);
+    public AccountTag(UInt128 value)
+    {
+        _high = unchecked((ulong)(value >> 64));
+        _low = unchecked((ulong)value);
+    }
 
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Value:x32}");
+    private AccountTag(ulong high, ulong low)
+    {
+        _high = high;
+        _low = low;
+    }
+
+    public UInt128 Value => new(_high, _low);
+
+    public static AccountTag Read(ReadOnlySpan<byte> source) => new(BinaryPrimitives.ReadUInt64BigEndian(source), BinaryPrimitives.ReadUInt64BigEndian(source[8..]));
+
+    public void Write(Span<byte> target)
+    {
+        BinaryPrimitives.WriteUInt64BigEndian(target, _high);
+        BinaryPrimitives.WriteUInt64BigEndian(target[8..], _low);
+    }
+
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{_high:x16}{_low:x16}");
 }
 
 /// <summary>What the 24 words give: an account's signing key, recovery key, anchor key and tag.</summary>

@@ -225,7 +225,7 @@ internal sealed class ExtentsBuilder(IBlockStore blocks, int inlineExtents)
         Level target = _levels[level];
         target.Count++;
         target.Length += length;
-        bool ends = target.Count >= MaxItems || (target.Count >= MinItems && score is Score named && ((int)(ulong)(named.Low & EndMask)) == 0);
+        bool ends = target.Count >= MaxItems || (target.Count >= MinItems && score is Score named && (named.LastWord & EndMask) == 0);
         if (ends)
         {
             await EndBlockAsync(level, cancel).ConfigureAwait(false);

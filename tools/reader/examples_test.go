@@ -64,6 +64,22 @@ func TestExamples(t *testing.T) {
 	scoreKeys = map[string][]byte{}
 	fromKeyring(example(t, "### 3.4", 1), nil)
 	same("3.4", scoreKeys[epoch[:16]], count(16, 32))
+	day := []byte{}
+	log := "x/00000001-0807060504030201-0000000000000002"
+	recordLog(log, example(t, "## 4", 1), 1, func(r *rd) { day = r.b })
+	same("4", day, []byte{8, 3, 0, 0, 0, 0x2a, 0x51, 0, 0})
+	clump := example(t, "## 5", 1)
+	index[string(clump[:32])] = []place{{func() []byte { return clump[32:] }, epoch}}
+	same("5", block(string(clump[:32]), 1, 5), []byte("hello"))
+	header := example(t, "## 6", 1)
+	same("6", []byte(sum(header[:128])+sum(header[160:])), append(append([]byte{}, header[128:160]...), header[96:128]...))
+	catalog(&rd{example(t, "## 9", 1)[64:229]})
+	same("9", []byte(fmt.Sprint(arenas[string(key)].s, arenas[string(key)].directory)), []byte("262144 205"))
+	head := string(example(t, "## 10", 1))
+	addHead([]byte(head))
+	same("10", []byte(fmt.Sprint(heads[head].name, vouched(head, heads[head]))), []byte("vtrue"))
+	tag, anchorKey = hex.EncodeToString(derive("account tag", key)[:16]), derive("account anchor key", key)
+	anchor(example(t, "## 11", 1))
 	h, r := volumeRoot("", example(t, "### 14.1", 1))
 	same("14.1", []byte(fmt.Sprintf("%s %d %d %x, %d left", h.name, h.seq, h.time, h.line, len(r.b))), []byte("v 1 0 010000000200000000000000, 11 left"))
 	restoreSnapshot("v", t.TempDir(), "", example(t, "### 14.2", 1))

@@ -41,6 +41,7 @@ type (
 		seq                      uint64
 		seen                     map[string]uint64 // by line
 		time                     int64
+		in                       map[string]bool // the files that hold it
 	}
 )
 
@@ -58,6 +59,9 @@ var (
 	index, heads        = map[string][]place{}, map[string]head{} // heads by their bytes
 	roots               []string                                  // scores of blocks of type 5
 	problems            []string
+	source              string                  // the file that is read
+	copies              = map[string][][]byte{} // of logs, as far as they are valid
+	parted              = map[string]bool{}     // lines of which two folders wrote (4)
 	unzstd              = must(zstd.NewReader(nil, zstd.WithDecoderMaxMemory(8<<20), zstd.WithDecoderConcurrency(1)))
 	imageOf             *arena // the arena read last, and its image in clear
 	image               []byte
@@ -233,7 +237,8 @@ func addHead(b []byte) { // (10)
 	r.list(r.u(1), func() { line := r.s(4 + 8); h.seen[line] = r.u(8) })
 	r.take(64)
 	r.end()
-	heads[string(b)] = h
+	when(heads[string(b)].in == nil, func() { h.in = map[string]bool{}; heads[string(b)] = h })
+	heads[string(b)].in[source] = true
 }
 
 func vouched(b string, h head) bool { // zeros: by what holds it
@@ -282,18 +287,24 @@ func recordLog(path string, b []byte, kind uint64, use func(*rd)) { // (4)
 	need(sum(b[:len(b)-len(r.b)]) == r.s(32), "log header's checksum")
 	need(arenaKeys[id+epoch] != nil, "no key of epoch %x", id+epoch)
 	aead := gcm(derive("log key", arenaKeys[id+epoch], log))
+	valid := b[:len(b)-len(r.b)]
 	for number := uint64(0); len(r.b) > 32; number++ {
 		x := r.take(4)
 		size := (&rd{x}).u(4)
 		if size < 1 || size > 2<<20 || uint64(len(r.b)) < size+28 {
-			return
+			break
 		}
 		body, err := aead.Open(nil, r.take(12), r.take(size+16), append(binary.LittleEndian.AppendUint64(nil, number), x...))
 		if err != nil {
-			return // a torn tail
+			break // a torn tail
 		}
 		use(&rd{body})
+		valid = b[:len(b)-len(r.b)]
 	}
+	for _, c := range copies[name] {
+		when(!bytes.HasPrefix(c, valid) && !bytes.HasPrefix(valid, c), func() { parted[string(b[32:36])+string(b[40:48])] = true })
+	}
+	copies[name] = append(copies[name], valid)
 }
 
 func journal(r *rd) { // (8)

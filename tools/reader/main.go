@@ -156,6 +156,7 @@ func main() {
 				try(path, func() {
 					f := must(os.Open(path))
 					defer f.Close()
+					source = path
 					use(path, must(unix.Mmap(int(f.Fd()), 0, int(must(f.Stat()).Size()), unix.PROT_READ, unix.MAP_PRIVATE)))
 				})
 			}
@@ -191,12 +192,14 @@ func main() {
 	for id, heads := range volumes {
 		snapshots, keys, newest := map[string][]byte{}, []string{}, heads[0]
 		for _, h := range heads {
-			superseded, twins := false, 0
+			superseded := false
 			for _, o := range heads {
-				superseded = superseded || o.line == h.line && o.seq > h.seq || o.seen[h.line] >= h.seq
-				when(o.line == h.line && o.seq == h.seq, func() { twins++ })
+				same := !parted[h.line]
+				for file := range h.in {
+					same = same || o.in[file]
+				}
+				superseded = superseded || o.line == h.line && o.seq > h.seq && same || o.seen[h.line] >= h.seq
 			}
-			superseded = superseded && twins == 1 // two with one sequence: copies of a state folder that parted
 			when(!superseded && h.time > newest.time, func() { newest = h })
 			when(!superseded, func() { try("volume "+h.name, func() { h.snapshots(snapshots) }) })
 		}

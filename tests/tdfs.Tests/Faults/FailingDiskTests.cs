@@ -159,6 +159,7 @@ public sealed class FailingDiskTests(FailingDiskTests.Stores stores) : IClassFix
         private string Make(string verb)
         {
             string store = Drill.MakeStore(Path.Join(Drill.Folder, "for-" + verb), HoldersOf(verb));
+            Directory.CreateDirectory(store + "/index"); // once there, it is used: a small store would do without
             Drill.Import(store, "one").AssertDone("import");
             if (verb == "import")
             {

@@ -1,5 +1,4 @@
 using TokTok.Storage.Blocks.Catalogs;
-using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Blocks.Upkeep;

@@ -1,11 +1,9 @@
 using System.Text;
 using System.Text.Json;
 using TokTok.Storage.Blocks.Disks;
-using TokTok.Storage.Files;
 using TokTok.Storage.Tdfs.Commands;
 using TokTok.Storage.Tdfs.Composition;
 using TokTok.Storage.Tdfs.Config;
-using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
 using TokTok.Storage.Tdfs.Passphrases;
 using TokTok.Storage.Testing;

@@ -1,6 +1,5 @@
 using System.Text;
 using TokTok.Storage.Blocks.Disks;
-using TokTok.Storage.Core;
 using TokTok.Storage.Tdfs.Composition;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;

@@ -104,7 +104,7 @@ public sealed class StoreHostTests : IDisposable
             await ImportAsync();
             await File.WriteAllTextAsync(Path.Join(Source, "second"), "of two snapshots", Cancel);
             await ImportAsync();
-            foreach (string lost in (string[])["catalog", "journal", "index", "caches"])
+            foreach (string lost in (string[])["catalog", "journal", "caches"])
             {
                 Directory.Delete(Path.Join(Store, lost), recursive: true);
             }

@@ -99,9 +99,9 @@ public sealed class SlowReaderTests(SlowReaderTests.Build build) : IClassFixture
         public async Task<(int Code, string Manifest, string Talk)> ReadAsync(string[] holders, string? keyring = null)
         {
             string output = Directory.CreateDirectory(Path.Combine(Folder, Guid.NewGuid().ToString("N"))).FullName;
-            string[] opened = keyring is null ? [Path.Combine(s_golden, "words.txt")] : ["--keyring", keyring];
+            string keys = keyring ?? Path.Combine(s_golden, "words.txt");
             string passphrase = keyring is null ? "" : await File.ReadAllTextAsync(Path.Combine(s_golden, "passphrase.txt"));
-            return await RunAsync(passphrase, Path.Combine(Folder, "reader"), [.. opened, .. holders, output]);
+            return await RunAsync(passphrase, Path.Combine(Folder, "reader"), [keys, .. holders, output]);
         }
 
         public static async Task<(int Code, string Output, string Talk)> RunAsync(string input, string program, params string[] arguments)

@@ -1,5 +1,7 @@
 using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Blocks.Journals;
 using TokTok.Storage.Blocks.Logs;
 using TokTok.Storage.Blocks.Recovery;
 using TokTok.Storage.Core;
@@ -82,6 +84,33 @@ public sealed class FormatExampleTests
     }
 
     [Fact]
+    public void A_fragment_files_record()
+    {
+        byte[] fragment = [.. Enumerable.Range(0, 20_480).Select(static at => (byte)(at % 251))];
+        byte[] hashes = new byte[2 * 32], root = new byte[32];
+        Core.Hashing.Blake3Tree.HashWithGroups(fragment, hashes, root);
+        FragmentFile file = FragmentFile.Of(s_arena, 2, 1, fragment.Length, [new HeldFragment(2, FragmentName.Read(root))]);
+        byte[] record = file.Write([hashes]);
+        int used = file.HashOffsetOf(1);
+        AssertShows("7", record.AsSpan(0, used));
+        Assert.Equal((4096, 4096L, 28_672L), (record.Length, file.OffsetOf(0), file.FileBytes));
+        Assert.False(record.AsSpan(used).ContainsAnyExcept((byte)0));
+        FragmentFile back = FragmentFile.Parse(record, s_arena, "the page");
+        Assert.Equal(hashes, back.HashesOf(record, 0, file.Fragments[0].Name));
+    }
+
+    [Fact]
+    public void Journal_records()
+    {
+        byte[] clump = Repository.FormatExample("5");
+        var writer = new FieldWriter(256);
+        Journal.WriteClump(
+            writer,
+            new JournalClump(DomainId.Read(Counting(16)), 1, 1, BlockType.Data, 5, 20_778, Score.Read(clump.AsSpan(0, Score.Size)), clump.AsMemory(Score.Size)));
+        AssertShows("8", [.. writer.Written, Journal.CarriedKind]);
+    }
+
+    [Fact]
     public void Catalog_records()
     {
         var writer = new FieldWriter(1024);
@@ -151,18 +180,51 @@ public sealed class FormatExampleTests
         AssertShows("11", anchor.Write(account.AnchorKey.Span, device, new CountingRandom()));
     }
 
+    [Fact]
+    public void Limits_that_no_writer_reaches_are_kept_by_every_reader()
+    {
+        byte[] head = Repository.FormatExample("10");
+        Array.Clear(head, 45, sizeof(ulong));
+        Assert.Contains("sequence 0", Assert.Throws<DamagedFormatException>(() => HeadCodec.Read(head)).Message, StringComparison.Ordinal);
+        byte[] forget = new byte[1 + (4097 * sizeof(uint))];
+        forget[0] = 6;
+        Assert.Contains("4096 numbers", Assert.Throws<DamagedFormatException>(() => new Catalog().Apply(forget)).Message, StringComparison.Ordinal);
+        Assert.True(Journal.IsCarried([2], "the page"));
+        Assert.False(Journal.IsCarried([1, 0], "the page"));
+        Assert.Throws<DamagedFormatException>(() => Journal.IsCarried([2, 0], "the page"));
+    }
+
+    [Fact]
+    public void A_keys_object()
+    {
+        using AccountKeys account = AccountKeys.FromEntropy(Counting(32));
+        using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        using KeyDomain realm = Realm();
+        DeviceCertificate certificate = DeviceCertificate.Issue(account, device, 1, "laptop", 1_795_000_000);
+        byte[] wrap = KeyWrap.Wrap(realm, account.RecoveryPublicKey, new CountingRandom());
+        byte[] keys = Anchor.WriteKeys(account.Tag, 1, wrap, account.AnchorKey.Span, certificate, device, new CountingRandom());
+        AssertShows("11", keys, 2);
+        (DeviceCertificate read, ReadOnlyMemory<byte> wrapped) = Anchor.ReadKeys(keys, account.AnchorKey.Span, account.PublicKey, "the page");
+        Assert.True(read.Bytes.SequenceEqual(certificate.Bytes));
+        Assert.True(KeyWrap.TryUnwrap(account.RecoveryPrivateKey.Span, wrapped.Span, out KeyDomain? domain));
+        using (domain)
+        {
+            Assert.Equal(realm.Id, domain.Id);
+        }
+    }
+
     private static KeyDomain Realm() => KeyDomain.Read(Repository.FormatExample("3.2"));
 
     private static byte[] Counting(int count) => [.. Enumerable.Range(0, count).Select(static at => (byte)at)];
 
     /// <summary>With TDFS_SHOW_EXAMPLES=folder it also writes there what the page has to show.</summary>
-    private static void AssertShows(string section, ReadOnlySpan<byte> bytes)
+    private static void AssertShows(string section, ReadOnlySpan<byte> bytes, int number = 1)
     {
         if (Environment.GetEnvironmentVariable("TDFS_SHOW_EXAMPLES") is { Length: > 0 } folder)
         {
-            File.WriteAllText(Path.Join(folder, section), Repository.HexLines(bytes) + "\n");
+            File.WriteAllText(Path.Join(folder, $"{section}-{number}"), Repository.HexLines(bytes) + "\n");
         }
 
-        Assert.Equal(Repository.HexLines(Repository.FormatExample(section)), Repository.HexLines(bytes));
+        Assert.Equal(Repository.HexLines(Repository.FormatExample(section, number)), Repository.HexLines(bytes));
     }
 }

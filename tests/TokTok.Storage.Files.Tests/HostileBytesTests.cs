@@ -100,6 +100,7 @@ public sealed class HostileBytesTests
         var record = new SnapshotRecord
         {
             Id = new SnapshotId(7),
+            Number = 1,
             TimeNs = 1_790_000_000_000_000_000,
             Host = "host",
             Program = "tdfs",

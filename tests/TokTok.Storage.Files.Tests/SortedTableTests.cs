@@ -105,14 +105,27 @@ public sealed class SortedTableTests
     }
 
     [Fact]
-    public async Task The_example_of_the_format_page_has_these_bytes()
+    public async Task The_examples_of_the_format_page_have_these_bytes()
     {
         var table = new SortedTable(new MemoryVolumeStore().Blocks);
         TableRoot root = await table.UpdateAsync(
             TableRoot.Empty, [TableChange.Put(Utf8("alpha"), new byte[] { 1 }), TableChange.Put(Utf8("alps"), new byte[] { 2, 3 })], default);
         var writer = new FormatWriter();
         root.Write(writer);
-        Assert.Equal("0012010002" + "0005616C706861" + "0101" + "03017302" + "0203", Convert.ToHexString(writer.Written.Span));
+        Assert.Equal(Repository.HexLines(Repository.FormatExample("12.4")), Repository.HexLines(writer.Written.Span));
+
+        byte[] leaf = Repository.FormatExample("12.2");
+        Assert.Equal(Repository.HexLines(leaf), Repository.HexLines(root.Inline.Span));
+        Assert.Equal(["alpha", "alps"], TableBlock.Parse(leaf, 0).Items.ToArray().Select(static item => System.Text.Encoding.UTF8.GetString(item.Key.Span)));
+
+        byte[] bytes = Repository.FormatExample("12.3");
+        TableBlock node = TableBlock.Parse(bytes, 1);
+        Assert.Equal((2, 5UL), (node.Count, node.EntriesBelow));
+        Assert.Equal((Score.Read(Enumerable.Repeat((byte)0x11, 32).ToArray()), 2UL, 18), (node.Child(0).Score, node.Child(0).Count, node.Child(0).BlockBytes));
+        Assert.Equal(("alq", 3UL, 200), (System.Text.Encoding.UTF8.GetString(node.Child(1).FirstKey.Span), node.Child(1).Count, node.Child(1).BlockBytes));
+        writer.Clear();
+        node.Child(1).Write(writer);
+        Assert.Equal(node[1].Value.ToArray(), writer.ToArray());
     }
 
     [Fact]

@@ -171,7 +171,7 @@ public sealed class VolumeTests
         Assert.Equal("täglich", back.GroupName);
         Assert.Equal(1_048_575U, back.DeviceMinor);
         byte[] file = new Entry { Type = EntryType.File, FileId = 2, Mode = 0x1a4, Content = FileContent.OfInline(CuttingRule.Fixed, "hi"u8.ToArray()) }.Encode();
-        Assert.Equal("01010002A40300000000" + "02106869", Convert.ToHexString(file));
+        Assert.Equal(Repository.HexLines(Repository.FormatExample("13.1")), Repository.HexLines(file));
         byte[] root = new VolumeRoot { Id = new VolumeId(1), Active = new Entry { Type = EntryType.Directory, FileId = 1 } }.Encode();
         var random = new Random(9);
         for (int trial = 0; trial < 30_000; trial++)
@@ -196,6 +196,56 @@ public sealed class VolumeTests
     }
 
     [Fact]
+    public async Task The_format_page_shows_what_files_are_made_of()
+    {
+        Score score = Score.Read(Enumerable.Repeat((byte)0x11, Score.Size).ToArray());
+        var writer = new FormatWriter();
+        FileContent.OfTree(CuttingRule.ContentDefined, 1, new ExtentsBlockRef(5_000_000, score, 1234)).Write(writer);
+        AssertShows("13.2", writer);
+
+        writer.Clear();
+        writer.Byte(ExtentsBlock.Version);
+        writer.Byte(0);
+        writer.Varint(3);
+        ExtentsBlock.WriteExtent(writer, new Extent(0, 5, score, 0, 5));
+        ExtentsBlock.WriteExtent(writer, new Extent(5, 4096, default, 0, 0));
+        ExtentsBlock.WriteExtent(writer, new Extent(4101, 2, score, 1, 5));
+        AssertShows("13.3", writer);
+        Assert.Equal(4103, ExtentsBlock.Parse(writer.ToArray(), 0).Length);
+
+        writer.Clear();
+        var blocks = new MemoryVolumeStore().Blocks;
+        AttributeList.Write(writer, await AttributeList.StoreAsync(blocks, [new Xattr("user.a"u8.ToArray(), new byte[] { 1 })], default));
+        AssertShows("13.4", writer);
+        var nothing = new StoredAttributes { Inline = new byte[] { 0 } };
+        await Assert.ThrowsAsync<DamagedFormatException>(async () => await AttributeList.LoadAsync(blocks, nothing, default));
+
+        ulong fileId = (1UL << 40) | 1;
+        writer.Clear();
+        writer.Bytes(LinkTable.Key(fileId));
+        writer.Bytes(new Entry { Type = EntryType.File, FileId = fileId, Mode = 0x1a4, LinkCount = 2 }.Encode());
+        writer.Bytes(Entry.LinkTo(EntryType.File, fileId).Encode());
+        AssertShows("13.5", writer);
+
+        static void AssertShows(string section, FormatWriter written) =>
+            Assert.Equal(Repository.HexLines(Repository.FormatExample(section)), Repository.HexLines(written.Written.Span));
+    }
+
+    [Theory]
+    [InlineData("0101400200000000000000", "flags")] // 64: nobody knows it
+    [InlineData("0102020200000000000000", "torn")] // a torn directory
+    [InlineData("010120020000000000000000", "survive")] // a file that says what is to survive
+    [InlineData("01010302", "flags")] // a link with another flag
+    [InlineData("01020102", "flags")] // a link that is a directory
+    [InlineData("02010002", "version")]
+    [InlineData("01080002", "type")]
+    public void What_does_not_belong_in_an_entry_is_damage(string hex, string field)
+    {
+        DamagedFormatException damage = Assert.Throws<DamagedFormatException>(() => Entry.Decode(Convert.FromHexString(hex)));
+        Assert.StartsWith($"entry: {field} ", damage.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void The_format_page_shows_a_volume_root_and_a_snapshot()
     {
         var root = new VolumeRoot { Id = new VolumeId(1), Name = "v", Device = 1, Incarnation = 2 };
@@ -213,6 +263,12 @@ public sealed class VolumeTests
             Root = new Entry { Type = EntryType.Directory, FileId = 1, Mode = 0x1ed },
         };
         Assert.Equal(Repository.HexLines(Repository.FormatExample("14.2")), Repository.HexLines(snapshot.Encode()));
+
+        // Limits that no writer reaches, and every reader keeps.
+        var unnumbered = new TableItem(snapshot.Key(), (snapshot with { Number = 0 }).Encode());
+        Assert.Contains("number", Assert.Throws<DamagedFormatException>(() => SnapshotRecord.Decode(unnumbered)).Message, StringComparison.Ordinal);
+        byte[] folded = (root with { FoldTable = 1 }).Encode();
+        Assert.Contains("fold table", Assert.Throws<DamagedFormatException>(() => VolumeRoot.Decode(folded)).Message, StringComparison.Ordinal);
     }
 
     [Fact]

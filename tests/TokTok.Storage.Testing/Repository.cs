@@ -11,8 +11,8 @@ public static partial class Repository
 
     public static string Vector(string path) => Path.Combine(Root, "tests", "vectors", path);
 
-    /// <summary>The bytes of the first <c>```hex</c> example in a section of docs/format.md; text after <c>;</c> is comment.</summary>
-    public static byte[] FormatExample(string section)
+    /// <summary>The bytes of a <c>```hex</c> example in a section of docs/format.md, the first if no number says which; text after <c>;</c> is comment.</summary>
+    public static byte[] FormatExample(string section, int number = 1)
     {
         string page = File.ReadAllText(Path.Combine(Root, "docs", "format.md"));
         Match heading = Regex.Match(page, $@"^#+ {Regex.Escape(section)}\b.*$", RegexOptions.Multiline);
@@ -23,13 +23,13 @@ public static partial class Repository
 
         string rest = page[(heading.Index + heading.Length)..];
         Match next = NextHeading().Match(rest);
-        Match block = HexBlock().Match(next.Success ? rest[..next.Index] : rest);
-        if (!block.Success)
+        MatchCollection blocks = HexBlock().Matches(next.Success ? rest[..next.Index] : rest);
+        if (blocks.Count < number)
         {
-            throw new InvalidDataException($"docs/format.md {section} has no hex example.");
+            throw new InvalidDataException($"docs/format.md {section} has {blocks.Count} hex examples, {number} expected.");
         }
 
-        IEnumerable<string> lines = block.Groups[1].Value.Split('\n').Select(line => line.Split(';')[0]);
+        IEnumerable<string> lines = blocks[number - 1].Groups[1].Value.Split('\n').Select(line => line.Split(';')[0]);
         return Convert.FromHexString(string.Concat(string.Concat(lines).Where(c => !char.IsWhiteSpace(c))));
     }
 

@@ -479,6 +479,11 @@ public sealed class Catalog
 
     private void ApplyForgetLocked(ref FieldReader reader)
     {
+        if (reader.Remaining > MaxForgetCount * sizeof(uint))
+        {
+            throw reader.Damaged($"{reader.Remaining} bytes of arena numbers, at most {MaxForgetCount} numbers expected");
+        }
+
         while (reader.Remaining > 0)
         {
             uint ordinal = reader.U32();

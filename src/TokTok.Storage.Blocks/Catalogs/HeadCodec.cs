@@ -97,6 +97,11 @@ public static class HeadCodec
         uint device = reader.U32();
         ulong incarnation = reader.U64();
         ulong sequence = reader.U64();
+        if (sequence == 0)
+        {
+            throw reader.Damaged("sequence 0, at least 1 expected");
+        }
+
         long timeNs = reader.I64();
         Score root = Score.Read(reader.Bytes(Score.Size));
         UInt256 previous = UInt256.Read(reader.Bytes(UInt256.Size));

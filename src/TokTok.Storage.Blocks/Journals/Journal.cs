@@ -16,7 +16,7 @@ internal sealed record JournalClump(DomainId Domain, uint Epoch, int Survive, Bl
 internal sealed class Journal : IDisposable
 {
     private const byte ClumpKind = 1;
-    private const byte CarriedKind = 2;
+    internal const byte CarriedKind = 2;
     private const int ClumpHeaderSize = 1 + DomainId.Size + sizeof(uint) + 1 + 1 + 1 + sizeof(uint) + sizeof(uint) + Score.Size;
 
     private readonly LogCopies _copies;
@@ -106,7 +106,7 @@ internal sealed class Journal : IDisposable
                     copy,
                     body =>
                     {
-                        if (body[0] == CarriedKind)
+                        if (IsCarried(body, copy.Where))
                         {
                             foreach ((DomainId Domain, Score Score) gone in older)
                             {
@@ -208,7 +208,7 @@ internal sealed class Journal : IDisposable
         _writer = next;
     }
 
-    private static void WriteClump(FieldWriter body, JournalClump clump)
+    internal static void WriteClump(FieldWriter body, JournalClump clump)
     {
         body.Clear();
         body.U8(ClumpKind);
@@ -221,6 +221,19 @@ internal sealed class Journal : IDisposable
         body.U32(clump.Date);
         clump.Score.Write(body.Take(Score.Size));
         body.Bytes(clump.Bytes.Span);
+    }
+
+    /// <summary>Whether a record says that all before it has been repeated. It has its kind and nothing more.</summary>
+    internal static bool IsCarried(ReadOnlySpan<byte> body, string where)
+    {
+        var reader = new FieldReader(body, $"journal {where}");
+        bool isCarried = reader.U8() == CarriedKind;
+        if (isCarried)
+        {
+            reader.End();
+        }
+
+        return isCarried;
     }
 
     private static JournalClump ReadClump(ReadOnlySpan<byte> body, string where)

@@ -23,6 +23,7 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
     /// <summary>Reads and decrypts without checking. False: some of it is not where it should be.</summary>
     internal async ValueTask<bool> TryReadAsync(ArenaRecord arena, int offset, Memory<byte> target, CancellationToken cancel)
     {
+        KeyDomain domain = DomainOf(arena);
         int slice = arena.Layout.SliceBytes;
         int done = 0;
         while (done < target.Length)
@@ -52,9 +53,12 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
             done += count;
         }
 
-        ArenaImage.Transform(domains[arena.Domain], arena.Epoch, arena.Id, offset, target.Span);
+        ArenaImage.Transform(domain, arena.Epoch, arena.Id, offset, target.Span);
         return true;
     }
+
+    private KeyDomain DomainOf(ArenaRecord arena) => domains.GetValueOrDefault(arena.Domain)
+        ?? throw new DamagedBlockException($"arena {arena.Ordinal} is of key domain {arena.Domain}, whose keys were burned or never came back");
 
     /// <summary>One line an arena: every read of a damaged one meets the same damage.</summary>
     private void NoteOnce(ArenaRecord arena, string line)
@@ -74,6 +78,7 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
     /// <exception cref="DamagedBlockException">Fewer than k fragments can give some of the range.</exception>
     internal async ValueTask ReadVerifiedAsync(ArenaRecord arena, int offset, Memory<byte> target, CancellationToken cancel)
     {
+        KeyDomain domain = DomainOf(arena);
         int slice = arena.Layout.SliceBytes;
         int done = 0;
         while (done < target.Length)
@@ -85,7 +90,7 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
         }
 
         NoteOnce(arena, $"arena {arena.Ordinal}: some of it is damaged and was read from other fragments; run 'tdfs repair'");
-        ArenaImage.Transform(domains[arena.Domain], arena.Epoch, arena.Id, offset, target.Span);
+        ArenaImage.Transform(domain, arena.Epoch, arena.Id, offset, target.Span);
     }
 
     /// <summary>The fragments of an arena, each with the holder that should have it.</summary>

@@ -420,7 +420,7 @@ public sealed partial class BlockStore
         ulong covered = _index.CoveredSequence;
         foreach (ArenaRecord arena in Catalog.Arenas())
         {
-            if (arena.SealSequence > covered && arena.State != ArenaState.Trashed)
+            if (arena.SealSequence > covered && arena.State != ArenaState.Trashed && HasKeysOf(arena))
             {
                 await IndexArenaAsync(arena, cancel).ConfigureAwait(false);
             }
@@ -463,7 +463,7 @@ public sealed partial class BlockStore
         int done = 0;
         foreach (ArenaRecord arena in arenas)
         {
-            if (arena.State != ArenaState.Trashed)
+            if (arena.State != ArenaState.Trashed && HasKeysOf(arena))
             {
                 await IndexArenaAsync(arena, cancel).ConfigureAwait(false);
             }

@@ -61,7 +61,7 @@ public sealed partial class BlockStore
             yield return (clump.Buffer.Key.Domain, clump.Score);
         }
 
-        foreach (ArenaRecord arena in Catalog.Arenas().Where(static arena => arena.State != ArenaState.Trashed))
+        foreach (ArenaRecord arena in Catalog.Arenas().Where(arena => arena.State != ArenaState.Trashed && HasKeysOf(arena)))
         {
             cancel.ThrowIfCancellationRequested();
             ArenaDirectory directory;

@@ -101,7 +101,14 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
     /// <summary>Clump bytes in the journal.</summary>
     public long JournaledBytes => _journaledBytes;
 
-    public IReadOnlyList<Head> Heads => [.. Catalog.Heads().Select(Shown)];
+    public IReadOnlyList<Head> Heads => [.. Catalog.Heads().Where(signed => _domains.ContainsKey(signed.Head.Domain)).Select(Shown)];
+
+    /// <summary>Names of volumes that the catalog has and the keyring has no keys for, ascending: their domain was burned, or never came back from the words.</summary>
+    public IReadOnlyList<string> UnreadableVolumes =>
+        [.. Catalog.Heads().Where(signed => !_domains.ContainsKey(signed.Head.Domain)).Select(signed => Shown(signed).VolumeName).Distinct().Order(StringComparer.Ordinal)];
+
+    /// <summary>Whether the keyring has the keys of an arena's domain. What it lacks is no damage: the fragments are kept and mended like any other's.</summary>
+    internal bool HasKeysOf(ArenaRecord arena) => _domains.ContainsKey(arena.Domain);
 
     public ReadOnlyMemory<byte> ChunkerSeed(DomainId domain)
     {

@@ -312,6 +312,11 @@ public sealed class Scrubber(BlockStore store)
 
     private async ValueTask<string?> DirectoryDamageAsync(ArenaRecord arena, CancellationToken cancel)
     {
+        if (!store.HasKeysOf(arena))
+        {
+            return null; // nobody here can look inside, which is no damage
+        }
+
         try
         {
             ArenaDirectory directory = await store.DirectoryAsync(arena, cancel).ConfigureAwait(false);

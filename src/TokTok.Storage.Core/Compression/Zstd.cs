@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Runtime.ConstrainedExecution;
 using System.Runtime.InteropServices;
@@ -13,6 +14,12 @@ namespace TokTok.Storage.Core.Compression;
 public static unsafe partial class Zstd
 {
     public const int LowestLevel = -7, HighestLevel = 19;
+
+    /// <summary>The largest window of a frame that is read, as RFC 8878 asks of every reader.</summary>
+    public const int MaximumWindowBytes = 8 * 1024 * 1024;
+
+    private const uint FrameMagic = 0xFD2FB528;
+    private const int DictionaryFlag = 3, SingleSegmentFlag = 32, ContentSizeShift = 6;
 
     private static readonly ContextPool s_compressors = new(compress: true);
     private static readonly ContextPool s_decompressors = new(compress: false);
@@ -40,10 +47,16 @@ public static unsafe partial class Zstd
         return fits;
     }
 
-    /// <summary>Decompresses one frame. False unless it is valid, fills <paramref name="packed"/> to its end and gives exactly <c>plain.Length</c> bytes,
-    /// at least one; then plain is zeroed.</summary>
+    /// <summary>Decompresses one frame. False unless it is valid, gives exactly <c>plain.Length</c> bytes, at least one, says no other size, names no dictionary,
+    /// keeps to <see cref="MaximumWindowBytes"/> and fills <paramref name="packed"/> to its end; then plain is zeroed.</summary>
     public static bool TryDecompress(ReadOnlySpan<byte> packed, Span<byte> plain)
     {
+        if (!IsAllowedFrame(packed, plain.Length))
+        {
+            plain.Clear();
+            return false;
+        }
+
         nuint result, frameBytes;
         Context context = s_decompressors.Rent();
         fixed (byte* s = packed, p = plain)
@@ -60,6 +73,38 @@ public static unsafe partial class Zstd
 
         plain.Clear();
         return false;
+    }
+
+    /// <summary>Whether a frame's header (RFC 8878, 3.1.1.1) says no other content size, a window within bounds, and no dictionary.</summary>
+    private static bool IsAllowedFrame(ReadOnlySpan<byte> packed, int plainBytes)
+    {
+        if (packed.Length <= sizeof(uint) || BinaryPrimitives.ReadUInt32LittleEndian(packed) != FrameMagic)
+        {
+            return false;
+        }
+
+        int descriptor = packed[sizeof(uint)];
+        bool isSingleSegment = (descriptor & SingleSegmentFlag) != 0;
+        int sizeBytes = (descriptor >> ContentSizeShift) switch { 0 => isSingleSegment ? 1 : 0, 1 => 2, 2 => 4, _ => 8 };
+        int windowBytes = isSingleSegment ? 0 : 1;
+        ReadOnlySpan<byte> rest = packed[(sizeof(uint) + 1)..];
+        if ((descriptor & DictionaryFlag) != 0 || rest.Length < windowBytes + sizeBytes)
+        {
+            return false;
+        }
+
+        ReadOnlySpan<byte> size = rest[windowBytes..];
+        ulong contentBytes = sizeBytes switch
+        {
+            0 => (ulong)plainBytes, // not said
+            1 => size[0],
+            2 => BinaryPrimitives.ReadUInt16LittleEndian(size) + 256UL,
+            4 => BinaryPrimitives.ReadUInt32LittleEndian(size),
+            _ => BinaryPrimitives.ReadUInt64LittleEndian(size),
+        };
+        long unit = isSingleSegment ? 0 : 1L << (10 + (rest[0] >> 3));
+        long window = isSingleSegment ? 0 : unit + (unit / 8 * (rest[0] & 7));
+        return contentBytes == (ulong)plainBytes && window <= MaximumWindowBytes;
     }
 
     [LibraryImport(NativeLibraries.Zstd)]

@@ -138,6 +138,11 @@ public sealed record SnapshotRecord
         }
 
         ulong number = reader.Varint("number", MaxNumber);
+        if (number == 0)
+        {
+            throw reader.Damaged("number", "at least 1", "0");
+        }
+
         string host = EntryFormat.Text(ref reader, "host", MaxTextBytes);
         string program = EntryFormat.Text(ref reader, "program", MaxTextBytes);
         string[] labels = new string[reader.Length("labels", Math.Min(MaxTexts, reader.Remaining))];

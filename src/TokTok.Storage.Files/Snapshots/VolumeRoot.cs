@@ -173,7 +173,7 @@ public sealed record VolumeRoot
         }
 
         byte caseMode = reader.Byte("case mode");
-        ushort fold = (ushort)reader.Varint("fold table", ushort.MaxValue);
+        ushort fold = (ushort)reader.Varint("fold table", 0); // version 1 has one table
         byte rule = reader.Byte("cutting rule");
         if (caseMode > (byte)CaseMode.Folded || rule > (byte)CuttingRule.Fixed)
         {

@@ -113,6 +113,11 @@ public static class AttributeList
     {
         var reader = new FormatReader(list, "attribute list");
         int count = reader.Length("attributes", Math.Min(MaxAttributes, list.Length / 3));
+        if (count == 0)
+        {
+            throw reader.Damaged("attributes", "at least one", "none");
+        }
+
         List<StoredValue> values = new(count);
         ReadOnlyMemory<byte> previous = default;
         for (int at = 0; at < count; at++)

@@ -25,20 +25,35 @@ internal static class SnapshotsVerb
             await using (store.ConfigureAwait(false))
             {
                 IReadOnlyList<SnapshotInfo> snapshots = await store.Volumes.SnapshotsAsync(run.Get(volume), cancel).ConfigureAwait(false);
-                run.Output.Result(json => WriteSnapshots(json, "snapshots", snapshots), text => WriteTable(text, snapshots, run.Output.Zone));
+                IReadOnlyList<string> unreadable = run.Get(volume) is null ? store.Volumes.UnreadableVolumes : [];
+                run.Output.Result(
+                    json =>
+                    {
+                        WriteSnapshots(json, "snapshots", snapshots);
+                        if (unreadable.Count > 0)
+                        {
+                            Report.WriteList(json, "unreadableVolumes", unreadable);
+                        }
+                    },
+                    text => WriteTable(text, snapshots, run.Output.Zone, unreadable));
                 return ExitCode.Ok;
             }
         });
         return verb;
     }
 
-    internal static void WriteTable(TextWriter text, IReadOnlyList<SnapshotInfo> snapshots, TimeZoneInfo zone)
+    internal static void WriteTable(TextWriter text, IReadOnlyList<SnapshotInfo> snapshots, TimeZoneInfo zone, IReadOnlyList<string>? unreadable = null)
     {
         Table table = new("SNAPSHOT", "TIME", ">FILES", ">SIZE", "LABEL");
         foreach (SnapshotInfo s in snapshots)
         {
             string marks = (s.IsKept ? " (kept)" : "") + (s.IsUnfinished ? " (unfinished)" : "");
             table.Add($"{TerminalText.Clean(s.Volume)}@{s.Number}", Show.Time(s.TimeNs, zone), Show.Count(s.FileCount), Show.Size(s.Bytes), (TerminalText.Clean(s.Label ?? "") + marks).Trim());
+        }
+
+        foreach (string name in unreadable ?? [])
+        {
+            table.Add(TerminalText.Clean(name), "", "", "", "(unreadable: its keys were burned or never came back)");
         }
 
         table.Write(text);

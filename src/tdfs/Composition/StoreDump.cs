@@ -62,6 +62,12 @@ internal sealed class StoreDump(BlockStore store, StateDump state)
         {
             cancel.ThrowIfCancellationRequested();
             Put(target, $"arena {arena.Ordinal} {arena.Id} {arena.State}");
+            if (!store.HasKeysOf(arena))
+            {
+                Put(target, $"  of key domain {arena.Domain}, whose keys were burned or never came back");
+                continue;
+            }
+
             try
             {
                 ArenaHeader header = await store.HeaderAsync(arena, cancel).ConfigureAwait(false);
@@ -175,7 +181,7 @@ internal sealed class StoreDump(BlockStore store, StateDump state)
         }
 
         Put(target, $"{index.Count} entries, covers the catalog to sequence {index.CoveredSequence} of {store.Catalog.Sequence}");
-        foreach (ArenaRecord arena in store.Catalog.Arenas().Where(static arena => arena.State != ArenaState.Trashed))
+        foreach (ArenaRecord arena in store.Catalog.Arenas().Where(arena => arena.State != ArenaState.Trashed && store.HasKeysOf(arena)))
         {
             ArenaDirectory directory = await store.DirectoryAsync(arena, cancel).ConfigureAwait(false);
             int missing = Enumerable.Range(0, directory.Count).Count(i => !index.TryFind(directory[i].Score, out _));

@@ -149,6 +149,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
                             : keyring.WriteWithoutPassphrase(random));
                     }
 
+                    problems.AddRange(store.UnreadableVolumes.Select(static name => $"volume {name} cannot be read: its keys were burned or never came back"));
                     long snapshots = (await VolumesOf(store, keyring, target).SnapshotsAsync(null, cancel).ConfigureAwait(false)).Count;
                     return new RecoverResult(reachable.Length, store.Catalog.Arenas().Count, snapshots, problems);
                 }

@@ -108,6 +108,8 @@ internal sealed class StoreVolumes(
         return [.. all.OrderBy(static each => each.Record.TimeNs).Select(static each => each.Info())];
     }
 
+    public IReadOnlyList<string> UnreadableVolumes => [.. store.UnreadableVolumes.Except(Volume.Names(store), StringComparer.Ordinal)];
+
     public async IAsyncEnumerable<LogEntry> LogAsync(string volume, byte[] path, [EnumeratorCancellation] CancellationToken cancel)
     {
         Volume opened = await OpenAsync(volume, cancel).ConfigureAwait(false);
@@ -429,7 +431,11 @@ internal sealed class StoreVolumes(
 
     private async ValueTask<Volume> OpenAsync(string name, CancellationToken cancel) =>
         await TryOpenAsync(name, cancel).ConfigureAwait(false)
-        ?? throw new UserError(ExitCode.NotFound, $"no volume {name}; `tdfs snapshots` lists the volumes there are");
+        ?? throw new UserError(
+            ExitCode.NotFound,
+            store.UnreadableVolumes.Contains(name)
+                ? $"volume {name} cannot be read: its keys were burned or never came back; `tdfs snapshots` lists the volumes there are"
+                : $"no volume {name}; `tdfs snapshots` lists the volumes there are");
 
     private static async ValueTask<List<Located>> LocateAllAsync(Volume volume, CancellationToken cancel)
     {
@@ -451,7 +457,7 @@ internal sealed class StoreVolumes(
     /// <summary>VOLUME@NAME by the longest volume name that fits, for names of volumes may hold an @ too; else NAME among all volumes.</summary>
     private async ValueTask<Located> FindAsync(string name, CancellationToken cancel)
     {
-        string? prefix = Volume.Names(store).Where(volume => name.StartsWith(volume + "@", StringComparison.Ordinal)).MaxBy(static volume => volume.Length);
+        string? prefix = Volume.Names(store).Concat(store.UnreadableVolumes).Where(volume => name.StartsWith(volume + "@", StringComparison.Ordinal)).MaxBy(static volume => volume.Length);
         return prefix is not null
             ? await FindInAsync(await OpenAsync(prefix, cancel).ConfigureAwait(false), name[(prefix.Length + 1)..], cancel).ConfigureAwait(false)
             : Pick(await LocateAllAsync((string?)null, cancel).ConfigureAwait(false), name, name);

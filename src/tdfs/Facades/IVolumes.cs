@@ -15,6 +15,9 @@ internal interface IVolumes
     /// <summary>Oldest first; of one volume or, for null, of all.</summary>
     ValueTask<IReadOnlyList<SnapshotInfo>> SnapshotsAsync(string? volume, CancellationToken cancel);
 
+    /// <summary>Names of volumes of which nothing can be read, since their keys were burned or never came back.</summary>
+    IReadOnlyList<string> UnreadableVolumes { get; }
+
     /// <summary>The snapshots in which the path is another than in the one before, newest first.</summary>
     IAsyncEnumerable<LogEntry> LogAsync(string volume, byte[] path, CancellationToken cancel);
 

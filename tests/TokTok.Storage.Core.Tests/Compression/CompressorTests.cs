@@ -124,6 +124,25 @@ public sealed class CompressorTests
         });
     }
 
+    [Theory]
+    [InlineData("20 01 090000 61", "a", "its size")]
+    [InlineData("80 68 01000000 090000 61", "a", "a window of 8 MiB")]
+    [InlineData("24 01 090000 61 5b6e8ca9", "a", "a checksum that is right")]
+    [InlineData("80 69 01000000 090000 61", null, "a window of 9 MiB")]
+    [InlineData("24 01 090000 61 5b6e8caa", null, "a checksum that is wrong")]
+    [InlineData("00 68 090000 61", "a", "no content size")]
+    [InlineData("00 69 090000 61", null, "no content size and a window of 9 MiB")]
+    [InlineData("20 02 090000 61", null, "another content size")]
+    [InlineData("21 00 01 090000 61", null, "a field for a dictionary")]
+    [InlineData("20", null, "half a header")]
+    [InlineData("", null, "no header")]
+    public void A_frame_says_no_other_size_and_keeps_to_the_window(string frame, string? expected, string what)
+    {
+        byte[] packed = Convert.FromHexString("28b52ffd" + frame.Replace(" ", "", StringComparison.Ordinal)), plain = [0xee];
+        Assert.True(_compressor.TryDecompress(Codec.Zstd, packed, plain) == expected is not null, what);
+        Assert.Equal(expected is null ? 0 : expected[0], plain[0]);
+    }
+
     [Fact]
     public void The_example_of_the_format_page_unpacks()
     {

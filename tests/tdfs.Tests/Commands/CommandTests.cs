@@ -154,6 +154,18 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Volumes_that_cannot_be_read_are_listed_below_the_snapshots()
+    {
+        _transcript.Host.UnreadableVolumes = ["diary"];
+        Assert.Equal(0, await _transcript.RunAsync("snapshots"));
+        Assert.Equal("diary" + new string(' ', 43) + "(unreadable: its keys were burned or never came back)", _transcript.Data.Split('\n')[2]);
+        await _transcript.RunAsync("snapshots", "--json");
+        Assert.Equal("diary", Json().GetProperty("unreadableVolumes")[0].GetString());
+        await _transcript.RunAsync("snapshots", "photos");
+        Assert.DoesNotContain("diary", _transcript.Data, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task A_listed_name_can_be_given_back_byte_for_byte()
     {
         byte[] name = [0x61, 0xFF, (byte)'\n'];

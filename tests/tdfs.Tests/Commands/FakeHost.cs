@@ -117,6 +117,8 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<IReadOnlyList<SnapshotInfo>> SnapshotsAsync(string? volume, CancellationToken cancel) => Asking<IReadOnlyList<SnapshotInfo>>(volume ?? "all", [Snapshot]);
 
+    public IReadOnlyList<string> UnreadableVolumes { get; set; } = [];
+
     public IAsyncEnumerable<LogEntry> LogAsync(string volume, byte[] path, CancellationToken cancel) => Many([new LogEntry(Snapshot, ChangeKind.Added, 5)]);
 
     public IAsyncEnumerable<EntryInfo> ListAsync(string snapshot, byte[] path, bool recursive, CancellationToken cancel)

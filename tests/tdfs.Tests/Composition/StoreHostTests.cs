@@ -1,7 +1,9 @@
 using System.Text;
 using TokTok.Storage.Blocks.Disks;
+using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Tdfs.Composition;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
@@ -133,6 +135,67 @@ public sealed class StoreHostTests : IDisposable
                 Assert.Equal([1L, 2L, 3L], (await session.Volumes.SnapshotsAsync("v", Cancel)).Select(static each => each.Number));
             }
         }
+    }
+
+    [Fact]
+    public async Task The_words_do_not_bring_a_burnable_volume_back_and_recover_says_so()
+    {
+        SecretBuffer words;
+        using (InitResult made = await MakeAsync())
+        {
+            words = SecretBuffer.Copy(made.Words.Bytes);
+        }
+
+        using (words)
+        {
+            await ImportAsync();
+            await AddBurnableVolumeAsync("secret");
+            foreach (string lost in (string[])["catalog", "journal", "caches"])
+            {
+                Directory.Delete(Path.Join(Store, lost), recursive: true);
+            }
+
+            File.Delete(Path.Join(Store, "keyring"));
+            foreach (bool isDrill in (bool[])[true, false])
+            {
+                RecoverResult found = await Host().RecoverAsync(new RecoverRequest { Config = Config(), Words = words, IsDrill = isDrill }, new Quiet(), Cancel);
+                Assert.Equal(1, found.SnapshotCount);
+                Assert.Equal("volume secret cannot be read: its keys were burned or never came back", Assert.Single(found.Problems));
+            }
+
+            await ImportAsync();
+            await using IStoreSession session = await OpenAsync(StoreAccess.Write);
+            Assert.Equal(["secret"], session.Volumes.UnreadableVolumes);
+            Assert.Equal(["v", "v"], (await session.Volumes.SnapshotsAsync(null, Cancel)).Select(static each => each.Volume));
+            await AssertRestoresAsync(session, "back");
+            Assert.True((await session.Care.CheckAsync(true, new Quiet(), Cancel)).IsClean);
+        }
+    }
+
+    /// <summary>As a verb will that makes volumes with keys of their own.</summary>
+    private async Task AddBurnableVolumeAsync(string name)
+    {
+        using Keyring keyring = Keyring.Read(Read(Path.Join(Store, "keyring")), []).Keyring!;
+        KeyDomain domain = KeyDomain.Create(DomainKind.Burnable, _random);
+        keyring.Add(domain);
+        string holder = Path.Join(Store, "fragments");
+        await using BlockStore store = await BlockStore.OpenAsync(
+            PosixDisk.Instance,
+            new StoreOptions { StateFolder = Store, CompressionLevel = 1 },
+            Golden.GoldenStoreMaker.KeysOf(keyring),
+            [new ConfiguredHolder("here", holder, FolderHolder.Open(PosixDisk.Instance, holder, _random), null)],
+            null,
+            TimeProvider.System,
+            _random,
+            TokTok.Storage.Blocks.Store.StoreAccess.Write,
+            "the test",
+            null,
+            Cancel);
+        using Files.Volume volume = Files.Volume.Create(store, name, domain.Id, _random);
+        var root = new Files.Entry { Type = Files.EntryType.Directory, FileId = 1, Mode = 0x1ed };
+        await volume.AddSnapshotAsync(new Files.SnapshotRecord { Id = Files.SnapshotId.New(_random), TimeNs = 1, Root = root }, null, null, Cancel);
+        await store.SealAllAsync(Cancel);
+        await store.PublishAsync(Cancel);
     }
 
     [Fact]

@@ -2,12 +2,16 @@ using System.Text;
 using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Files;
 using TokTok.Storage.Tdfs.Composition;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
 using TokTok.Storage.Testing;
+using ChangeKind = TokTok.Storage.Tdfs.Facades.ChangeKind;
+using ImportResult = TokTok.Storage.Tdfs.Facades.ImportResult;
 using StoreAccess = TokTok.Storage.Blocks.Store.StoreAccess;
 
 namespace TokTok.Storage.Tdfs.Tests.Composition;
@@ -87,6 +91,71 @@ public sealed class StoreVolumesTests : IDisposable
         Assert.Equal(ExitCode.NotFound, error.Code);
     }
 
+    [Theory]
+    [InlineData("/state")]
+    [InlineData("/recovered")]
+    public async Task A_volume_whose_keys_are_gone_is_listed_as_unreadable_and_harms_no_other(string state)
+    {
+        Directory.CreateDirectory(Source);
+        await File.WriteAllBytesAsync(Path.Join(Source, "file"), _random.Bytes(100_000), Cancel);
+        KeyDomain realm = KeyDomain.Create(DomainKind.Realm, _random);
+        KeyDomain burnable = KeyDomain.Create(DomainKind.Burnable, _random);
+        StoreKeys keys = Keys(realm, burnable);
+        FolderHolder.Create(_disk, "/holder", _random).Dispose();
+        await using (BlockStore store = await OpenAsync(keys, "/state"))
+        {
+            await ImportAsync(Volumes(store), "one");
+            using Volume secret = Volume.Create(store, "secret", burnable.Id, _random);
+            byte[] bytes = _random.Bytes(50_000);
+            BlockWrite block = await secret.Blocks.WriteAsync(BlockType.Data, bytes, Cancel);
+            Assert.True(block.IsNew);
+            var root = new Entry { Type = EntryType.Directory, FileId = 1, Mode = 0x1ed };
+            await secret.AddSnapshotAsync(new SnapshotRecord { Id = SnapshotId.New(_random), TimeNs = 1, Root = root }, null, null, Cancel);
+            await store.SealAllAsync(Cancel);
+            Assert.Empty(store.UnreadableVolumes);
+        }
+
+        // The same folder after the keys were burned, or a new one after the words brought everything else back.
+        await using (BlockStore store = await OpenAsync(keys with { Domains = [realm] }, state))
+        {
+            _disk.CreateDirectory("/caches");
+            StoreVolumes volumes = Volumes(store, "/caches");
+            Assert.Equal(["secret"], volumes.UnreadableVolumes);
+            Assert.Equal("v", Assert.Single(await volumes.SnapshotsAsync(null, Cancel)).Volume);
+            Assert.Equal(["file"], await PathsAsync(volumes.ListAsync("latest", [], true, Cancel)));
+            UserError asked = await Assert.ThrowsAsync<UserError>(() => volumes.SnapshotsAsync("secret", Cancel).AsTask());
+            Assert.Equal(ExitCode.NotFound, asked.Code);
+            Assert.Contains("burned or never came back", asked.Message, StringComparison.Ordinal);
+            asked = await Assert.ThrowsAsync<UserError>(() => volumes.CatAsync("secret@latest", "x"u8.ToArray(), Stream.Null, Cancel).AsTask());
+            Assert.Contains("burned or never came back", asked.Message, StringComparison.Ordinal);
+            Assert.Equal(2, (await ImportAsync(volumes, "two")).Snapshot.Number);
+
+            using Keyring keyring = Keyring.Create(AccountKeys.FromEntropy(_random.Bytes(32)), 1, "test", 0, _random);
+            var care = new StoreCare(store, keyring, StorageConfig.Parse("storage.toml", default, _folder, _folder), _disk, false);
+            Assert.Equal(1, care.Status().VolumeCount);
+            CheckResult check = await care.CheckAsync(true, new Silent(), Cancel);
+            Assert.Empty(check.Damaged);
+            Assert.Empty(check.UnreadablePaths);
+            Assert.Empty((await care.RepairAsync(new Silent(), Cancel)).Unrepairable);
+            await care.ReindexAsync(new Silent(), Cancel);
+            Assert.Equal(0, (await care.ReclaimAsync(false, new Silent(), Cancel)).FreedBytes);
+            foreach (string structure in (string[])["arenas", "catalog", "fragments", "heads", "index", "journal", "volumes"])
+            {
+                using StringWriter shown = new();
+                Assert.True(await care.DebugAsync(structure, null, shown, Cancel), shown.ToString());
+            }
+        }
+
+        // Nothing was deleted: with the keys it is there again.
+        await using (BlockStore store = await OpenAsync(keys, state))
+        {
+            StoreVolumes volumes = Volumes(store);
+            Assert.Empty(volumes.UnreadableVolumes);
+            Assert.Equal(1, Assert.Single(await volumes.SnapshotsAsync("secret", Cancel)).Number);
+            Assert.Equal(2, (await volumes.SnapshotsAsync("v", Cancel)).Count);
+        }
+    }
+
     private static async Task<List<string>> PathsAsync(IAsyncEnumerable<EntryInfo> entries)
     {
         List<string> paths = [];
@@ -106,24 +175,32 @@ public sealed class StoreVolumesTests : IDisposable
 
     private async Task<BlockStore> OpenAsync()
     {
+        FolderHolder.Create(_disk, "/holder", _random).Dispose();
+        return await OpenAsync(Keys(KeyDomain.Create(DomainKind.Realm, _random)), "/state");
+    }
+
+    private StoreKeys Keys(KeyDomain realm, params KeyDomain[] others)
+    {
         AccountKeys account = AccountKeys.FromEntropy(_random.Bytes(32));
         DeviceKeys device = DeviceKeys.Create(_random);
-        KeyDomain realm = KeyDomain.Create(DomainKind.Realm, _random);
-        var keys = new StoreKeys
+        return new StoreKeys
         {
             Device = 1,
             DeviceKeys = device,
             Certificate = DeviceCertificate.Issue(account, device, 1, "test", 0),
             Realm = realm,
-            Domains = [realm],
+            Domains = [realm, .. others],
             Tag = account.Tag,
             AnchorKey = account.AnchorKey,
             AccountPublicKey = account.PublicKey.ToArray(),
             RecoveryPublicKey = account.RecoveryPublicKey.ToArray(),
         };
-        _disk.CreateDirectory("/state");
-        FolderHolder.Create(_disk, "/holder", _random).Dispose();
-        var options = new StoreOptions { StateFolder = "/state", ArenaBytes = 4 * 1024 * 1024, CompressionLevel = 1 };
+    }
+
+    private async Task<BlockStore> OpenAsync(StoreKeys keys, string state)
+    {
+        _disk.CreateDirectory(state);
+        var options = new StoreOptions { StateFolder = state, ArenaBytes = 4 * 1024 * 1024, CompressionLevel = 1 };
         ConfiguredHolder[] holders = [new("here", "/holder", FolderHolder.Open(_disk, "/holder", _random), null)];
         return await BlockStore.OpenAsync(
             _disk, options, keys, holders, static () => new MemoryIndex(), TimeProvider.System, _random, StoreAccess.Write, "the test", null, Cancel);

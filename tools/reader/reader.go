@@ -31,7 +31,7 @@ import (
 
 type (
 	rd    struct{ b []byte }                  // what is left of a structure
-	place func() (clump []byte, epoch string) // where a block stands; an epoch is its domain and number, as an arena's header has them
+	place func() (clump []byte, epoch string) // of a block; an epoch is its domain and number, as an arena's header has them
 	arena struct {
 		id, epoch                 string
 		k, m, s, count, directory uint64
@@ -77,7 +77,7 @@ func try(what string, do func()) (ok bool) {
 
 func problem(what string, e any)             { damaged = true; fmt.Fprintf(os.Stderr, "%s: %v\n", what, e) }
 func need(ok bool, f string, a ...any)       { when(!ok, func() { panic(fmt.Sprintf(f, a...)) }) }
-func tell(what string, err error)            { when(err != nil, func() { fmt.Fprintln(os.Stderr, what, err) }) }
+func set(name string, err error)             { when(err != nil, func() { fmt.Fprintln(os.Stderr, name, err) }) } // that it is not, is no damage
 func first(id string) bool                   { is := !once[id]; once[id] = true; return is }
 func pick[T any](c bool, yes, no func() T) T { return map[bool]func() T{true: yes, false: no}[c]() }
 func check(err error)                        { need(err == nil, "%v", err) }
@@ -112,7 +112,8 @@ func (r *rd) list(n uint64, item func()) *rd {
 	return r
 }
 
-func sum(b []byte) string        { h := blake3.Sum256(b); return string(h[:]) }
+func hash(key, b []byte) string  { h := blake3.New(32, key); h.Write(b); return string(h.Sum(nil)) }
+func sum(b []byte) string        { return hash(nil, b) }
 func gcm(key []byte) cipher.AEAD { return must(cipher.NewGCM(must(aes.NewCipher(key)))) }
 
 func ctr(key []byte, from uint64) cipher.Stream { // (2.5)
@@ -324,9 +325,8 @@ func block(score string, kind byte, size uint64) (plain []byte) { // (5); size 0
 			codec, length := r.u(3), r.u(4)
 			plain = r.b
 			when(codec == 1, func() { plain = must(unzstd.DecodeAll(r.b, nil)) })
-			h := blake3.New(32, derive("score key", scoreKeys[epoch[:16]], []byte{kind}))
-			h.Write(plain)
-			need(codec < 2 && uint64(len(plain)) == length && string(h.Sum(nil)) == score, "not what its score names")
+			found := hash(derive("score key", scoreKeys[epoch[:16]], []byte{kind}), plain)
+			need(codec < 2 && uint64(len(plain)) == length && found == score, "not what its score names, but %x", found)
 		})
 	}
 	need(found && (size == 0 || uint64(len(plain)) == size), "block %x of %d bytes cannot be read", score[:8], size)
@@ -482,20 +482,20 @@ func restore(shown, target string, b []byte) { // an entry (13.1)
 		})
 		what = fmt.Sprintf("%d:%d:%d", r.varint(), r.varint(), r.varint())
 	})
-	when(kind == 3, func() { what = string(r.counted()); tell(shown, os.Symlink(what, target)); what = escape(what, "") })
+	when(kind == 3, func() { what = string(r.counted()); set(shown, os.Symlink(what, target)); what = escape(what, "") })
 	when(kind == 5 || kind == 6, func() { major, minor = r.varint(), r.varint(); what = fmt.Sprintf("%d:%d", major, minor) })
-	when(kind > 3, func() { tell(shown, unix.Mknod(target, nodes[kind], int(unix.Mkdev(uint32(major), uint32(minor))))) })
+	when(kind > 3, func() { set(shown, unix.Mknod(target, nodes[kind], int(unix.Mkdev(uint32(major), uint32(minor))))) })
 	r.end()
-	when(os.Geteuid() == 0, func() { tell(shown, os.Lchown(target, int(uid), int(gid))) })
+	when(os.Geteuid() == 0, func() { set(shown, os.Lchown(target, int(uid), int(gid))) })
 	line := fmt.Sprintf("%s %c %04o %d:%d %s:%s %d.%09d %016x %s", shown, " fdlpcbs"[kind], mode, uid, gid, owner, group, sec, nano, id, what)
 	for _, x := range xattrs {
 		line += fmt.Sprintf(" %s=%x", escape(x[0], "="), x[1])
-		tell(shown, unix.Lsetxattr(target, x[0], []byte(x[1]), 0))
+		set(shown, unix.Lsetxattr(target, x[0], []byte(x[1]), 0))
 	}
 	manifest = append(manifest, line+"\n")
-	when(kind != 3, func() { tell(shown, unix.Chmod(target, uint32(mode))) })
+	when(kind != 3, func() { set(shown, unix.Chmod(target, uint32(mode))) })
 	times := []unix.Timespec{{Sec: sec, Nsec: int64(nano)}, {Sec: sec, Nsec: int64(nano)}}
-	tell(shown, unix.UtimesNanoAt(unix.AT_FDCWD, target, times, unix.AT_SYMLINK_NOFOLLOW))
+	set(shown, unix.UtimesNanoAt(unix.AT_FDCWD, target, times, unix.AT_SYMLINK_NOFOLLOW))
 }
 
 func main() {
@@ -534,8 +534,8 @@ func readAll(keys []byte, holders []string) { // in the order of 11.1
 		}
 	}
 	for b, h := range heads { // a certificate's word; zeros: by what holds it
-		body, signature, device := []byte(b[:len(b)-64]), b[len(b)-64:], (&rd{[]byte(h.line)}).u(4)
-		good := signature == string(make([]byte, 64)) || signed(device, []byte(signature), []byte("TDFS head v1"), body)
+		body, signature, zeros := []byte(b[:len(b)-64]), []byte(b[len(b)-64:]), make([]byte, 64)
+		good := bytes.Equal(signature, zeros) || signed((&rd{[]byte(h.line)}).u(4), signature, []byte("TDFS head v1"), body)
 		when(!good, func() { h.name, h.volume = h.name+" (unsigned)", h.volume+b }) // so nothing is joined with it
 		heads[b] = h
 	}

@@ -48,6 +48,20 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
 
     internal int OpenFileCount => _open.KeptCount;
 
+    /// <summary>Whether a folder can be made into a holder: it is absent, or has no more in it than a new file system or an interrupted creation leaves.</summary>
+    public static bool IsFree(IDisk disk, string root)
+    {
+        ArgumentNullException.ThrowIfNull(disk);
+        ArgumentNullException.ThrowIfNull(root);
+        root = root.TrimEnd('/');
+        return !disk.DirectoryExists(root) || disk.List(root).All(entry => IsLeftover(disk, root, entry));
+    }
+
+    /// <summary>The holder file's temporary may be there; anything else below our folders is a holder's that lost its name.</summary>
+    private static bool IsLeftover(IDisk disk, string root, DiskEntry entry) =>
+        entry.Name == "lost+found"
+        || (entry.IsDirectory && Array.IndexOf(s_folders, entry.Name) >= 0 && (entry.Name == "tmp" || disk.List(root + "/" + entry.Name).Count == 0));
+
     /// <summary>Makes a folder into a holder. It must be absent or empty.</summary>
     public static FolderHolder Create(IDisk disk, string root, IRandomSource random)
     {
@@ -63,8 +77,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
                 throw new DiskException(DiskFailure.AlreadyExists, "create holder", root, "the folder is a holder already");
             }
 
-            // Our own empty folders are what an interrupted creation left.
-            if (entry.Name != "lost+found" && !(entry.IsDirectory && Array.IndexOf(s_folders, entry.Name) >= 0))
+            if (!IsLeftover(disk, root, entry))
             {
                 throw new DiskException(DiskFailure.AlreadyExists, "create holder", root, $"the folder is not empty: it has '{entry.Name}'");
             }
@@ -97,7 +110,9 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         string path = root + "/holder";
         if (!disk.FileExists(path))
         {
-            string reason = disk.DirectoryExists(root) ? "not a holder: the folder has no file 'holder'" : "no such folder; is its disk mounted?";
+            string reason = !disk.DirectoryExists(root) ? "no such folder; is its disk mounted?"
+                : disk.List(root).Count == 0 ? "not a holder: the folder is empty; is its disk mounted?"
+                : "not a holder: the folder has no file 'holder'";
             throw new DiskException(DiskFailure.NotFound, "open holder", root, reason);
         }
 

@@ -12,7 +12,24 @@ using TokTok.Storage.Core.Keys;
 namespace TokTok.Storage.Blocks.Store;
 
 /// <summary>A holder as storage.toml names it: the way to it, or why there is none now.</summary>
-public sealed record ConfiguredHolder(string Place, string Address, IFragmentHolder? Holder, string? Problem);
+public sealed record ConfiguredHolder(string Place, string Address, IFragmentHolder? Holder, string? Problem)
+{
+    /// <summary>For a folder that is empty or missing: a writer asks for a new holder there once it has read the catalog. Null from it: none is to be made.</summary>
+    /// <remarks>It is told whether the holder is absent: the catalog knows one in this place that nothing configured reaches. The folder may then be the mount point of its disk,
+    /// and what is written into it would be hidden when the disk is back.</remarks>
+    public Func<bool, IFragmentHolder?>? Make { get; init; }
+
+    /// <exception cref="StoreException">None of them can be reached.</exception>
+    public static void RequireOne(IReadOnlyList<ConfiguredHolder> holders)
+    {
+        ArgumentNullException.ThrowIfNull(holders);
+        if (holders.All(static holder => holder.Holder is null))
+        {
+            string first = holders.Count > 0 ? holders[0].Problem + "; " : "";
+            throw new StoreException(StoreProblem.HoldersMissing, $"{first}found none of {holders.Count} holders, expected one at least: attach a disk, or mend [[holder]] in storage.toml");
+        }
+    }
+}
 
 /// <content>Opening: what a crash left is put right here, before anything else happens.</content>
 public sealed partial class BlockStore
@@ -62,6 +79,8 @@ public sealed partial class BlockStore
 
             if (access == StoreAccess.Write)
             {
+                configured = MakeHolders(catalogLog.Catalog, configured);
+                ConfiguredHolder.RequireOne(configured);
                 catalogLog.BeginWriting(RandomIncarnation(random), lastEndedInOrder);
             }
             else if (options.Rehearse)
@@ -228,14 +247,43 @@ public sealed partial class BlockStore
         return taken;
     }
 
+    /// <summary>Has new holders made where folders are empty or missing. A crash after it leaves a holder without fragments, which the next opening numbers.</summary>
+    private static List<ConfiguredHolder> MakeHolders(Catalog catalog, IReadOnlyList<ConfiguredHolder> configured)
+    {
+        HashSet<string> absent = [.. Unreached(catalog, configured).Where(static known => !known.IsGone).Select(static known => known.Place)];
+        return [.. configured.Select(holder => holder.Make?.Invoke(absent.Contains(holder.Place)) is { } made ? holder with { Holder = made, Problem = null } : holder)];
+    }
+
+    private static IEnumerable<HolderRecord> Unreached(Catalog catalog, IReadOnlyList<ConfiguredHolder> configured) =>
+        catalog.Holders().Where(known => configured.All(holder => holder.Holder?.Id != known.Id));
+
+    /// <summary>By number, the configured address at which an absent holder was: one for each, and those that were given up before come last.</summary>
+    private static Dictionary<ushort, ConfiguredHolder> AbsentHolders(Catalog catalog, IReadOnlyList<ConfiguredHolder> configured)
+    {
+        var absent = new Dictionary<ushort, ConfiguredHolder>();
+        List<ConfiguredHolder> left = [.. configured.Where(static holder => holder.Holder is null)];
+        foreach (HolderRecord known in Unreached(catalog, configured).OrderBy(static known => known.IsGone))
+        {
+            int at = left.FindIndex(holder => holder.Place == known.Place);
+            if (at >= 0)
+            {
+                absent[known.Number] = left[at];
+                left.RemoveAt(at);
+            }
+        }
+
+        return absent;
+    }
+
     /// <summary>Matches configured holders with the catalog's numbers; a writer records new ones and those that moved or went.</summary>
     private static List<StoreHolder> NumberHolders(CatalogLog log, IReadOnlyList<ConfiguredHolder> configured, StoreAccess access)
     {
         var numbered = new List<StoreHolder>();
+        Dictionary<ushort, ConfiguredHolder> absent = AbsentHolders(log.Catalog, configured);
         foreach (HolderRecord known in log.Catalog.Holders())
         {
             ConfiguredHolder? now = configured.FirstOrDefault(holder => holder.Holder?.Id == known.Id);
-            ConfiguredHolder? missing = configured.FirstOrDefault(holder => holder.Holder is null && holder.Place == known.Place);
+            ConfiguredHolder? missing = absent.GetValueOrDefault(known.Number);
             string place = now?.Place ?? known.Place;
             bool isGone = now is null && missing is null;
             numbered.Add(new StoreHolder { Number = known.Number, Id = known.Id, Place = place, Address = now?.Address ?? missing?.Address ?? "", Holder = now?.Holder, Problem = missing?.Problem, IsGone = isGone });

@@ -11,10 +11,10 @@ internal static class RepairVerb
         Verb verb = new(
             "repair",
             "Rebuilds damaged or missing fragments, and moves what is kept weaker than wanted",
-            "tdfs repair");
+            "tdfs repair          # also puts a new holder where storage.toml names a folder that is empty or missing");
         verb.Does(context, async (run, cancel) =>
         {
-            IStoreSession store = await run.OpenAsync(StoreAccess.Write, cancel).ConfigureAwait(false);
+            IStoreSession store = await run.OpenAsync(StoreAccess.Write, cancel, replacesAbsentHolders: true).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {
                 using ProgressWriter progress = run.Output.StartProgress();

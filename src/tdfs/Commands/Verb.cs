@@ -100,8 +100,18 @@ internal sealed class VerbRun
             : config with { StorePath = Path.GetFullPath(store) };
     }
 
-    internal ValueTask<IStoreSession> OpenAsync(StoreAccess access, CancellationToken cancel) =>
-        Host.OpenAsync(new OpenRequest { Config = LoadConfig(), Access = access, Passphrases = Passphrases, Verb = _parsed.CommandResult.Command.Name }, cancel);
+    internal ValueTask<IStoreSession> OpenAsync(StoreAccess access, CancellationToken cancel, bool replacesAbsentHolders = false)
+    {
+        OpenRequest request = new()
+        {
+            Config = LoadConfig(),
+            Access = access,
+            Passphrases = Passphrases,
+            Verb = _parsed.CommandResult.Command.Name,
+            ReplacesAbsentHolders = replacesAbsentHolders,
+        };
+        return Host.OpenAsync(request, cancel);
+    }
 
     /// <summary>A path inside a store, as `tdfs ls` prints it; null: the root.</summary>
     internal static byte[] ParsePath(string? text) => TerminalText.TryParse(text ?? "", out byte[] path)

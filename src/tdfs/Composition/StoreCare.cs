@@ -24,6 +24,12 @@ internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig
         List<ArenaRecord> kept = [.. store.Catalog.Arenas().Where(static arena => arena.State != ArenaState.Trashed)];
         List<ArenaRecord> trashed = [.. store.Catalog.Arenas().Where(static arena => arena.State == ArenaState.Trashed)];
         List<string> waiting = [.. store.Lag()];
+        int homeless = kept.Sum(static arena => arena.Fragments.Count(static fragment => fragment.Holder == FragmentPlace.Nowhere));
+        if (homeless > 0)
+        {
+            waiting.Add($"'tdfs repair' to place {Show.Count(homeless, "fragment")} that found no holder when written");
+        }
+
         if (trashed.Count > 0)
         {
             long left = trashed.Max(arena => Math.Max(0, store.TrashDays - (store.Catalog.RunningDays - (long)Math.Min(store.Catalog.RunningDays, arena.TrashedOnDay))));

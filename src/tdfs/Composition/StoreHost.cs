@@ -58,7 +58,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         using Keyring keyring = Keyring.Create(account, FirstDevice, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
         keyring.Add(KeyDomain.Create(DomainKind.Realm, random));
         string redundancy;
-        BlockStore store = await OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, "init", mustExist: false, cancel).ConfigureAwait(false);
+        BlockStore store = await OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, "init", NewHolders.None, mustExist: false, cancel).ConfigureAwait(false);
         await using (store.ConfigureAwait(false))
         {
             redundancy = ClassText(store);
@@ -75,7 +75,8 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         (Keyring keyring, bool hasPassphrase) = Unlock(config, request.Passphrases, cancel);
         try
         {
-            BlockStore store = await OpenStoreAsync(config, keyring, request.Access, request.Verb, mustExist: true, cancel).ConfigureAwait(false);
+            NewHolders newHolders = request.Access == Facades.StoreAccess.Read ? NewHolders.None : request.ReplacesAbsentHolders ? NewHolders.Replace : NewHolders.Add;
+            BlockStore store = await OpenStoreAsync(config, keyring, request.Access, request.Verb, newHolders, mustExist: true, cancel).ConfigureAwait(false);
             return new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock);
         }
         catch
@@ -110,7 +111,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             var problems = new List<string>();
             List<ConfiguredHolder> holders = OpenHolders(config, Facades.StoreAccess.Read);
             problems.AddRange(holders.Where(static holder => holder.Problem is not null).Select(static holder => $"holder {holder.Address}: {holder.Problem}"));
-            RequireOne(holders);
+            ConfiguredHolder.RequireOne(holders);
             IFragmentHolder[] reachable = [.. holders.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
             FoundAccount found = await AccountFinder.FindAsync(account!, reachable, problems.Add, cancel).ConfigureAwait(false)
                 ?? throw new UserError(
@@ -127,7 +128,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             try
             {
                 disk.CreateDirectory(target.StorePath);
-                BlockStore store = await OpenStoreAsync(target, keyring, request.IsDrill ? Facades.StoreAccess.Read : Facades.StoreAccess.Write, "recover", mustExist: false, cancel, isRehearsal: request.IsDrill).ConfigureAwait(false);
+                BlockStore store = await OpenStoreAsync(target, keyring, request.IsDrill ? Facades.StoreAccess.Read : Facades.StoreAccess.Write, "recover", NewHolders.None, mustExist: false, cancel, isRehearsal: request.IsDrill).ConfigureAwait(false);
                 await using (store.ConfigureAwait(false))
                 {
                     await store.AdoptUnknownAsync(cancel).ConfigureAwait(false);
@@ -307,40 +308,59 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         return holders;
     }
 
-    /// <summary>A folder named in storage.toml that is empty or new becomes a holder when a writer meets it.</summary>
-    private void PrepareNewHolders(StorageConfig config)
+    /// <summary>Lets a folder that is empty or missing become a holder when a writer meets it, unless its holder is only absent.</summary>
+    private ConfiguredHolder WithMaking(ConfiguredHolder holder, bool replacesAbsent)
     {
-        foreach (HolderConfig holder in HoldersOf(config))
+        string parent = Path.GetDirectoryName(holder.Address) is { Length: > 0 } above ? above : "/";
+        bool isFree;
+        try
         {
-            if (!disk.FileExists(holder.Path + "/holder") && (!disk.DirectoryExists(holder.Path) || disk.List(holder.Path).Count == 0))
-            {
-                string parent = Path.GetDirectoryName(holder.Path) is { Length: > 0 } above ? above : "/";
-                if (disk.DirectoryExists(parent))
-                {
-                    FolderHolder.Create(disk, holder.Path, random).Dispose();
-                    say($"holder {holder.Path}: a new one was made there");
-                }
-            }
+            isFree = holder.Holder is null && disk.DirectoryExists(parent) && FolderHolder.IsFree(disk, holder.Address);
+        }
+        catch (DiskException)
+        {
+            isFree = false; // the problem is told already
+        }
+
+        return isFree ? holder with { Make = isAbsent => isAbsent && !replacesAbsent ? null : MakeHolder(holder, isAbsent) } : holder;
+    }
+
+    private FolderHolder? MakeHolder(ConfiguredHolder holder, bool isAbsent)
+    {
+        try
+        {
+            FolderHolder made = FolderHolder.Create(disk, holder.Address, random);
+            say(isAbsent ? $"a new holder at {holder.Address} replaces the one that was there" : $"holder {holder.Address}: a new one was made there");
+            return made;
+        }
+        catch (DiskException failure)
+        {
+            say($"{failure.Message}; no holder was made there");
+            return null;
         }
     }
 
     /// <summary>Of the memory for writing, an arena is being filled and one is being coded; what is left may wait for the disk.</summary>
     private static int SealingCount(long writeBufferBytes) => (int)Math.Clamp((writeBufferBytes / ArenaLayout.MaxNominalBytes) - 2, 1, 1024);
 
-    private static void RequireOne(List<ConfiguredHolder> holders)
+    /// <summary>What becomes of configured folders that are empty or missing.</summary>
+    private enum NewHolders
     {
-        if (holders.TrueForAll(static holder => holder.Problem is not null))
-        {
-            throw new UserError(ExitCode.DiskFailed, $"{holders[0].Problem}; found none of {holders.Count} holders, expected one at least: attach a disk, or mend [[holder]] in storage.toml");
-        }
+        /// <summary>Nothing: who reads writes nothing, init has made its holders, and what recover knows of holders may be less than there are.</summary>
+        None,
+
+        /// <summary>New holders, where the catalog knows none that may come back.</summary>
+        Add,
+
+        /// <summary>New holders in place of absent ones too, as long as one is left to fill them from.</summary>
+        Replace,
     }
 
     private async ValueTask<BlockStore> OpenStoreAsync(
-        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, bool mustExist, CancellationToken cancel, bool isRehearsal = false)
+        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, NewHolders newHolders, bool mustExist, CancellationToken cancel, bool isRehearsal = false)
     {
         if (access == Facades.StoreAccess.Write)
         {
-            PrepareNewHolders(config);
             disk.CreateDirectory(config.StorePath + "/caches");
         }
 
@@ -369,17 +389,23 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             TrashDays = (int)Math.Ceiling(config.TrashFor.TotalDays),
         };
         List<ConfiguredHolder> holders = OpenHolders(config, access);
-        if (access == Facades.StoreAccess.Write)
+        if (newHolders != NewHolders.None)
         {
-            RequireOne(holders);
+            bool replacesAbsent = newHolders == NewHolders.Replace && holders.Exists(static holder => holder.Holder is not null);
+            holders = holders.ConvertAll(holder => WithMaking(holder, replacesAbsent));
         }
 
-        foreach (ConfiguredHolder left in holders.Where(static holder => holder.Problem is not null))
+        if (access == Facades.StoreAccess.Write && holders.TrueForAll(static holder => holder.Make is null))
+        {
+            ConfiguredHolder.RequireOne(holders);
+        }
+
+        foreach (ConfiguredHolder left in holders.Where(static holder => holder.Problem is not null && holder.Make is null))
         {
             say($"{left.Problem}; this run goes on without the holder");
         }
 
-        return await BlockStore.OpenAsync(
+        BlockStore store = await BlockStore.OpenAsync(
             disk,
             options,
             keys,
@@ -391,6 +417,12 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             $"tdfs {verb}, process {Environment.ProcessId} on {Environment.MachineName}, since {clock.GetUtcNow():yyyy-MM-dd HH:mm} UTC",
             say,
             cancel).ConfigureAwait(false);
+        foreach (ConfiguredHolder left in holders.Where(left => left.Make is not null && store.Holders.All(known => known.Address != left.Address || known.Holder is null)))
+        {
+            say($"{left.Problem}; this run goes on without the holder: attach its disk, or let 'tdfs repair' make a new one there");
+        }
+
+        return store;
     }
 
     private static IBlockIndex OpenIndex(StorageConfig config)

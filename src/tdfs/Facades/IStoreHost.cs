@@ -44,6 +44,9 @@ internal sealed record OpenRequest
 
     /// <summary>What a second writer is told that the first one does.</summary>
     public string Verb { get; init; } = "";
+
+    /// <summary>A configured folder whose holder is absent gets a new one, if the folder is empty or missing: for repair alone.</summary>
+    public bool ReplacesAbsentHolders { get; init; }
 }
 
 /// <summary>A new store. The owner disposes it, which zeroes the words.</summary>

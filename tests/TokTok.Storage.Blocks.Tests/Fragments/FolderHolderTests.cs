@@ -156,6 +156,33 @@ public sealed class FolderHolderTests
     }
 
     [Fact]
+    public async Task A_folder_is_free_when_nothing_is_in_it_but_what_an_interrupted_creation_leaves()
+    {
+        Assert.True(FolderHolder.IsFree(_disk, "/n"));
+        foreach (string left in (string[])["lost+found", "fragments", "tmp"])
+        {
+            _disk.CreateDirectory("/n/" + left);
+        }
+
+        _disk.Plant("/n/tmp/half-a-holder-file", [1]);
+        Assert.True(FolderHolder.IsFree(_disk, "/n"));
+        FolderHolder.Create(_disk, "/n", new SeededRandom(1)).Dispose();
+        Assert.False(FolderHolder.IsFree(_disk, "/n"));
+
+        // A holder that lost its name still has fragments: another name over them would make them strangers.
+        CodedArena arena = CodedArena.Make(2, 1, 4096);
+        using (FolderHolder holder = FolderHolder.Open(_disk, "/n", new SeededRandom(1)))
+        {
+            await arena.PutAsync(holder, 0);
+        }
+
+        _disk.Remove("/n/holder");
+        Assert.False(FolderHolder.IsFree(_disk, "/n"));
+        DiskException refused = Assert.Throws<DiskException>(() => FolderHolder.Create(_disk, "/n", new SeededRandom(2)));
+        Assert.Contains("the folder is not empty: it has 'fragments'", refused.Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Hostile_records_are_damage_never_a_crash()
     {
         CodedArena arena = CodedArena.Make(2, 1, 4096);

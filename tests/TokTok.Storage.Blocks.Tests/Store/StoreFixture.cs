@@ -58,6 +58,9 @@ internal sealed class StoreFixture
 
     internal MemoryIndex? Index { get; private set; }
 
+    /// <summary>What makes a holder where there is none: by path, and whether one is absent there.</summary>
+    internal Func<string, bool, IFragmentHolder?>? Make { get; set; }
+
     internal async Task<BlockStore> OpenAsync(StoreAccess access = StoreAccess.Write)
     {
         var configured = new List<ConfiguredHolder>();
@@ -69,7 +72,7 @@ internal sealed class StoreFixture
             }
             catch (Exception missing) when (missing is DiskException or DamagedFormatException)
             {
-                configured.Add(new ConfiguredHolder(path, path, null, missing.Message));
+                configured.Add(new ConfiguredHolder(path, path, null, missing.Message) { Make = Make is null ? null : isAbsent => Make(path, isAbsent) });
             }
         }
 

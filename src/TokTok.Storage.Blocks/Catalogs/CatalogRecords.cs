@@ -58,6 +58,24 @@ public sealed record ArenaRecord
     /// <summary>Bytes of clumps: what the arena is for.</summary>
     public int ClumpBytes => DirectoryOffset - ArenaHeader.Size;
 
+    /// <summary>What an arena's own header says of it, and where its fragments are. The log gives it its place in the order of sealing.</summary>
+    internal static ArenaRecord Of(ArenaHeader header, uint ordinal, IReadOnlyList<FragmentPlace> fragments) => new()
+    {
+        Ordinal = ordinal,
+        Id = header.Id,
+        State = ArenaState.Sealed,
+        Survive = header.Survive,
+        Layout = header.Layout,
+        Domain = header.Domain,
+        Epoch = header.Epoch,
+        Owner = header.Owner,
+        ClumpCount = header.ClumpCount,
+        DirectoryOffset = header.DirectoryOffset,
+        SealedAtSeconds = header.SealedAtSeconds,
+        SealSequence = 0,
+        Fragments = fragments,
+    };
+
     internal void Write(FieldWriter writer)
     {
         writer.U8((byte)CatalogRecordKind.Arena);

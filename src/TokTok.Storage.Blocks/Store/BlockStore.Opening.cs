@@ -719,22 +719,7 @@ public sealed partial class BlockStore
             await holder.Holder!.SettleAsync(id, cancel).ConfigureAwait(false);
         }
 
-        _catalogLog.AppendSealed(new ArenaRecord
-        {
-            Ordinal = ordinal,
-            Id = id,
-            State = ArenaState.Sealed,
-            Survive = header.Survive,
-            Layout = layout,
-            Domain = header.Domain,
-            Epoch = header.Epoch,
-            Owner = header.Owner,
-            ClumpCount = header.ClumpCount,
-            DirectoryOffset = header.DirectoryOffset,
-            SealedAtSeconds = header.SealedAtSeconds,
-            SealSequence = 0,
-            Fragments = places,
-        });
+        _catalogLog.AppendSealed(ArenaRecord.Of(header, ordinal, places));
         return true;
     }
 

@@ -241,22 +241,7 @@ public sealed partial class BlockStore
             }
 
             FragmentPlace[] places = await PutFragmentsAsync(header, buffer.Bytes.AsMemory(0, layout.ImageBytes)).ConfigureAwait(false); // 2. fragments, synced
-            ArenaRecord arena = _catalogLog.AppendSealed(new ArenaRecord                               // 3. the catalog; durable at its next sync
-            {
-                Ordinal = ordinal,
-                Id = id,
-                State = ArenaState.Sealed,
-                Survive = header.Survive,
-                Layout = layout,
-                Domain = header.Domain,
-                Epoch = header.Epoch,
-                Owner = header.Owner,
-                ClumpCount = header.ClumpCount,
-                DirectoryOffset = header.DirectoryOffset,
-                SealedAtSeconds = header.SealedAtSeconds,
-                SealSequence = 0,
-                Fragments = places,
-            });
+            ArenaRecord arena = _catalogLog.AppendSealed(ArenaRecord.Of(header, ordinal, places));     // 3. the catalog; durable at its next sync
             AddToIndex(arena, entries);                                                                // 4. a cache: needs no order
             Interlocked.Increment(ref _sealCount);                                                     // before its clumps leave memory
             foreach (PendingClump clump in buffer.Clumps)

@@ -504,10 +504,18 @@ internal sealed class StoreVolumes(
         }
     }
 
-    private static Located Single(List<Located> found, string asked) => found.Count == 1
-        ? found[0]
-        : throw new UserError(
-            ExitCode.NotFound, $"{asked}: found {found.Count} snapshots, expected one; say which, such as {string.Join(" or ", found.Take(3).Select(static each => $"{each.Volume.Name}@{each.Number}"))}");
+    /// <summary>The one there is. Of several some are named by number, or by id where a number does not tell them apart.</summary>
+    private static Located Single(List<Located> found, string asked)
+    {
+        if (found.Count == 1)
+        {
+            return found[0];
+        }
+
+        bool areNumbersTelling = found.DistinctBy(static each => (each.Volume.Name, each.Number)).Count() == found.Count;
+        IEnumerable<string> names = found.Take(3).Select(each => areNumbersTelling ? $"{each.Volume.Name}@{each.Number}" : $"{each.Volume.Name}@{each.Record.Id}");
+        throw new UserError(ExitCode.NotFound, $"{asked}: found {found.Count} snapshots, expected one; say which, such as {string.Join(" or ", names)}");
+    }
 
     private static async ValueTask<TreeItem> ResolveAsync(Located found, byte[] path, CancellationToken cancel) =>
         await found.Reader().ResolveAsync(found.Record.Root, path, cancel).ConfigureAwait(false) ?? throw NoSuchPath(path, $"{found.Volume.Name}@{found.Number}");

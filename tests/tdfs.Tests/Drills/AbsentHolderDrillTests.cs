@@ -27,7 +27,7 @@ public sealed class AbsentHolderDrillTests : IDisposable
 
         Outcome import = await ImportAsync(store, Two, "two");
         Assert.Equal(
-            $"open holder {store.Holders[1]}: not a holder: the folder is empty; is its disk mounted?; this run goes on without the holder: attach its disk, or let 'tdfs repair' make a new one there",
+            $"tdfs: open holder {store.Holders[1]}: not a holder: the folder is empty; is its disk mounted?; this run goes on without the holder: attach its disk, or let 'tdfs repair' make a new one there",
             Assert.Single(import.Expect(0).Talk.Split('\n', StringSplitOptions.RemoveEmptyEntries)));
         (await store.RunAsync("reclaim", "--no-progress")).Expect(0);
         Assert.Empty(Directory.GetFileSystemEntries(store.Holders[1]));
@@ -58,7 +58,7 @@ public sealed class AbsentHolderDrillTests : IDisposable
         using DrillStore store = await MakeAsync(3);
         Unmount(store.Holders[1]);
         Outcome repair = (await store.RunAsync("repair", "--no-progress")).Expect(0);
-        Assert.Contains($"a new holder at {store.Holders[1]} replaces the one that was there\n", repair.Talk, StringComparison.Ordinal);
+        Assert.Contains($"tdfs: a new holder at {store.Holders[1]} replaces the one that was there\n", repair.Talk, StringComparison.Ordinal);
         await store.AssertCleanAsync();
         Assert.Equal(3, (await store.JsonAsync("status")).GetProperty("holders").GetArrayLength());
 
@@ -95,7 +95,7 @@ public sealed class AbsentHolderDrillTests : IDisposable
         store.Holders.Add(Path.Join(store.Folder, "holder3"));
         store.WriteConfig();
         Outcome import = (await ImportAsync(store, Two, "two")).Expect(0);
-        Assert.Contains($"holder {store.Holders[3]}: a new one was made there\n", import.Talk, StringComparison.Ordinal);
+        Assert.Contains($"tdfs: holder {store.Holders[3]}: a new one was made there\n", import.Talk, StringComparison.Ordinal);
         Assert.Empty(Directory.GetFileSystemEntries(store.Holders[1]));
         Assert.True(File.Exists(Path.Join(store.Holders[3], "holder")));
         await store.AssertRestoresAsync("v@two", Two);

@@ -141,10 +141,10 @@ func dare(key, m []byte) (plain []byte) { // (2.4)
 }
 
 func fromWords(text []byte) { // (3.1)
-	words, list, number := strings.Fields(string(text)), strings.Fields(english), new(big.Int)
+	words, list, number := strings.Fields(strings.ToLower(string(text))), strings.Fields(english), new(big.Int)
 	for _, w := range words {
 		n := sort.SearchStrings(list, w)
-		need(n < len(list) && list[n] == w, "%q is not a word of the list", w)
+		need(n < len(list) && (list[n] == w || len(w) >= 4 && strings.HasPrefix(list[n], w)), "%q is not a word of the list", w)
 		number.Or(number.Lsh(number, 11), big.NewInt(int64(n)))
 	}
 	need(len(words) == 24, "%d words, expected 24", len(words))
@@ -216,10 +216,10 @@ func anchor(b []byte) { // or a keys object (11)
 }
 
 func addHead(b []byte) { // (10)
-	r, h := begin(b[:len(b)-64], "\x01"), head{seen: map[string]uint64{}}
-	h.volume, _, h.line, h.seq, _, h.root, _, h.name = r.s(16), r.take(16), r.s(4+8), r.u(8), r.u(8), r.s(32), r.take(32), r.short()
+	r, h, domain := begin(b[:len(b)-64], "\x01"), head{seen: map[string]uint64{}}, ""
+	h.volume, domain, h.line, h.seq, _, h.root, _, h.name = r.s(16), r.s(16), r.s(4+8), r.u(8), r.u(8), r.s(32), r.take(32), r.short()
 	r.list(r.u(1), func() { line := r.s(4 + 8); h.seen[line] = r.u(8) }).end()
-	heads[string(b)] = h
+	when(scoreKeys[domain] != nil, func() { heads[string(b)] = h }) // the other volumes are burnable ones
 }
 
 func recordLog(b []byte) { // a copy (4)
@@ -486,8 +486,8 @@ func restore(shown, target string, b []byte) { // an entry (13.1)
 	when(kind == 5 || kind == 6, func() { major, minor = r.varint(), r.varint(); what = fmt.Sprintf("%d:%d", major, minor) })
 	when(kind > 3, func() { set(shown, unix.Mknod(target, nodes[kind], int(unix.Mkdev(uint32(major), uint32(minor))))) })
 	r.end()
-	when(os.Geteuid() == 0, func() { set(shown, os.Lchown(target, int(uid), int(gid))) })
 	line := fmt.Sprintf("%s %c %04o %d:%d %s:%s %d.%09d %016x %s", shown, " fdlpcbs"[kind], mode, uid, gid, owner, group, sec, nano, id, what)
+	when(os.Lchown(target, int(uid), int(gid)) != nil, func() { mode &= 01777 }) // by the numbers, where one may
 	for _, x := range xattrs {
 		line += fmt.Sprintf(" %s=%x", escape(x[0], "="), x[1])
 		set(shown, unix.Lsetxattr(target, x[0], []byte(x[1]), 0))

@@ -13,6 +13,7 @@ internal static partial class Libc
     internal const int OpenCloseOnExec = 0x80000;
 
     internal const int LockExclusiveNow = 2 | 4;
+    internal const int Unlock = 8;
 
     internal const int CurrentFolder = -100;
 

@@ -204,7 +204,21 @@ public sealed class PosixDisk : IDisk
             return error == Libc.WouldBlock ? null : throw Failure("lock", path, error);
         }
 
-        return file;
+        return new HeldLock(file);
+    }
+
+    /// <summary>A lock that ends when it is let go, also where another process holds a copy of its descriptor:
+    /// one that is being started has all of ours until it runs its own program, and closing ours alone would leave the lock with it.</summary>
+    private sealed class HeldLock(SafeFileHandle file) : IDisposable
+    {
+        public void Dispose()
+        {
+            if (!file.IsClosed)
+            {
+                _ = Libc.Lock(file, Libc.Unlock); // on failure closing still ends it, a little later
+                file.Dispose();
+            }
+        }
     }
 
     internal static DiskException Failure(string operation, string path, int error)

@@ -1,3 +1,6 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+
 using TokTok.Storage.Blocks.Disks;
 using TokTok.Storage.Core;
 using TokTok.Storage.Testing;
@@ -5,7 +8,7 @@ using TokTok.Storage.Testing;
 namespace TokTok.Storage.Blocks.Tests.Disks;
 
 [System.Runtime.Versioning.SupportedOSPlatform("linux")]
-public sealed class PosixDiskTests : DiskContract, IDisposable
+public sealed partial class PosixDiskTests : DiskContract, IDisposable
 {
     private readonly string _root = System.IO.Directory.CreateTempSubdirectory("tdfs-disk-").FullName;
 
@@ -48,6 +51,46 @@ public sealed class PosixDiskTests : DiskContract, IDisposable
         Assert.ThrowsAny<ArgumentException>(() => Disk.FileExists(_root + "/a\0b"));
         Assert.ThrowsAny<ArgumentException>(() => Disk.FileExists(_root + "/a" + (char)0xD800 + "b"));
     }
+
+    [Fact]
+    public void A_lock_that_was_let_go_is_free_while_another_process_still_has_its_descriptor()
+    {
+        IDisposable held = Disk.TryLock(_root + "/lock")!;
+        // What a process that is being started has until it runs its own program.
+        int descriptor = System.IO.Directory.EnumerateFileSystemEntries("/proc/self/fd")
+            .Where(link => TargetOf(link) == _root + "/lock")
+            .Select(static link => int.Parse(System.IO.Path.GetFileName(link), CultureInfo.InvariantCulture)).Single();
+        int copy = Duplicate(descriptor);
+        try
+        {
+            Assert.Null(Disk.TryLock(_root + "/lock"));
+            held.Dispose();
+            using IDisposable? again = Disk.TryLock(_root + "/lock");
+            Assert.NotNull(again);
+        }
+        finally
+        {
+            _ = Close(copy);
+        }
+    }
+
+    private static string? TargetOf(string link)
+    {
+        try
+        {
+            return System.IO.File.ResolveLinkTarget(link, returnFinalTarget: false)?.FullName;
+        }
+        catch (System.IO.IOException)
+        {
+            return null; // another test closed it meanwhile
+        }
+    }
+
+    [LibraryImport("libc", EntryPoint = "dup")]
+    private static partial int Duplicate(int descriptor);
+
+    [LibraryImport("libc", EntryPoint = "close")]
+    private static partial int Close(int descriptor);
 
     public void Dispose() => System.IO.Directory.Delete(_root, recursive: true);
 }

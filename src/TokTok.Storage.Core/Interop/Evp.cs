@@ -17,7 +17,13 @@ internal sealed unsafe partial class Evp : CriticalFinalizerObject
     private readonly nint _context;
     private readonly string _cipher;
 
-    static Evp() => NativeLibraries.Install();
+    // In this order: initializers run before a static constructor's body, and a probe without the resolver finds only libcrypto.so, which
+    // no machine without OpenSSL's headers has.
+    static Evp()
+    {
+        NativeLibraries.Install();
+        IsAvailable = Probe();
+    }
 
     internal Evp(string cipher)
     {
@@ -32,7 +38,7 @@ internal sealed unsafe partial class Evp : CriticalFinalizerObject
     ~Evp() => EVP_CIPHER_CTX_free(_context);
 
     /// <summary>True where libcrypto 3 can be loaded and knows the ciphers used here; elsewhere .NET's own classes serve.</summary>
-    internal static bool IsAvailable { get; } = Probe();
+    internal static bool IsAvailable { get; }
 
     internal void Key(ReadOnlySpan<byte> key, bool encrypt)
     {

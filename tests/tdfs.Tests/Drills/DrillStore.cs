@@ -21,13 +21,13 @@ internal sealed record Outcome(string Line, int Code, string Text, string Talk)
 
 /// <summary>A store in a folder of its own, which only the real tdfs touches, each verb a process.</summary>
 /// <remarks>
-/// The program is the one that was built with these tests, started from its own output folder. Nothing of the caller's home or environment is used.
+/// The program is the published one where tools/test has made it, else the one that was built with these tests, started from its own output folder.
+/// Nothing of the caller's home or environment is used.
 /// Its keyring has no passphrase unless one is given: key derivation would be most of a small drill's time, and has tests of its own.
 /// </remarks>
 internal sealed class DrillStore : IDisposable
 {
-    private static readonly string s_program = Path.Join(
-        Repository.Root, "src", "tdfs", "bin", AppContext.BaseDirectory.Contains("/Debug/", StringComparison.Ordinal) ? "Debug" : "Release", "net10.0", "tdfs");
+    private static readonly string s_program = Program();
 
     private readonly string _settings;
 
@@ -128,14 +128,26 @@ internal sealed class DrillStore : IDisposable
         Process process = Start(arguments);
         Task<Outcome> end = EndAsync(process, arguments, "");
         string mark = string.Create(CultureInfo.InvariantCulture, $"process {process.Id} on");
-        while (afterLock && !end.IsCompleted && !HoldsLock(mark))
-        {
-            await Task.Delay(1, Cancel); // a moment of a real process is what this drill is about
-        }
 
-        await Task.WhenAny(end, Task.Delay(after, Cancel));
-        process.Kill();
+        // A thread of its own: on a busy machine a timer of the shared pool comes when the verb has long ended.
+        var killer = new Thread(() =>
+        {
+            while (afterLock && !end.IsCompleted && !HoldsLock(mark))
+            {
+                Thread.Sleep(1); // a moment of a real process is what this drill is about
+            }
+
+            var clock = Stopwatch.StartNew();
+            while (!end.IsCompleted && clock.Elapsed < after)
+            {
+                Thread.Sleep(1);
+            }
+
+            process.Kill();
+        });
+        killer.Start();
         Outcome outcome = await end;
+        killer.Join();
         process.Dispose();
         return outcome;
     }
@@ -161,6 +173,16 @@ internal sealed class DrillStore : IDisposable
         Directory.GetFiles(folder, "*", SearchOption.AllDirectories).Sum(static file => PathStat.Of(file).AllocatedBytes);
 
     public void Dispose() => SampleTree.Delete(Folder);
+
+    /// <summary>The published program, unless something was built since.</summary>
+    private static string Program()
+    {
+        string bin = Path.Join(Repository.Root, "src", "tdfs", "bin");
+        string built = Path.Join(bin, AppContext.BaseDirectory.Contains("/Debug/", StringComparison.Ordinal) ? "Debug" : "Release", "net10.0");
+        string published = Path.Join(bin, "publish", "tdfs.r2r.dll");
+        DateTime changed = Directory.GetFiles(built, "*.dll").Max(File.GetLastWriteTimeUtc);
+        return File.Exists(published) && File.GetLastWriteTimeUtc(published) >= changed ? Path.ChangeExtension(published, null)[..^".r2r".Length] : Path.Join(built, "tdfs");
+    }
 
     private bool HoldsLock(string mark)
     {

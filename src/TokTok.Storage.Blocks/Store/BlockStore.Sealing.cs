@@ -129,7 +129,7 @@ public sealed partial class BlockStore
                 bin.Current = null;
             }
 
-            ArenaBuffer buffer = bin.Current ??= NewBuffer(bin);
+            ArenaBuffer buffer = bin.Current ??= NewBuffer(bin, clump.Length);
             lock (buffer.Gate)
             {
                 var pending = new PendingClump
@@ -177,9 +177,10 @@ public sealed partial class BlockStore
         _ => 1024 * 1024,
     });
 
-    private ArenaBuffer NewBuffer(OpenBin bin)
+    /// <summary>An open arena of the bin's size, or of the next in which the first clump has room.</summary>
+    private ArenaBuffer NewBuffer(OpenBin bin, int firstClumpBytes)
     {
-        ArenaLayout layout = ArenaLayout.ForNominal(bin.Redundancy, bin.ArenaBytes);
+        ArenaLayout layout = LayoutFor(bin.Redundancy, bin.ArenaBytes, firstClumpBytes);
         return new ArenaBuffer(bin.Key, layout, _buffers.Rent(layout.ImageBytes));
     }
 
@@ -559,7 +560,7 @@ public sealed partial class BlockStore
 
                 int usedBytes = buffer.End + (buffer.Clumps.Count * ArenaDirectory.EntrySize);
                 int nominal = PieceFor(usedBytes, sealAll);
-                ArenaLayout layout = ArenaLayout.ForNominal(bin.Redundancy, nominal);
+                ArenaLayout layout = LayoutFor(bin.Redundancy, nominal, buffer.Clumps[0].Length); // so that each piece takes a clump at least
                 if (layout.ImageBytes >= usedBytes)
                 {
                     buffer.Layout = layout.ImageBytes < buffer.Layout.ImageBytes ? layout : buffer.Layout;
@@ -568,7 +569,7 @@ public sealed partial class BlockStore
                     return;
                 }
 
-                ArenaBuffer rest = NewBuffer(bin);
+                var rest = new ArenaBuffer(bin.Key, buffer.Layout, _buffers.Rent(buffer.Layout.ImageBytes));
                 Split(buffer, layout, rest);
                 await StartSealingAsync(buffer, cancel).ConfigureAwait(false);
                 bin.Current = rest;
@@ -578,6 +579,21 @@ public sealed partial class BlockStore
         {
             bin.Gate.Release();
         }
+    }
+
+    /// <summary>The nominal size, or the next one in which a clump of so many bytes has room.</summary>
+    private static ArenaLayout LayoutFor(RedundancyClass redundancy, int nominal, int clumpBytes)
+    {
+        ArenaLayout layout = ArenaLayout.ForNominal(redundancy, nominal);
+        foreach (int size in ArenaLayout.NominalSizes)
+        {
+            if (ArenaImage.RoomFor(layout.ImageBytes, 1) < clumpBytes && size > nominal)
+            {
+                layout = ArenaLayout.ForNominal(redundancy, size);
+            }
+        }
+
+        return layout;
     }
 
     /// <summary>The largest nominal size that the used bytes fill; for a last piece, the smallest that holds them.</summary>

@@ -2,6 +2,7 @@ using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
 
 namespace TokTok.Storage.Blocks.Tests.Store;
 
@@ -50,6 +51,67 @@ public sealed class BlockStoreTests
             }
 
             Assert.True((await blocks.WriteAsync(BlockType.TableLeaf, StoreFixture.Block(1, 20_000), CancellationToken.None)).IsNew, "another type is another block");
+        }
+    }
+
+    /// <summary>A block that does not compress may be longer than the piece that its arena would be sealed in: every piece must take one.</summary>
+    [Theory(Timeout = 60_000)]
+    [InlineData(BlockLimits.MaxBlockBytes, false)]
+    [InlineData(300 * 1024, true)]
+    [InlineData(256 * 1024, true)]
+    [InlineData(250 * 1024, true)]
+    public async Task A_block_longer_than_the_next_piece_is_sealed_and_read(int bytes, bool sealRest)
+    {
+        var fixture = new StoreFixture(arenaBytes: 4 * 1024 * 1024);
+        List<(Score Score, byte[] Bytes)> written = [];
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            IBlockStore blocks = store.OpenBlocks(store.Realm, null);
+            byte[] noise = new byte[bytes];
+            for (int i = 0; i < 3; i++)
+            {
+                new Random(i).NextBytes(noise);
+                written.Add(((await blocks.WriteAsync(BlockType.Data, noise, CancellationToken.None)).Score, [.. noise]));
+                written.AddRange(await StoreFixture.WriteAsync(store, 10 + i, 1, 60_000));
+                await (sealRest ? store.SealAllAsync(CancellationToken.None) : store.FlushAsync(CancellationToken.None));
+                await StoreFixture.AssertAllAsync(store, written);
+            }
+
+            Assert.InRange(store.Catalog.Arenas().Count, 1, 6);
+            Assert.All(store.Catalog.Arenas(), static arena => Assert.NotEqual(0, (int)arena.ClumpCount));
+        }
+
+        await using BlockStore again = await fixture.OpenAsync();
+        await StoreFixture.AssertAllAsync(again, written);
+    }
+
+    /// <summary>The fifth kind of arena and those after it are open at 1 MiB, which a block of the greatest length does not fit.</summary>
+    [Fact(Timeout = 60_000)]
+    public async Task The_longest_block_has_room_in_a_fifth_kind_of_arena()
+    {
+        var fixture = new StoreFixture(arenaBytes: 16 * 1024 * 1024, sessionCount: 5);
+        byte[] noise = new byte[BlockLimits.MaxBlockBytes];
+        new Random(5).NextBytes(noise);
+        List<(DomainId Domain, Score Score)> written = [];
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            foreach (KeyDomain domain in fixture.Keys.Domains)
+            {
+                for (int i = 0; i < 2; i++)
+                {
+                    noise[0] = (byte)written.Count;
+                    written.Add((domain.Id, (await store.OpenBlocks(domain.Id, null).WriteAsync(BlockType.Data, noise, CancellationToken.None)).Score));
+                    await store.OpenBlocks(domain.Id, null).WriteAsync(BlockType.Data, StoreFixture.Block(i, 60_000), CancellationToken.None);
+                }
+            }
+
+            await store.SealAllAsync(CancellationToken.None);
+        }
+
+        await using BlockStore again = await fixture.OpenAsync();
+        foreach ((DomainId domain, Score score) in written)
+        {
+            Assert.True((await again.OpenBlocks(domain, null).ReadAsync(score, BlockType.Data, noise, CancellationToken.None)).IsFound);
         }
     }
 

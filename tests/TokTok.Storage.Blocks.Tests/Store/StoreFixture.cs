@@ -12,7 +12,7 @@ internal sealed class StoreFixture
 {
     internal const string State = "/state";
 
-    internal StoreFixture(int holderCount = 1, int seed = 1, int arenaBytes = 256 * 1024)
+    internal StoreFixture(int holderCount = 1, int seed = 1, int arenaBytes = 256 * 1024, int sessionCount = 0)
     {
         Random = new SeededRandom(seed);
         Disk = new SimulatedDisk();
@@ -25,7 +25,7 @@ internal sealed class StoreFixture
             DeviceKeys = device,
             Certificate = DeviceCertificate.Issue(Account, device, 1, "test", 0),
             Realm = realm,
-            Domains = [realm],
+            Domains = [realm, .. Enumerable.Range(0, sessionCount).Select(_ => KeyDomain.Create(DomainKind.Session, Random))],
             Tag = Account.Tag,
             AnchorKey = Account.AnchorKey,
             AccountPublicKey = Account.PublicKey.ToArray(),

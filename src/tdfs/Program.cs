@@ -36,7 +36,6 @@ context = new VerbContext
         DataBytes = dataBytes,
         Talk = talk,
         Clock = TimeProvider.System,
-        Zone = TimeZoneInfo.Local,
         TerminalWidth = Console.IsErrorRedirected ? null : () => Math.Max(20, Console.WindowWidth),
     },
     Environment = Environment.GetEnvironmentVariable,

@@ -8,7 +8,8 @@ using TokTok.Storage.Core.Keys;
 namespace TokTok.Storage.Blocks.Logs;
 
 /// <summary>One state folder's files of one kind.</summary>
-internal readonly record struct LogLine(uint Device, ulong Incarnation);
+/// <remarks>A class, as what groups and sets are made by: their code for references is there when the process starts.</remarks>
+internal sealed record LogLine(uint Device, ulong Incarnation);
 
 /// <summary>One copy of a log file: in the state folder, or an object at a holder.</summary>
 internal sealed record LogCopy(RecordLogHeader Header, string Where, long Bytes, string? LocalPath, IFragmentHolder? Holder, string ObjectName)

@@ -43,15 +43,17 @@ public sealed class ArenaCipher : IDisposable
     {
         CheckKey(key);
         ArgumentOutOfRangeException.ThrowIfNegative(offset);
-        UInt128 block = (UInt128)(offset / BlockSize);
+        Span<byte> counter = stackalloc byte[BlockSize]; // not a UInt128: the ahead-of-time compiler passes over every method that touches one
+        counter[..8].Clear();
+        BinaryPrimitives.WriteUInt64BigEndian(counter[8..], (ulong)(offset / BlockSize));
         int skipBytes = (int)(offset % BlockSize);
         if (Evp.IsAvailable)
         {
-            TransformNative(key, block, skipBytes, data);
+            TransformNative(key, counter, skipBytes, data);
         }
         else
         {
-            TransformManaged(key, block, skipBytes, data);
+            TransformManaged(key, counter, skipBytes, data);
         }
     }
 
@@ -61,11 +63,9 @@ public sealed class ArenaCipher : IDisposable
         CryptographicOperations.ZeroMemory(_key);
     }
 
-    internal static void TransformNative(ReadOnlySpan<byte> key, UInt128 block, int skipBytes, Span<byte> data)
+    internal static void TransformNative(ReadOnlySpan<byte> key, ReadOnlySpan<byte> counter, int skipBytes, Span<byte> data)
     {
         Evp evp = s_evp ??= new Evp("AES-256-CTR");
-        Span<byte> counter = stackalloc byte[BlockSize];
-        BinaryPrimitives.WriteUInt128BigEndian(counter, block);
         evp.Key(key, encrypt: true);
         try
         {
@@ -77,8 +77,9 @@ public sealed class ArenaCipher : IDisposable
         }
     }
 
-    internal static void TransformManaged(ReadOnlySpan<byte> key, UInt128 block, int skipBytes, Span<byte> data)
+    internal static void TransformManaged(ReadOnlySpan<byte> key, ReadOnlySpan<byte> counter, int skipBytes, Span<byte> data)
     {
+        UInt128 block = BinaryPrimitives.ReadUInt128BigEndian(counter);
         using Aes aes = Aes.Create();
         aes.SetKey(key);
         byte[] rented = ArrayPool<byte>.Shared.Rent(BatchSize);

@@ -34,7 +34,8 @@ public enum KeyringOutcome
 }
 
 /// <summary>How a keyring file is unlocked. Public: it stands in the file as it is.</summary>
-public readonly record struct KeyringHeader(KeyringMode Mode, Argon2Cost Cost, UInt128 Salt);
+// The salt in words of 64 bits: the ahead-of-time compiler passes over every method that touches a type with UInt128 fields.
+public readonly record struct KeyringHeader(KeyringMode Mode, Argon2Cost Cost, ulong SaltHigh, ulong SaltLow);
 
 /// <summary>The answer to reading a keyring: the keyring, or why not in one line for a person.</summary>
 public readonly record struct KeyringRead(KeyringOutcome Outcome, Keyring? Keyring, string Message);
@@ -173,7 +174,7 @@ public sealed class Keyring : IDisposable
 
         Span<byte> salt = stackalloc byte[Argon2id.SaltSize];
         random.Fill(salt);
-        var header = new KeyringHeader(KeyringMode.Passphrase, cost, BinaryPrimitives.ReadUInt128BigEndian(salt));
+        var header = new KeyringHeader(KeyringMode.Passphrase, cost, BinaryPrimitives.ReadUInt64BigEndian(salt), BinaryPrimitives.ReadUInt64BigEndian(salt[8..]));
         using SecretBytes unlockKey = DeriveUnlockKey(header, passphrase);
         return WriteWithKey(header, unlockKey.Span, random);
     }
@@ -207,7 +208,7 @@ public sealed class Keyring : IDisposable
         if (header.Mode == KeyringMode.Passphrase)
         {
             Span<byte> salt = stackalloc byte[Argon2id.SaltSize];
-            BinaryPrimitives.WriteUInt128BigEndian(salt, header.Salt);
+            WriteSalt(header, salt);
             Argon2id.Hash(passphrase, salt, header.Cost, key.Writable);
         }
 
@@ -294,12 +295,18 @@ public sealed class Keyring : IDisposable
         Span<byte> rest = file.AsSpan(MagicSize + 1 + 3);
         BinaryPrimitives.WriteUInt32LittleEndian(rest, header.Cost.Operations);
         BinaryPrimitives.WriteUInt32LittleEndian(rest[4..], header.Cost.MemoryKiB);
-        BinaryPrimitives.WriteUInt128BigEndian(rest[8..], header.Salt);
+        WriteSalt(header, rest[8..]);
         BinaryPrimitives.WriteUInt32LittleEndian(file.AsSpan(UnlockPartSize), (uint)messageBytes);
         using SecretBytes key = MessageKey(unlockKey, file.AsSpan(0, UnlockPartSize));
         Dare.Encrypt(key.Span, random, contents.Span, file.AsSpan(HeaderSize), suite);
         Blake3.Hash(file.AsSpan(0, HeaderSize + messageBytes), file.AsSpan(HeaderSize + messageBytes));
         return file;
+    }
+
+    private static void WriteSalt(KeyringHeader header, Span<byte> target)
+    {
+        BinaryPrimitives.WriteUInt64BigEndian(target, header.SaltHigh);
+        BinaryPrimitives.WriteUInt64BigEndian(target[8..], header.SaltLow);
     }
 
     /// <summary>False for another version; damage throws.</summary>
@@ -317,7 +324,7 @@ public sealed class Keyring : IDisposable
         byte mode = reader.U8();
         reader.Reserved(3);
         var cost = new Argon2Cost(reader.U32(), reader.U32());
-        UInt128 salt = BinaryPrimitives.ReadUInt128BigEndian(reader.Bytes(Argon2id.SaltSize));
+        ReadOnlySpan<byte> salt = reader.Bytes(Argon2id.SaltSize);
         int messageBytes = reader.Count(MaximumMessageBytes, "the message's length");
         message = reader.Bytes(messageBytes);
         Span<byte> checksum = stackalloc byte[ChecksumSize];
@@ -328,7 +335,7 @@ public sealed class Keyring : IDisposable
         }
 
         reader.End();
-        header = new KeyringHeader((KeyringMode)mode, cost, salt);
+        header = new KeyringHeader((KeyringMode)mode, cost, BinaryPrimitives.ReadUInt64BigEndian(salt), BinaryPrimitives.ReadUInt64BigEndian(salt[8..]));
         bool consistent = header.Mode switch
         {
             KeyringMode.NoPassphrase => header == default,

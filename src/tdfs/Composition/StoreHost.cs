@@ -241,7 +241,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         Check(Keyring.ReadHeader(file, out KeyringHeader header, out string message), path, message);
         bool hasPassphrase = header.Mode == KeyringMode.Passphrase;
         Span<byte> id = stackalloc byte[Blake3.HashSize];
-        Blake3.Hash(Encoding.UTF8.GetBytes($"{path}\n{header.Salt}"), id);
+        Blake3.Hash(Encoding.UTF8.GetBytes($"{path}\n{header.SaltHigh:x16}{header.SaltLow:x16}"), id);
         var agent = new AgentClient(AgentPaths.Socket(environment));
         if (hasPassphrase && agent.TryGet(id) is { } held)
         {

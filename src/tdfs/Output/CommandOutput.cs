@@ -18,7 +18,7 @@ internal sealed class CommandOutput
     public required TimeProvider Clock { get; init; }
 
     /// <summary>The zone that times are shown in.</summary>
-    public required TimeZoneInfo Zone { get; init; }
+    public TimeZoneInfo Zone { get => field ??= TimeZoneInfo.Local; init; }
 
     /// <summary>Whether Talk is a terminal, and how wide: null when it is none.</summary>
     public Func<int>? TerminalWidth { get; init; }

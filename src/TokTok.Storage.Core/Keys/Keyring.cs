@@ -166,6 +166,15 @@ public sealed class Keyring : IDisposable
     /// <summary>The file under a passphrase (UTF-8 bytes, at least one) with a new salt.</summary>
     public byte[] Write(ReadOnlySpan<byte> passphrase, Argon2Cost cost, IRandomSource random)
     {
+        byte[] file = Write(passphrase, cost, random, out _, out SecretBytes unlockKey);
+        unlockKey.Dispose();
+        return file;
+    }
+
+    /// <inheritdoc cref="Write(ReadOnlySpan{byte}, Argon2Cost, IRandomSource)"/>
+    /// <param name="unlockKey">What <see cref="DeriveUnlockKey"/> would give again for the header; the caller's to dispose of.</param>
+    public byte[] Write(ReadOnlySpan<byte> passphrase, Argon2Cost cost, IRandomSource random, out KeyringHeader header, out SecretBytes unlockKey)
+    {
         ArgumentNullException.ThrowIfNull(random);
         if (passphrase.IsEmpty)
         {
@@ -174,8 +183,8 @@ public sealed class Keyring : IDisposable
 
         Span<byte> salt = stackalloc byte[Argon2id.SaltSize];
         random.Fill(salt);
-        var header = new KeyringHeader(KeyringMode.Passphrase, cost, BinaryPrimitives.ReadUInt64BigEndian(salt), BinaryPrimitives.ReadUInt64BigEndian(salt[8..]));
-        using SecretBytes unlockKey = DeriveUnlockKey(header, passphrase);
+        header = new KeyringHeader(KeyringMode.Passphrase, cost, BinaryPrimitives.ReadUInt64BigEndian(salt), BinaryPrimitives.ReadUInt64BigEndian(salt[8..]));
+        unlockKey = DeriveUnlockKey(header, passphrase);
         return WriteWithKey(header, unlockKey.Span, random);
     }
 

@@ -65,7 +65,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             await store.PublishAsync(cancel).ConfigureAwait(false);
         }
 
-        WriteKeyring(config.StorePath, passphrase.Length == 0 ? keyring.WriteWithoutPassphrase(random) : keyring.Write(passphrase.Bytes, Argon2Cost.Moderate, random));
+        LockKeyring(config, keyring, passphrase);
         return new InitResult(words) { StorePath = config.StorePath, Holders = holders, RedundancyClass = redundancy };
     }
 
@@ -145,9 +145,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
                     if (!request.IsDrill)
                     {
                         await store.PublishAsync(cancel).ConfigureAwait(false);
-                        WriteKeyring(target.StorePath, request.NewPassphrase is { Length: > 0 } passphrase
-                            ? keyring.Write(passphrase.Bytes, Argon2Cost.Moderate, random)
-                            : keyring.WriteWithoutPassphrase(random));
+                        LockKeyring(target, keyring, request.NewPassphrase);
                     }
 
                     problems.AddRange(store.UnreadableVolumes.Select(static name => $"volume {name} cannot be read: its keys were burned or never came back"));
@@ -193,6 +191,32 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             say($"the keyring that was there is kept as {aside}");
         }
     }
+
+    /// <summary>Writes the keyring under its passphrase, or under none; the agent holds it from then on, since whoever typed the passphrase is there.</summary>
+    private void LockKeyring(StorageConfig config, Keyring keyring, SecretBuffer? passphrase)
+    {
+        if (passphrase is not { Length: > 0 })
+        {
+            WriteKeyring(config.StorePath, keyring.WriteWithoutPassphrase(random));
+            return;
+        }
+
+        byte[] file = keyring.Write(passphrase.Bytes, Argon2Cost.Moderate, random, out KeyringHeader header, out SecretBytes unlockKey);
+        using (unlockKey)
+        {
+            WriteKeyring(config.StorePath, file);
+            if (config.UnlockFor > TimeSpan.Zero)
+            {
+                Span<byte> id = stackalloc byte[Blake3.HashSize];
+                AgentId(KeyringPath(config.StorePath), header, id);
+                new AgentClient(AgentPaths.Socket(environment)).TryPutStarting(id, unlockKey.Span, config.UnlockFor);
+            }
+        }
+    }
+
+    /// <summary>What the agent knows a keyring by: another passphrase has another salt, so its key is another entry.</summary>
+    private static void AgentId(string path, KeyringHeader header, Span<byte> id) =>
+        Blake3.Hash(Encoding.UTF8.GetBytes($"{path}\n{header.SaltHigh:x16}{header.SaltLow:x16}"), id);
 
     private void WriteKeyring(string store, byte[] bytes)
     {
@@ -241,7 +265,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         Check(Keyring.ReadHeader(file, out KeyringHeader header, out string message), path, message);
         bool hasPassphrase = header.Mode == KeyringMode.Passphrase;
         Span<byte> id = stackalloc byte[Blake3.HashSize];
-        Blake3.Hash(Encoding.UTF8.GetBytes($"{path}\n{header.SaltHigh:x16}{header.SaltLow:x16}"), id);
+        AgentId(path, header, id);
         var agent = new AgentClient(AgentPaths.Socket(environment));
         if (hasPassphrase && agent.TryGet(id) is { } held)
         {

@@ -27,7 +27,8 @@ internal sealed record Outcome(string Line, int Code, string Text, string Talk)
 /// </remarks>
 internal sealed class DrillStore : IDisposable
 {
-    private static readonly string s_program = Program();
+    /// <summary>The program that drills start.</summary>
+    internal static string Program { get; } = FindProgram();
 
     private readonly string _settings;
 
@@ -175,7 +176,7 @@ internal sealed class DrillStore : IDisposable
     public void Dispose() => SampleTree.Delete(Folder);
 
     /// <summary>The published program, unless something was built since.</summary>
-    private static string Program()
+    private static string FindProgram()
     {
         string bin = Path.Join(Repository.Root, "src", "tdfs", "bin");
         string built = Path.Join(bin, AppContext.BaseDirectory.Contains("/Debug/", StringComparison.Ordinal) ? "Debug" : "Release", "net10.0");
@@ -198,7 +199,7 @@ internal sealed class DrillStore : IDisposable
 
     private Process Start(string[] arguments)
     {
-        var start = new ProcessStartInfo(s_program, arguments)
+        var start = new ProcessStartInfo(Program, arguments)
         {
             RedirectStandardInput = true,
             RedirectStandardOutput = true,
@@ -213,7 +214,7 @@ internal sealed class DrillStore : IDisposable
         start.Environment["HOME"] = Folder;
         start.Environment["XDG_RUNTIME_DIR"] = Folder;
         start.Environment["TDFS_CONFIG"] = Path.Join(Folder, "storage.toml");
-        return Process.Start(start) ?? throw new InvalidOperationException($"{s_program} did not start");
+        return Process.Start(start) ?? throw new InvalidOperationException($"{Program} did not start");
     }
 
     private static async Task<Outcome> EndAsync(Process process, string[] arguments, string input)

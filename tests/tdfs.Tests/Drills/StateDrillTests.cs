@@ -173,6 +173,23 @@ public sealed class StateDrillTests(StateDrillTests.Stores stores) : IClassFixtu
         (await store.RunWithAsync("correct horse\n", "snapshots", "--passphrase-fd", "0")).Expect(0);
     }
 
+    [Fact]
+    public async Task Whoever_gave_the_passphrase_to_init_is_not_asked_again_until_the_agent_is_locked()
+    {
+        using var store = new DrillStore(1, Settings.Replace("\"0s\"", "\"10m\"", StringComparison.Ordinal));
+        try
+        {
+            await store.InitAsync("correct horse");
+            (await store.RunAsync("snapshots")).Expect(0);
+            (await store.RunAsync("agent", "lock")).Expect(0);
+            (await store.RunAsync("snapshots")).Expect(6);
+        }
+        finally
+        {
+            await store.RunAsync("agent", "stop");
+        }
+    }
+
     private async Task ImportAsync(string tree, string label) =>
         (await _store.RunAsync("import", tree, "--volume", "v", "--label", label, "--no-progress")).Expect(0);
 

@@ -53,8 +53,8 @@ internal sealed class Drill : IDisposable
 
     internal static bool IsLong => Environment.GetEnvironmentVariable("TDFS_LONG") is not null;
 
-    /// <summary>The command as it was built beside the tests.</summary>
-    internal static string Program { get; } = Path.Join(AppContext.BaseDirectory, "tdfs");
+    /// <summary>The command, as all drills start it.</summary>
+    internal static string Program { get; } = Drills.DrillStore.Program;
 
     internal string Folder { get; }
 

@@ -133,8 +133,21 @@ public sealed class FastCdcTests
         hasher.Update("TDFS gear table"u8);
         var stream = new byte[2048];
         hasher.Finish(stream);
-        Assert.Equal(BitConverter.ToUInt64(stream, 0), zero.Words[0]);
-        Assert.Equal(BitConverter.ToUInt64(stream, 2040), zero.Words[255]);
+        for (int i = 0; i < 256; i++)
+        {
+            Assert.Equal(BitConverter.ToUInt64(stream, 8 * i), zero.Words[i]);
+            Assert.Equal(zero.Words[i] << 1, zero.Words[256 + i]);
+        }
+    }
+
+    [Fact]
+    public void A_disposed_table_is_zeroed()
+    {
+        var gear = GearTable.FromSeed(new byte[32]);
+        ReadOnlySpan<ulong> words = gear.Words;
+        Assert.True(words.ContainsAnyExcept(0UL));
+        gear.Dispose();
+        Assert.False(words.ContainsAnyExcept(0UL));
     }
 
     [Fact]
@@ -146,6 +159,11 @@ public sealed class FastCdcTests
         Assert.Throws<ArgumentOutOfRangeException>(() => new ChunkBounds(64, 300, 1024, 1));
         Assert.Throws<ArgumentOutOfRangeException>(() => new ChunkBounds(64, 256, (1 << 20) + 1, 1));
         Assert.Throws<ArgumentOutOfRangeException>(() => new ChunkBounds(64, 256, 1024, 4));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new ChunkBounds(64, 256, 1024, -1));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new ChunkBounds(64, 128, 1024, 1));
+        Assert.Equal(new ChunkBounds(256, 256, 256, 0), new ChunkBounds(256, 256, 256, 0));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new GearTable(new ulong[255]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => new GearTable(new ulong[257]));
         Assert.Throws<ArgumentException>(() => GearTable.FromSeed(new byte[31]));
         var gear = GearTable.FromSeed(new byte[32]);
         var chunker = new FastCdc(gear, ChunkBounds.ForMean(65_536));

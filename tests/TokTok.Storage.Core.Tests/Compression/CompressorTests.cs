@@ -55,6 +55,46 @@ public sealed class CompressorTests
         Assert.InRange(bytes, 1, 31_000);
     }
 
+    [Theory]
+    [InlineData(0, Codec.Zstd)]
+    [InlineData(30 * 1024, Codec.Zstd)]
+    [InlineData(60 * 1024, Codec.Zstd)]
+    [InlineData(8 * 1024, Codec.Raw)]
+    [InlineData(48 * 1024, Codec.Raw)]
+    public void The_probe_sees_start_middle_and_end_and_nothing_between(int zerosAt, Codec expected)
+    {
+        byte[] plain = Noise(64 * 1024), packed = new byte[64 * 1024];
+        plain.AsSpan(zerosAt, 4096).Clear();
+        Assert.Equal(expected, _compressor.Compress(plain, packed, 1, out int bytes));
+        Assert.Equal(expected == Codec.Raw, bytes == plain.Length);
+    }
+
+    [Fact]
+    public void Below_the_probe_everything_is_tried()
+    {
+        byte[] plain = Noise(Compressor.ProbedFrom), packed = new byte[plain.Length];
+        plain.AsSpan(5000, 3000).Clear();
+        Assert.Equal(Codec.Raw, _compressor.Compress(plain, packed, 1, out _));
+        Assert.Equal(Codec.Zstd, _compressor.Compress(plain.AsSpan(0, plain.Length - 1), packed, 1, out _));
+    }
+
+    [Fact]
+    public void A_target_that_could_not_hold_the_raw_bytes_is_the_callers_mistake() =>
+        Assert.Throws<ArgumentOutOfRangeException>(() => _compressor.Compress(Text(1000), new byte[999], 1, out _));
+
+    [Fact]
+    public void Levels_from_the_lowest_to_the_highest_are_taken_and_no_others()
+    {
+        byte[] plain = Text(1000), packed = new byte[1000];
+        Assert.True(Zstd.TryCompress(plain, packed, Zstd.LowestLevel, out _));
+        Assert.True(Zstd.TryCompress(plain, packed, Zstd.HighestLevel, out _));
+        Assert.Throws<ArgumentOutOfRangeException>(() => Zstd.TryCompress(plain, packed, Zstd.LowestLevel - 1, out _));
+        Assert.Throws<ArgumentOutOfRangeException>(() => Zstd.TryCompress(plain, packed, Zstd.HighestLevel + 1, out _));
+        Assert.False(Zstd.TryCompress(plain, packed.AsSpan(0, 5), 1, out int bytes));
+        Assert.Equal(0, bytes);
+        Assert.InRange(Zstd.LibraryVersion, 10_500, 29_999);
+    }
+
     [Fact]
     public void Another_length_than_the_expected_one_is_refused()
     {

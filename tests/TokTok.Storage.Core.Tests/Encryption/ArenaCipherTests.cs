@@ -1,3 +1,5 @@
+using System.Buffers;
+using System.Runtime.CompilerServices;
 using System.Security.Cryptography;
 using System.Text.Json;
 using TokTok.Storage.Core.Encryption;
@@ -86,17 +88,51 @@ public sealed class ArenaCipherTests
     }
 
     [Fact]
-    public void A_disposed_cipher_refuses()
+    public void Either_implementation_mixes_the_keystream_into_whatever_the_data_is()
+    {
+        byte[] keystream = new byte[100];
+        ArenaCipher.Transform(Key, 0, keystream);
+        for (int length = 0; length <= keystream.Length; length++)
+        {
+            byte[] ones = new byte[length], managed = new byte[length];
+            ones.AsSpan().Fill(0xff);
+            managed.AsSpan().Fill(0xff);
+            ArenaCipher.Transform(Key, 0, ones);
+            ArenaCipher.TransformManaged(Key, Counter(0), 0, managed);
+            Assert.Equal(keystream[..length].Select(b => (byte)(b ^ 0xff)), ones);
+            Assert.Equal(ones, managed);
+        }
+    }
+
+    [Fact]
+    public void A_disposed_cipher_refuses_and_has_forgotten_its_key()
     {
         var cipher = new ArenaCipher(Key);
+        Assert.Equal(Key, KeyOf(cipher));
         cipher.Dispose();
+        Assert.Equal(new byte[32], KeyOf(cipher));
         Assert.Throws<ObjectDisposedException>(() => cipher.Transform(0, new byte[1]));
+    }
+
+    [Fact]
+    public void The_keystream_goes_back_to_the_pool_zeroed()
+    {
+        // The pool hands a thread what that thread returned last.
+        byte[] rented = ArrayPool<byte>.Shared.Rent(16 * 1024);
+        rented.AsSpan().Fill(0xee);
+        ArrayPool<byte>.Shared.Return(rented);
+        ArenaCipher.TransformManaged(Key, Counter(0), 0, new byte[5000]);
+        byte[] again = ArrayPool<byte>.Shared.Rent(16 * 1024);
+        Assert.Same(rented, again);
+        Assert.False(again.AsSpan().ContainsAnyExcept((byte)0));
+        ArrayPool<byte>.Shared.Return(again);
     }
 
     [Fact]
     public void Keys_of_another_size_and_negative_offsets_are_refused()
     {
         Assert.Throws<ArgumentException>(() => ArenaCipher.Transform(new byte[16], 0, new byte[1]));
+        Assert.Throws<ArgumentException>(() => new ArenaCipher(new byte[16]));
         Assert.Throws<ArgumentOutOfRangeException>(() => ArenaCipher.Transform(Key, -1, new byte[1]));
     }
 
@@ -106,6 +142,9 @@ public sealed class ArenaCipherTests
         System.Buffers.Binary.BinaryPrimitives.WriteUInt64BigEndian(counter.AsSpan(8), block);
         return counter;
     }
+
+    [UnsafeAccessor(UnsafeAccessorKind.Field, Name = "_key")]
+    private static extern ref byte[] KeyOf(ArenaCipher cipher);
 
     private static JsonElement Read(string path) => JsonDocument.Parse(File.ReadAllText(Repository.Vector(path))).RootElement;
 

@@ -204,6 +204,29 @@ public sealed class DareTests
         AssertRefused(new byte[32]);
     }
 
+    [Fact]
+    public void No_message_has_a_length_that_leaves_a_package_without_payload()
+    {
+        foreach (int cipherBytes in (int[])[int.MinValue, -1, 0, 1, 32, Package + 1, Package + 32, 3 * Package + 32])
+        {
+            Assert.False(Dare.TryPlainBytes(cipherBytes, out int none), $"{cipherBytes}");
+            Assert.Equal(0, none);
+        }
+
+        foreach ((int cipherBytes, int expected) in ((int, int)[])[(33, 1), (Package, 65_536), (Package + 33, 65_537), (3 * Package, 3 * 65_536)])
+        {
+            Assert.True(Dare.TryPlainBytes(cipherBytes, out int plainBytes));
+            Assert.Equal(expected, plainBytes);
+        }
+    }
+
+    [Fact]
+    public void AES_is_preferred_where_the_processor_has_instructions_for_it()
+    {
+        bool hasInstructions = System.Runtime.Intrinsics.X86.Aes.IsSupported || System.Runtime.Intrinsics.Arm.Aes.IsSupported;
+        Assert.Equal(hasInstructions ? DareSuite.Aes256Gcm : DareSuite.ChaCha20Poly1305, Dare.PreferredSuite);
+    }
+
     [Theory, MemberData(nameof(InterestingSizes))]
     public void Lengths_agree_in_both_directions(int plainBytes)
     {
@@ -239,7 +262,61 @@ public sealed class DareTests
         Assert.Throws<ArgumentException>(() => Dare.Encrypt(Key, new CountingRandom(), buffer.AsSpan(0, 100), buffer.AsSpan(50)));
         Assert.Throws<ArgumentOutOfRangeException>(() => Dare.Encrypt(Key, new CountingRandom(), new byte[100], new byte[131]));
         Assert.Throws<ArgumentOutOfRangeException>(() => Dare.TryDecrypt(Key, Encrypted(100, DareSuite.Aes256Gcm), new byte[99], out _));
-        Assert.Throws<ArgumentException>(() => Dare.Encrypt(new byte[31], new CountingRandom(), new byte[1], buffer));
+        byte[] message = [.. Encrypted(100, DareSuite.Aes256Gcm), .. new byte[100]];
+        Assert.Throws<ArgumentException>(() => Dare.TryDecrypt(Key, message.AsSpan(0, 132), message.AsSpan(131), out _));
+        Assert.Throws<ArgumentNullException>(() => Dare.Encrypt(Key, null!, new byte[1], buffer));
+        byte[] tooShort = Filled(131);
+        Assert.Throws<ArgumentOutOfRangeException>(() => Dare.Encrypt(Key, new CountingRandom(), new byte[100], tooShort));
+        Assert.Equal(Filled(131), tooShort);
+    }
+
+    [Theory, InlineData(0), InlineData(16), InlineData(31), InlineData(33)]
+    public void A_key_of_another_size_is_the_callers_mistake(int keyBytes)
+    {
+        byte[] key = new byte[keyBytes], plain = new byte[100];
+        foreach (DareSuite suite in Enum.GetValues<DareSuite>())
+        {
+            Assert.Throws<ArgumentException>("key", () => Dare.Encrypt(key, new CountingRandom(), plain, new byte[132], suite));
+            Assert.Throws<ArgumentException>("key", () => Dare.TryDecrypt(key, Encrypted(100, suite), plain, out _));
+        }
+    }
+
+    [Fact]
+    public void A_thread_makes_one_cipher_a_suite_and_keeps_it()
+    {
+        PackageCipher aes = PackageCipher.ForThread(DareSuite.Aes256Gcm), chacha = PackageCipher.ForThread(DareSuite.ChaCha20Poly1305);
+        Assert.NotSame(aes, chacha);
+        Assert.Same(aes, PackageCipher.ForThread(DareSuite.Aes256Gcm));
+        Assert.Same(chacha, PackageCipher.ForThread(DareSuite.ChaCha20Poly1305));
+        PackageCipher? others = null;
+        var thread = new Thread(() => others = PackageCipher.ForThread(DareSuite.Aes256Gcm));
+        thread.Start();
+        thread.Join();
+        Assert.NotNull(others);
+        Assert.NotSame(aes, others);
+    }
+
+    [Fact]
+    public void The_key_is_forgotten_after_every_message_and_a_failure_leaves_no_plaintext()
+    {
+        var cipher = new WatchedCipher();
+        byte[] nonce = new byte[12], message = new byte[Dare.CipherBytes(100_000)], plain = Random(100_000, seed: 3);
+        Dare.Encrypt(Key, nonce, plain, message, DareSuite.Aes256Gcm, 0, cipher);
+        Assert.Equal((1, 1), (cipher.Starts, cipher.Ends));
+        Assert.True(Dare.TryDecrypt(Key, message, plain, out _, 0, cipher));
+        Assert.Equal((2, 2), (cipher.Starts, cipher.Ends));
+        message[20] ^= 1;
+        Assert.False(Dare.TryDecrypt(Key, message, plain, out _, 0, cipher));
+        Assert.Equal((3, 3), (cipher.Starts, cipher.Ends));
+
+        cipher.Fails = true;
+        message[20] ^= 1;
+        plain.AsSpan().Fill(0xee);
+        Assert.Throws<InvalidOperationException>(() => Dare.TryDecrypt(Key, message, plain, out _, 0, cipher));
+        Assert.Equal((4, 4), (cipher.Starts, cipher.Ends));
+        Assert.False(plain.AsSpan().ContainsAnyExcept((byte)0), "the target was not zeroed");
+        Assert.Throws<InvalidOperationException>(() => Dare.Encrypt(Key, nonce, plain, message, DareSuite.Aes256Gcm, 0, cipher));
+        Assert.Equal((5, 5), (cipher.Starts, cipher.Ends));
     }
 
     private static byte[] Encrypted(int plainBytes, DareSuite suite, int seed = 1)
@@ -272,6 +349,52 @@ public sealed class DareTests
         byte[] data = new byte[bytes];
         data.AsSpan().Fill(0xee);
         return data;
+    }
+
+    /// <summary>Counts keys put in and taken out; fails, if asked to, after it has done its work.</summary>
+    private sealed class WatchedCipher : PackageCipher
+    {
+        private readonly PackageCipher _inner = Create(DareSuite.Aes256Gcm, native: false);
+
+        internal int Starts { get; private set; }
+
+        internal int Ends { get; private set; }
+
+        internal bool Fails { get; set; }
+
+        internal override void Start(ReadOnlySpan<byte> key, bool encrypt)
+        {
+            Starts++;
+            _inner.Start(key, encrypt);
+        }
+
+        internal override void Encrypt(ReadOnlySpan<byte> nonce, ReadOnlySpan<byte> associated, ReadOnlySpan<byte> plain, Span<byte> cipher, Span<byte> tag)
+        {
+            _inner.Encrypt(nonce, associated, plain, cipher, tag);
+            FailIfAsked();
+        }
+
+        internal override bool TryDecrypt(
+            ReadOnlySpan<byte> nonce, ReadOnlySpan<byte> associated, ReadOnlySpan<byte> cipher, ReadOnlySpan<byte> tag, Span<byte> plain)
+        {
+            bool verified = _inner.TryDecrypt(nonce, associated, cipher, tag, plain);
+            FailIfAsked();
+            return verified;
+        }
+
+        internal override void End()
+        {
+            Ends++;
+            _inner.End();
+        }
+
+        private void FailIfAsked()
+        {
+            if (Fails)
+            {
+                throw new InvalidOperationException("asked to fail");
+            }
+        }
     }
 
     private static IEnumerable<byte[]> Hexes(string list) =>

@@ -157,6 +157,51 @@ public sealed class ReedSolomonTests
         Assert.Throws<ArgumentOutOfRangeException>(() => coder.Reconstruct([3, 2], new byte[20], [-1], new byte[10], 10));
     }
 
+    /// <summary>The kernel works on pointers: whatever it is given must fit.</summary>
+    [Fact]
+    public void Spans_of_another_size_never_reach_the_kernel()
+    {
+        var coder = new ReedSolomon(2, 2);
+        foreach (int wrong in (int[])[0, 9, 11, 19, 21, 30])
+        {
+            byte[] other = new byte[wrong];
+            Assert.Throws<ArgumentException>("data", () => coder.Encode(other, new byte[20], 10));
+            Assert.Throws<ArgumentException>("parity", () => coder.Encode(new byte[20], other, 10));
+            Assert.Throws<ArgumentException>("data", () => coder.EncodeRow(1, other, new byte[10], 10));
+            Assert.Throws<ArgumentException>("parity", () => coder.EncodeRow(1, new byte[20], other, 10));
+            Assert.Throws<ArgumentException>("data", () => coder.Verify(other, new byte[20], 10));
+            Assert.Throws<ArgumentException>("parity", () => coder.Verify(new byte[20], other, 10));
+            Assert.Throws<ArgumentException>("present", () => coder.Reconstruct([0, 1], other, [2], new byte[10], 10));
+            Assert.Throws<ArgumentException>("wanted", () => coder.Reconstruct([0, 1], new byte[20], [2], other, 10));
+        }
+
+        Assert.Throws<ArgumentOutOfRangeException>(() => coder.Encode([], [], -1));
+        Assert.Throws<ArgumentOutOfRangeException>(() => coder.EncodeRow(-1, new byte[20], new byte[10], 10));
+        Assert.Throws<ArgumentException>("data", () => coder.Encode([], [], int.MaxValue)); // twice that is no int
+        Assert.Throws<ArgumentException>("presentIndexes", () => coder.Reconstruct([0, 1, 2], new byte[30], [3], new byte[10], 10));
+        Assert.Throws<ArgumentOutOfRangeException>("wantedIndexes", () => coder.Reconstruct([0, 1], new byte[20], [4], new byte[10], 10));
+        coder.Reconstruct([0, 1], new byte[20], [2, 2], new byte[20], 10);
+    }
+
+    [Fact]
+    public void The_field_multiplies_as_the_slow_twin_does_and_0_has_no_inverse()
+    {
+        for (int a = 0; a < 256; a++)
+        {
+            for (int b = 0; b < 256; b++)
+            {
+                Assert.True(SlowMultiply(a, b) == Gf256.Multiply((byte)a, (byte)b), $"{a} * {b}");
+            }
+
+            if (a > 0)
+            {
+                Assert.Equal(1, SlowMultiply(a, Gf256.Invert((byte)a)));
+            }
+        }
+
+        Assert.Throws<DivideByZeroException>(() => Gf256.Invert(0));
+    }
+
     private static void AssertRestores(int k, int m, byte[] whole, int size, int[] present)
     {
         byte[] held = [.. present.SelectMany(i => whole[(i * size)..((i + 1) * size)])];

@@ -92,6 +92,50 @@ public sealed class AccountKeysTests
         Assert.False(DeviceCertificate.Read(bytes).IsSignedBy(new byte[32]));
     }
 
+    [Theory, InlineData(0), InlineData(16), InlineData(31), InlineData(33)]
+    public void An_account_is_made_of_32_bytes_and_no_other_number(int bytes) =>
+        Assert.Throws<ArgumentException>("entropy", () => AccountKeys.FromEntropy(new byte[bytes]));
+
+    [Fact]
+    public void A_disposed_account_or_device_has_no_secret_left()
+    {
+        AccountKeys account = ExampleAccount();
+        DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        byte[] signature = new byte[64], wrap = Repository.FormatExample("3.3");
+        account.Sign("x"u8, signature);
+        device.Sign("x"u8, signature);
+        account.Dispose();
+        device.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => account.Sign("x"u8, signature));
+        Assert.Throws<ObjectDisposedException>(() => account.RecoveryPrivateKey.Span.Length);
+        Assert.Throws<ObjectDisposedException>(() => account.AnchorKey.Span.Length);
+        Assert.Throws<ObjectDisposedException>(() => device.Sign("x"u8, signature));
+        Assert.Throws<ObjectDisposedException>(() => device.TryUnwrap(wrap, out _));
+    }
+
+    [Fact]
+    public void A_certificate_with_a_bad_name_a_date_before_1970_or_more_behind_it_is_damage()
+    {
+        byte[] good = Repository.FormatExample("3.1");
+        int nameAt = good.AsSpan().IndexOf("laptop"u8);
+        byte[] beforeTime = [.. good], control = [.. good];
+        beforeTime[nameAt - 2] = 0x80;
+        control[nameAt] = (byte)'\n';
+        byte[] nameless = [.. good[..(nameAt - 1)], 0, .. good[(nameAt + 6)..]];
+        byte[] longest = [.. good[..(nameAt - 1)], 64, .. Enumerable.Repeat((byte)'x', 64), .. good[(nameAt + 6)..]];
+        byte[] tooLong = [.. good[..(nameAt - 1)], 65, .. Enumerable.Repeat((byte)'x', 65), .. good[(nameAt + 6)..]];
+        foreach (byte[] bad in (byte[][])[beforeTime, control, nameless, tooLong, [.. good, 0], good[..^1]])
+        {
+            Assert.Throws<DamagedFormatException>(() => DeviceCertificate.Read(bad));
+        }
+
+        Assert.Equal(DeviceCertificate.MaximumBytes, longest.Length);
+        Assert.Equal(new string('x', 64), DeviceCertificate.Read(longest).DeviceName);
+        using AccountKeys account = ExampleAccount();
+        using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        Assert.Throws<ArgumentOutOfRangeException>(() => DeviceCertificate.Issue(account, device, 1, "x", -1));
+    }
+
     [Fact]
     public void Names_have_1_to_64_bytes_and_no_control_characters()
     {

@@ -120,6 +120,12 @@ public sealed class KeyDomainTests
         Assert.Equal(KeyDomain.MaximumBytes, bytes.Length);
         using KeyDomain again = KeyDomain.Read(bytes.Span);
         Assert.Equal((uint)KeyDomain.MaximumEpochs, again.CurrentEpoch);
+        byte[] key = new byte[32], publicKey = new byte[32];
+        X25519.PublicKey(key, publicKey);
+        byte[] wrap = KeyWrap.Wrap(domain, publicKey, new SeededRandom(1));
+        Assert.Equal(KeyWrap.MaximumBytes, wrap.Length);
+        Assert.True(KeyWrap.TryUnwrap(key, wrap, out KeyDomain? unwrapped));
+        unwrapped.Dispose();
     }
 
     [Fact]
@@ -189,6 +195,56 @@ public sealed class KeyDomainTests
         twice[88 + 68] = 2;
         using KeyDomain two = KeyDomain.Read(twice);
         Assert.Equal([1u, 2u], two.Epochs);
+    }
+
+    [Fact]
+    public void No_epochs_and_more_than_the_most_are_refused()
+    {
+        byte[] bytes = Repository.FormatExample("3.2"), none = bytes[..88];
+        none[84] = 0;
+        Assert.Throws<DamagedFormatException>(() => KeyDomain.Read(none));
+        int count = KeyDomain.MaximumEpochs + 1;
+        byte[] many = [.. bytes[..88], .. new byte[count * 68]];
+        BitConverter.TryWriteBytes(many.AsSpan(84), (ushort)count);
+        for (int i = 0; i < count; i++)
+        {
+            BitConverter.TryWriteBytes(many.AsSpan(88 + (i * 68)), i + 1);
+        }
+
+        Assert.Throws<DamagedFormatException>(() => KeyDomain.Read(many));
+        BitConverter.TryWriteBytes(many.AsSpan(84), (ushort)(count - 1));
+        using KeyDomain most = KeyDomain.Read(many.AsSpan(0, many.Length - 68));
+        Assert.Equal((uint)KeyDomain.MaximumEpochs, most.CurrentEpoch);
+    }
+
+    [Fact]
+    public void A_disposed_domain_derives_nothing()
+    {
+        KeyDomain domain = ExampleDomain();
+        domain.AddEpoch(new SeededRandom(1));
+        byte[] key = new byte[32];
+        domain.ScoreKey(1);
+        domain.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => domain.ScoreKey(1).Length);
+        Assert.Throws<ObjectDisposedException>(() => domain.ScoreKey(2).Length);
+        Assert.Throws<ObjectDisposedException>(() => domain.GearSeed(key));
+        foreach (uint epoch in domain.Epochs)
+        {
+            Assert.Throws<ObjectDisposedException>(() => domain.BlockKey(epoch, Name, key));
+            Assert.Throws<ObjectDisposedException>(() => domain.ArenaKey(epoch, Name, key));
+        }
+    }
+
+    [Fact]
+    public void Names_and_targets_of_another_size_are_refused()
+    {
+        using KeyDomain domain = ExampleDomain();
+        foreach (int size in (int[])[0, 31, 33])
+        {
+            Assert.Throws<ArgumentException>("name", () => domain.BlockKey(1, new byte[size], new byte[32]));
+            Assert.Throws<ArgumentException>("target", () => domain.BlockKey(1, Name, new byte[size]));
+            Assert.Throws<ArgumentException>("target", () => domain.GearSeed(new byte[size]));
+        }
     }
 
     [Fact]
@@ -264,6 +320,30 @@ public sealed class KeyWrapTests
         Assert.False(KeyWrap.TryUnwrap(Private, new byte[KeyWrap.MaximumBytes + 1], out _));
         Assert.True(KeyWrap.TryUnwrap(Private, wrap, out KeyDomain? domain));
         domain.Dispose();
+    }
+
+    [Fact]
+    public void A_right_wrap_of_something_else_is_refused()
+    {
+        byte[] ephemeral = [.. Enumerable.Range(50, 32).Select(i => (byte)i)], shared = new byte[32], ephemeralPublic = new byte[32], key = new byte[32];
+        X25519.PublicKey(ephemeral, ephemeralPublic);
+        Assert.True(X25519.TryAgree(ephemeral, Public(), shared));
+        Blake3.DeriveKey("tdfs 2026-11 key wrap v1", [.. shared, .. ephemeralPublic, .. Public()], key);
+        bool Unwraps(byte[] plain)
+        {
+            byte[] message = new byte[Dare.CipherBytes(plain.Length)];
+            Dare.Encrypt(key, new SeededRandom(1), plain, message);
+            bool unwrapped = KeyWrap.TryUnwrap(Private, [.. "TDFSWRP1"u8, .. ephemeralPublic, .. message], out KeyDomain? domain);
+            Assert.Equal(unwrapped, domain is not null);
+            domain?.Dispose();
+            return unwrapped;
+        }
+
+        byte[] serialised = Repository.FormatExample("3.2");
+        Assert.True(Unwraps(serialised));
+        Assert.False(Unwraps(serialised[..^1]));
+        Assert.False(Unwraps(new byte[156]));
+        Assert.False(Unwraps([1]));
     }
 
     private static byte[] Public()

@@ -117,7 +117,11 @@ public sealed class KeyringTests
             byte[] forged = [.. file];
             value.CopyTo(forged, offset);
             Blake3.Hash(forged.AsSpan(0, forged.Length - 32), forged.AsSpan(forged.Length - 32));
-            return Keyring.Read(forged, Passphrase).Outcome;
+            KeyringOutcome header = Keyring.ReadHeader(forged, out _, out string message);
+            KeyringRead read = Keyring.Read(forged, Passphrase);
+            Assert.Equal(header == KeyringOutcome.Opened, message.Length == 0);
+            Assert.True(header == read.Outcome || (header == KeyringOutcome.Opened && read.Outcome == KeyringOutcome.WrongPassphrase), $"{header}, {read.Outcome}");
+            return read.Outcome;
         }
 
         Assert.Equal(KeyringOutcome.Opened, With(0));
@@ -142,33 +146,26 @@ public sealed class KeyringTests
     {
         int seed = Environment.TickCount;
         var random = new Random(seed);
-        byte[] file = Repository.FormatExample("3.4");
-        byte[] key = new byte[32];
-        Blake3.DeriveKey("tdfs 2026-11 keyring v1", [.. new byte[32], .. file[..36]], key);
-        byte[] contents = new byte[file.Length];
-        Assert.True(Dare.TryDecrypt(key, file.AsSpan(40, file.Length - 72), contents, out int contentBytes));
+        byte[] contents = ExampleContents();
         int opened = 0;
         for (int round = 0; round < 400; round++)
         {
-            byte[] changed = contents[..contentBytes];
+            byte[] changed = [.. contents];
             if (round % 4 == 0)
             {
-                changed = changed[..random.Next(1, contentBytes)];
+                changed = changed[..random.Next(1, contents.Length)];
             }
             else
             {
-                changed[random.Next(contentBytes)] ^= (byte)random.Next(1, 256);
+                changed[random.Next(contents.Length)] ^= (byte)random.Next(1, 256);
             }
 
-            byte[] forged = new byte[40 + Dare.CipherBytes(changed.Length) + 32];
-            file.AsSpan(0, 36).CopyTo(forged);
-            BitConverter.TryWriteBytes(forged.AsSpan(36), Dare.CipherBytes(changed.Length));
-            Dare.Encrypt(key, new SeededRandom(round), changed, forged.AsSpan(40));
-            Blake3.Hash(forged.AsSpan(0, forged.Length - 32), forged.AsSpan(forged.Length - 32));
+            byte[] forged = WithContents(changed);
             long before = GC.GetAllocatedBytesForCurrentThread();
             KeyringRead read = Keyring.Read(forged, []);
             Assert.True(GC.GetAllocatedBytesForCurrentThread() - before < 100_000, $"seed {seed}, round {round}");
             Assert.True(read.Outcome is KeyringOutcome.Damaged or KeyringOutcome.Opened, $"seed {seed}, round {round}");
+            Assert.True(read.Outcome == KeyringOutcome.Opened == read.Keyring is not null, $"seed {seed}, round {round}");
             opened += read.Outcome == KeyringOutcome.Opened ? 1 : 0;
             read.Keyring?.Dispose();
         }
@@ -178,12 +175,47 @@ public sealed class KeyringTests
     }
 
     [Fact]
+    public void Contents_that_contradict_themselves_are_damage()
+    {
+        const int DeviceNumberAt = 112, NameAt = 212, CertificateAt = 219;
+        byte[] contents = ExampleContents();
+        int countAt = CertificateAt + 2 + BitConverter.ToUInt16(contents, CertificateAt);
+        byte[] domain = contents[(countAt + 4)..];
+        Assert.Equal(6, contents[NameAt]);
+        Assert.Equal(1, BitConverter.ToInt32(contents, countAt));
+        (KeyringOutcome, string) With(params byte[] changed)
+        {
+            KeyringRead read = Keyring.Read(WithContents(changed), []);
+            Assert.Equal(read.Outcome == KeyringOutcome.Opened, read.Keyring is not null);
+            read.Keyring?.Dispose();
+            return (read.Outcome, read.Message);
+        }
+
+        byte[] otherNumber = [.. contents], twice = [.. contents, .. domain], control = [.. contents];
+        otherNumber[DeviceNumberAt]++;
+        twice[countAt] = 2;
+        control[NameAt + 1] = 7;
+        Assert.Equal((KeyringOutcome.Opened, ""), With(contents));
+        (KeyringOutcome, string) certificate = (KeyringOutcome.Damaged, "keyring: the certificate is not the account's for this device");
+        Assert.Equal(certificate, With(otherNumber));
+        Assert.Equal(certificate, With(control));
+        Assert.Equal(certificate, With([.. contents[..NameAt], 0, .. contents[CertificateAt..]]));
+        Assert.Equal((KeyringOutcome.Damaged, "keyring: domain 000102030405060708090a0b0c0d0e0f stands in it twice"), With(twice));
+        Assert.Equal((KeyringOutcome.Damaged, "keyring: 1 bytes follow its end"), With([.. contents, 0]));
+        twice[countAt + 4 + domain.Length + 4 + 4] ^= 1; // the second one's id
+        Assert.Equal((KeyringOutcome.Opened, ""), With(twice));
+    }
+
+    [Fact]
     public void A_certificate_of_another_account_or_device_makes_no_keyring()
     {
         using AccountKeys account = AccountKeysTests.ExampleAccount(), stranger = AccountKeys.FromEntropy(new byte[32]);
         using DeviceKeys device = DeviceKeys.Create(new SeededRandom(1)), other = DeviceKeys.Create(new SeededRandom(2));
+        using DeviceKeys otherSeed = new(SecretBytes.CopyOf(other.SigningSeed.Span), SecretBytes.CopyOf(device.AgreementPrivateKey.Span));
+        using DeviceKeys otherAgreement = new(SecretBytes.CopyOf(device.SigningSeed.Span), SecretBytes.CopyOf(other.AgreementPrivateKey.Span));
         foreach (DeviceCertificate certificate in (DeviceCertificate[])[
-            AccountKeysTests.ExampleCertificate(stranger, device), AccountKeysTests.ExampleCertificate(account, other)])
+            AccountKeysTests.ExampleCertificate(stranger, device), AccountKeysTests.ExampleCertificate(account, other),
+            AccountKeysTests.ExampleCertificate(account, otherSeed), AccountKeysTests.ExampleCertificate(account, otherAgreement)])
         {
             Assert.Throws<ArgumentException>(() => new Keyring(
                 account.PublicKey, account.RecoveryPublicKey, account.Tag, new SecretBytes(32), device, "x", certificate, new SecretBytes(32)));
@@ -197,6 +229,106 @@ public sealed class KeyringTests
         Assert.Throws<ArgumentException>(() => keyring.Write([], Argon2Cost.Least, new CountingRandom()));
     }
 
+    [Fact]
+    public void Every_write_under_a_passphrase_draws_a_new_salt()
+    {
+        using Keyring keyring = Example();
+        var random = new SeededRandom(7);
+        Keyring.ReadHeader(keyring.Write(Passphrase, Argon2Cost.Least, random), out KeyringHeader one, out _);
+        Keyring.ReadHeader(keyring.Write(Passphrase, Argon2Cost.Least, random), out KeyringHeader other, out _);
+        Assert.True(one.SaltHigh != 0 && one.SaltLow != 0 && other.SaltHigh != 0 && other.SaltLow != 0);
+        Assert.True(one.SaltHigh != other.SaltHigh && one.SaltLow != other.SaltLow);
+    }
+
+    [Fact]
+    public void The_unlock_key_is_Argon2id_of_passphrase_salt_and_cost_as_they_stand_in_the_file()
+    {
+        using Keyring keyring = Example();
+        byte[] file = keyring.Write(Passphrase, Argon2Cost.Least, new SeededRandom(7)), expected = new byte[32];
+        Keyring.ReadHeader(file, out KeyringHeader header, out string message);
+        Assert.Equal("", message);
+        Argon2id.Hash(Passphrase, file.AsSpan(20, 16), Argon2Cost.Least, expected);
+        using SecretBytes unlockKey = Keyring.DeriveUnlockKey(header, Passphrase);
+        Assert.Equal(expected, unlockKey.Span);
+        Assert.Equal(file, keyring.Write(Passphrase, Argon2Cost.Least, new SeededRandom(7), out KeyringHeader written, out SecretBytes kept));
+        Assert.Equal(header, written);
+        Assert.Equal(expected, kept.Span);
+        kept.Dispose();
+        using SecretBytes none = Keyring.DeriveUnlockKey(default, Passphrase);
+        Assert.Equal(new byte[32], none.Span);
+    }
+
+    [Fact]
+    public void With_an_unlock_key_too_damage_and_other_versions_are_told_apart()
+    {
+        byte[] file = Repository.FormatExample("3.4"), key = new byte[32];
+        Assert.Throws<ArgumentException>("unlockKey", () => Keyring.ReadWithKey(file, new byte[31]));
+        Assert.Throws<ArgumentException>("unlockKey", () => Keyring.ReadWithKey(file, new byte[33]));
+        using Keyring whole = Keyring.ReadWithKey(file, key).Keyring!;
+        Assert.NotNull(whole);
+        foreach (byte version in "2345678"u8)
+        {
+            file[7] = version;
+            KeyringRead other = Keyring.ReadWithKey(file, key);
+            Assert.Equal((KeyringOutcome.OtherVersion, null), (other.Outcome, other.Keyring));
+        }
+
+        file[7] = (byte)'9';
+        Assert.Equal(KeyringOutcome.OtherVersion, Keyring.ReadWithKey(file, key).Outcome);
+        file[7] = (byte)'0';
+        Assert.Equal(KeyringOutcome.Damaged, Keyring.ReadWithKey(file, key).Outcome);
+        file[7] = (byte)':';
+        Assert.Equal(KeyringOutcome.Damaged, Keyring.ReadWithKey(file, key).Outcome);
+
+        // A message that no plaintext has: as long as a header and a tag.
+        byte[] hollow = [.. Repository.FormatExample("3.4")[..36], 32, 0, 0, 0, .. new byte[32], .. new byte[32]];
+        Blake3.Hash(hollow.AsSpan(0, hollow.Length - 32), hollow.AsSpan(hollow.Length - 32));
+        KeyringRead read = Keyring.ReadWithKey(hollow, key);
+        Assert.Equal((KeyringOutcome.Damaged, null, "keyring: no message has 32 bytes"), (read.Outcome, read.Keyring, read.Message));
+    }
+
+    [Fact]
+    public void A_created_keyring_is_certified_by_the_account_and_reads_back()
+    {
+        using AccountKeys account = AccountKeysTests.ExampleAccount();
+        using Keyring keyring = Keyring.Create(account, 3, "desk", 1_795_000_000, new SeededRandom(1));
+        Assert.Equal((3u, "desk", 1_795_000_000L), (keyring.DeviceNumber, keyring.DeviceName, keyring.Certificate.IssuedAtSeconds));
+        Assert.True(keyring.Certificate.IsSignedBy(account.PublicKey));
+        Assert.Equal(account.Tag, keyring.Tag);
+        Assert.Equal(account.AnchorKey.Span, keyring.AnchorKey.Span);
+        Assert.True(keyring.CacheKey.Span.ContainsAnyExcept((byte)0));
+        Assert.Empty(keyring.Domains);
+        using Keyring back = Keyring.Read(keyring.WriteWithoutPassphrase(new SeededRandom(2)), []).Keyring!;
+        AssertSame(keyring, back);
+    }
+
+    [Fact]
+    public void Keys_of_another_size_and_bad_names_make_no_keyring()
+    {
+        using AccountKeys account = AccountKeysTests.ExampleAccount();
+        using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        DeviceCertificate certificate = AccountKeysTests.ExampleCertificate(account, device);
+        Keyring Make(int anchorBytes, int cacheBytes, int recoveryBytes, string name = "x") => new(
+            account.PublicKey, new byte[recoveryBytes], account.Tag, new SecretBytes(anchorBytes), device, name, certificate, new SecretBytes(cacheBytes));
+        Assert.NotNull(Make(32, 32, 32));
+        Assert.Throws<ArgumentException>("certificate", () => Make(31, 32, 32));
+        Assert.Throws<ArgumentException>("certificate", () => Make(32, 33, 32));
+        Assert.Throws<ArgumentException>("certificate", () => Make(32, 32, 0));
+        Assert.Throws<ArgumentException>("name", () => Make(32, 32, 32, ""));
+    }
+
+    [Fact]
+    public void A_disposed_keyring_has_no_secret_left()
+    {
+        Keyring keyring = Example();
+        KeyDomain domain = keyring.Domains[0];
+        keyring.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => keyring.AnchorKey.Span.Length);
+        Assert.Throws<ObjectDisposedException>(() => keyring.CacheKey.Span.Length);
+        Assert.Throws<ObjectDisposedException>(() => keyring.Device.SigningSeed.Span.Length);
+        Assert.Throws<ObjectDisposedException>(() => domain.BlockKey(1, new byte[32], new byte[32]));
+    }
+
     internal static Keyring Example()
     {
         using AccountKeys account = AccountKeysTests.ExampleAccount();
@@ -207,6 +339,32 @@ public sealed class KeyringTests
             account.PublicKey, account.RecoveryPublicKey, account.Tag, SecretBytes.CopyOf(account.AnchorKey.Span), device, "laptop", certificate, cacheKey);
         keyring.Add(KeyDomainTests.ExampleDomain());
         return keyring;
+    }
+
+    private static byte[] ExampleKey()
+    {
+        byte[] key = new byte[32];
+        Blake3.DeriveKey("tdfs 2026-11 keyring v1", [.. new byte[32], .. Repository.FormatExample("3.4")[..36]], key);
+        return key;
+    }
+
+    /// <summary>The plaintext in the example of the format page.</summary>
+    private static byte[] ExampleContents()
+    {
+        byte[] file = Repository.FormatExample("3.4"), contents = new byte[file.Length];
+        Assert.True(Dare.TryDecrypt(ExampleKey(), file.AsSpan(40, file.Length - 72), contents, out int bytes));
+        return contents[..bytes];
+    }
+
+    /// <summary>The example with other contents, encrypted and summed as they should be.</summary>
+    private static byte[] WithContents(byte[] contents)
+    {
+        byte[] forged = new byte[40 + Dare.CipherBytes(contents.Length) + 32];
+        Repository.FormatExample("3.4").AsSpan(0, 36).CopyTo(forged);
+        BitConverter.TryWriteBytes(forged.AsSpan(36), Dare.CipherBytes(contents.Length));
+        Dare.Encrypt(ExampleKey(), new SeededRandom(1), contents, forged.AsSpan(40));
+        Blake3.Hash(forged.AsSpan(0, forged.Length - 32), forged.AsSpan(forged.Length - 32));
+        return forged;
     }
 
     private static void AssertSame(Keyring expected, Keyring actual)

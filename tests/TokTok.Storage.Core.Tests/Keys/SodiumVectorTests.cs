@@ -179,6 +179,51 @@ public sealed class SodiumVectorTests
     public void Costs_beyond_the_bounds_are_refused_before_they_cost_anything(uint operations, uint memoryKiB) =>
         Assert.Throws<ArgumentOutOfRangeException>(() => Argon2id.Hash("x"u8, new byte[16], new Argon2Cost(operations, memoryKiB), new byte[32]));
 
+    [Theory, InlineData(0), InlineData(31), InlineData(33), InlineData(63), InlineData(65)]
+    public void Spans_of_another_size_never_reach_the_library(int size)
+    {
+        byte[] wrong = new byte[size], key = new byte[32], signature = new byte[64];
+        Assert.Throws<ArgumentException>("seed", () => Ed25519.PublicKey(wrong, key));
+        Assert.Throws<ArgumentException>("publicKey", () => Ed25519.PublicKey(key, wrong));
+        Assert.Throws<ArgumentException>("seed", () => Ed25519.Sign(wrong, "x"u8, signature));
+        Assert.Throws<ArgumentException>("signature", () => Ed25519.Sign(key, "x"u8, wrong));
+        Assert.False(Ed25519.Verify(wrong, "x"u8, signature));
+        Assert.False(Ed25519.Verify(key, "x"u8, wrong));
+        Assert.Throws<ArgumentException>("privateKey", () => X25519.PublicKey(wrong, key));
+        Assert.Throws<ArgumentException>("publicKey", () => X25519.PublicKey(key, wrong));
+        Assert.Throws<ArgumentException>("privateKey", () => X25519.TryAgree(wrong, key, signature.AsSpan(32)));
+        Assert.Throws<ArgumentException>("publicKey", () => X25519.TryAgree(key, wrong, signature.AsSpan(32)));
+        Assert.Throws<ArgumentException>("shared", () => X25519.TryAgree(key, key, wrong));
+        Assert.Throws<ArgumentException>("salt", () => Argon2id.Hash("x"u8, wrong, Argon2Cost.Least, key));
+    }
+
+    [Fact]
+    public void Argon2id_gives_16_bytes_or_more()
+    {
+        byte[] sixteen = new byte[16];
+        Argon2id.Hash("x"u8, new byte[16], Argon2Cost.Least, sixteen);
+        Assert.NotEqual(new byte[16], sixteen);
+        Assert.Throws<ArgumentException>("salt", () => Argon2id.Hash("x"u8, new byte[16], Argon2Cost.Least, new byte[15]));
+    }
+
+    [Fact]
+    public void Costs_up_to_the_bounds_are_allowed_and_the_usual_one_is_libsodiums_moderate()
+    {
+        Assert.True(new Argon2Cost(1, 8).IsAllowed);
+        Assert.True(new Argon2Cost(16, 1024 * 1024).IsAllowed);
+        Assert.Equal(new Argon2Cost(3, 262_144), Argon2Cost.Moderate);
+        Assert.Equal(new Argon2Cost(1, 8), Argon2Cost.Least);
+    }
+
+    [Fact]
+    public void A_secret_that_nobody_may_agree_on_is_zeroed()
+    {
+        byte[] shared = new byte[32];
+        shared.AsSpan().Fill(0xee);
+        Assert.False(X25519.TryAgree([.. Enumerable.Repeat((byte)1, 32)], new byte[32], shared));
+        Assert.Equal(new byte[32], shared);
+    }
+
     [Fact]
     public void An_empty_passphrase_is_a_passphrase()
     {

@@ -63,6 +63,8 @@ public sealed class WordsTests
     [InlineData("abandom", "Word 3, 'abandom', is not in the list; did you mean 'abandon'?")]
     [InlineData("zooo", "Word 3, 'zooo', is not in the list; did you mean 'zoo'?")]
     [InlineData("abandonned", "Word 3, 'abandonned', is not in the list; did you mean 'abandon'?")]
+    [InlineData("abandonabandonab", "Word 3, 'abandonabandonab', is not in the list; did you mean 'abandon'?")]
+    [InlineData("abandonabandonaba", "Word 3, 'abandonabandonab', is not in the list; did you mean 'abandon'?")]
     public void An_unknown_word_is_told_with_the_nearest(string wrong, string expected)
     {
         string[] words = Good.Split(' ');
@@ -90,6 +92,13 @@ public sealed class WordsTests
         Assert.False(Words.TryParse(string.Join(' ', Enumerable.Repeat("abandon", 24)), entropy, out string? error));
         Assert.Equal("The words are all in the list but their checksum is wrong: one is mistaken, or two are swapped.", error);
         Assert.Equal(new byte[32], entropy);
+    }
+
+    [Theory, InlineData(0), InlineData(31), InlineData(33)]
+    public void The_words_carry_32_bytes_and_no_other_number(int bytes)
+    {
+        Assert.Throws<ArgumentException>("entropy", () => Words.FromEntropy(new byte[bytes]));
+        Assert.Throws<ArgumentException>("entropy", () => Words.TryParse(Good, new byte[bytes], out _));
     }
 
     [Fact]

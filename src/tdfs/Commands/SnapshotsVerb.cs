@@ -25,24 +25,24 @@ internal static class SnapshotsVerb
             await using (store.ConfigureAwait(false))
             {
                 IReadOnlyList<SnapshotInfo> snapshots = await store.Volumes.SnapshotsAsync(run.Get(volume), cancel).ConfigureAwait(false);
-                IReadOnlyList<string> unreadable = run.Get(volume) is null ? store.Volumes.UnreadableVolumes : [];
+                IReadOnlyList<UnreadableVolume> unreadable = run.Get(volume) is null ? store.Volumes.UnreadableVolumes : [];
                 run.Output.Result(
                     json =>
                     {
                         WriteSnapshots(json, "snapshots", snapshots);
                         if (unreadable.Count > 0)
                         {
-                            Report.WriteList(json, "unreadableVolumes", unreadable);
+                            Report.WriteList(json, "unreadableVolumes", [.. unreadable.Select(static each => each.Name)]);
                         }
                     },
                     text => WriteTable(text, snapshots, run.Output.Zone, unreadable));
-                return ExitCode.Ok;
+                return unreadable.Any(static each => each.IsDamaged) ? ExitCode.Reported : ExitCode.Ok;
             }
         });
         return verb;
     }
 
-    internal static void WriteTable(TextWriter text, IReadOnlyList<SnapshotInfo> snapshots, TimeZoneInfo zone, IReadOnlyList<string>? unreadable = null)
+    internal static void WriteTable(TextWriter text, IReadOnlyList<SnapshotInfo> snapshots, TimeZoneInfo zone, IReadOnlyList<UnreadableVolume>? unreadable = null)
     {
         Table table = new("SNAPSHOT", "TIME", ">FILES", ">SIZE", "LABEL");
         foreach (SnapshotInfo s in snapshots)
@@ -51,9 +51,9 @@ internal static class SnapshotsVerb
             table.Add($"{TerminalText.Clean(s.Volume)}@{s.Number}", Show.Time(s.TimeNs, zone), Show.Count(s.FileCount), Show.Size(s.Bytes), (TerminalText.Clean(s.Label ?? "") + marks).Trim());
         }
 
-        foreach (string name in unreadable ?? [])
+        foreach (UnreadableVolume volume in unreadable ?? [])
         {
-            table.Add(TerminalText.Clean(name), "", "", "", "(unreadable: its keys were burned or never came back)");
+            table.Add(TerminalText.Clean(volume.Name), "", "", "", $"(unreadable: {TerminalText.Clean(volume.Why)})");
         }
 
         table.Write(text);

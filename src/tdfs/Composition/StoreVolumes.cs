@@ -37,6 +37,7 @@ internal sealed class StoreVolumes(
     private static readonly Entry s_nothing = new() { Type = EntryType.Directory, FileId = 0 };
 
     private readonly Dictionary<string, Volume> _volumes = new(StringComparer.Ordinal);
+    private readonly List<UnreadableVolume> _damaged = []; // found when all volumes were listed last
 
     public async ValueTask<ImportResult> ImportAsync(ImportRequest request, IProgressSink progress, CancellationToken cancel)
     {
@@ -108,7 +109,8 @@ internal sealed class StoreVolumes(
         return [.. all.OrderBy(static each => each.Record.TimeNs).Select(static each => each.Info())];
     }
 
-    public IReadOnlyList<string> UnreadableVolumes => [.. store.UnreadableVolumes.Except(Volume.Names(store), StringComparer.Ordinal)];
+    public IReadOnlyList<UnreadableVolume> UnreadableVolumes =>
+        [.. store.UnreadableVolumes.Except(Volume.Names(store), StringComparer.Ordinal).Select(static name => new UnreadableVolume(name, "its keys were burned or never came back", false)), .. _damaged];
 
     public async IAsyncEnumerable<LogEntry> LogAsync(string volume, byte[] path, [EnumeratorCancellation] CancellationToken cancel)
     {
@@ -445,10 +447,23 @@ internal sealed class StoreVolumes(
 
     private async ValueTask<List<Located>> LocateAllAsync(string? volume, CancellationToken cancel)
     {
-        List<Located> all = [];
-        foreach (string name in volume is null ? Volume.Names(store) : [volume])
+        if (volume is not null)
         {
-            all.AddRange(await LocateAllAsync(await OpenAsync(name, cancel).ConfigureAwait(false), cancel).ConfigureAwait(false));
+            return await LocateAllAsync(await OpenAsync(volume, cancel).ConfigureAwait(false), cancel).ConfigureAwait(false);
+        }
+
+        List<Located> all = [];
+        _damaged.Clear();
+        foreach (string name in Volume.Names(store))
+        {
+            try
+            {
+                all.AddRange(await LocateAllAsync(await OpenAsync(name, cancel).ConfigureAwait(false), cancel).ConfigureAwait(false));
+            }
+            catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+            {
+                _damaged.Add(new UnreadableVolume(name, damage.Message, true)); // the others are none the worse for it
+            }
         }
 
         return all;
@@ -458,9 +473,20 @@ internal sealed class StoreVolumes(
     private async ValueTask<Located> FindAsync(string name, CancellationToken cancel)
     {
         string? prefix = Volume.Names(store).Concat(store.UnreadableVolumes).Where(volume => name.StartsWith(volume + "@", StringComparison.Ordinal)).MaxBy(static volume => volume.Length);
-        return prefix is not null
-            ? await FindInAsync(await OpenAsync(prefix, cancel).ConfigureAwait(false), name[(prefix.Length + 1)..], cancel).ConfigureAwait(false)
-            : Pick(await LocateAllAsync((string?)null, cancel).ConfigureAwait(false), name, name);
+        if (prefix is not null)
+        {
+            return await FindInAsync(await OpenAsync(prefix, cancel).ConfigureAwait(false), name[(prefix.Length + 1)..], cancel).ConfigureAwait(false);
+        }
+
+        List<Located> all = await LocateAllAsync((string?)null, cancel).ConfigureAwait(false);
+        try
+        {
+            return Pick(all, name, name);
+        }
+        catch (UserError unknown) when (_damaged.Count > 0)
+        {
+            throw new UserError(ExitCode.Damaged, $"{unknown.Message}; volume {_damaged[0].Name} is damaged and was not looked through: {_damaged[0].Why}", unknown);
+        }
     }
 
     private static async ValueTask<Located> FindInAsync(Volume volume, string name, CancellationToken cancel) =>

@@ -15,8 +15,8 @@ internal interface IVolumes
     /// <summary>Oldest first; of one volume or, for null, of all.</summary>
     ValueTask<IReadOnlyList<SnapshotInfo>> SnapshotsAsync(string? volume, CancellationToken cancel);
 
-    /// <summary>Names of volumes of which nothing can be read, since their keys were burned or never came back.</summary>
-    IReadOnlyList<string> UnreadableVolumes { get; }
+    /// <summary>Volumes of which nothing can be read: their keys are gone, or, where snapshots of all volumes were asked for, their root turned out damaged.</summary>
+    IReadOnlyList<UnreadableVolume> UnreadableVolumes { get; }
 
     /// <summary>The snapshots in which the path is another than in the one before, newest first.</summary>
     IAsyncEnumerable<LogEntry> LogAsync(string volume, byte[] path, CancellationToken cancel);
@@ -199,3 +199,6 @@ internal sealed record HealthInfo
 
     public required IReadOnlyList<string> LostPaths { get; init; }
 }
+
+/// <summary>A volume that is there and cannot be read, and why. Damage may be mended from other copies; keys that were burned are gone.</summary>
+internal sealed record UnreadableVolume(string Name, string Why, bool IsDamaged);

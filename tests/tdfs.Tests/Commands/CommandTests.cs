@@ -156,11 +156,13 @@ public sealed class CommandTests : IDisposable
     [Fact]
     public async Task Volumes_that_cannot_be_read_are_listed_below_the_snapshots()
     {
-        _transcript.Host.UnreadableVolumes = ["diary"];
+        _transcript.Host.UnreadableVolumes = [new("diary", "its keys were burned or never came back", false)];
         Assert.Equal(0, await _transcript.RunAsync("snapshots"));
         Assert.Equal("diary" + new string(' ', 43) + "(unreadable: its keys were burned or never came back)", _transcript.Data.Split('\n')[2]);
         await _transcript.RunAsync("snapshots", "--json");
         Assert.Equal("diary", Json().GetProperty("unreadableVolumes")[0].GetString());
+        _transcript.Host.UnreadableVolumes = [new("diary", "block 12 is damaged", true)];
+        Assert.Equal(1, await _transcript.RunAsync("snapshots"));
         await _transcript.RunAsync("snapshots", "photos");
         Assert.DoesNotContain("diary", _transcript.Data, StringComparison.Ordinal);
     }

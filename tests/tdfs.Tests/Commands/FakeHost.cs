@@ -117,7 +117,7 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<IReadOnlyList<SnapshotInfo>> SnapshotsAsync(string? volume, CancellationToken cancel) => Asking<IReadOnlyList<SnapshotInfo>>(volume ?? "all", [Snapshot]);
 
-    public IReadOnlyList<string> UnreadableVolumes { get; set; } = [];
+    public IReadOnlyList<UnreadableVolume> UnreadableVolumes { get; set; } = [];
 
     public IAsyncEnumerable<LogEntry> LogAsync(string volume, byte[] path, CancellationToken cancel) => Many([new LogEntry(Snapshot, ChangeKind.Added, 5)]);
 

@@ -165,7 +165,7 @@ public sealed class StoreHostTests : IDisposable
 
             await ImportAsync();
             await using IStoreSession session = await OpenAsync(StoreAccess.Write);
-            Assert.Equal(["secret"], session.Volumes.UnreadableVolumes);
+            Assert.Equal(["secret"], session.Volumes.UnreadableVolumes.Select(static volume => volume.Name));
             Assert.Equal(["v", "v"], (await session.Volumes.SnapshotsAsync(null, Cancel)).Select(static each => each.Volume));
             await AssertRestoresAsync(session, "back");
             Assert.True((await session.Care.CheckAsync(true, new Quiet(), Cancel)).IsClean);

@@ -91,6 +91,50 @@ public sealed class StoreVolumesTests : IDisposable
         Assert.Equal(ExitCode.NotFound, error.Code);
     }
 
+    [Fact]
+    public async Task A_volume_with_a_damaged_root_is_named_and_the_others_are_listed()
+    {
+        Directory.CreateDirectory(Source);
+        await File.WriteAllBytesAsync(Path.Join(Source, "file"), _random.Bytes(100_000), Cancel);
+        KeyDomain realm = KeyDomain.Create(DomainKind.Realm, _random);
+        FolderHolder.Create(_disk, "/holder", _random).Dispose();
+        StoreKeys keys = Keys(realm);
+        HashSet<string> others;
+        await using (BlockStore store = await OpenAsync(keys, "/state"))
+        {
+            await ImportAsync(Volumes(store), "one");
+            await store.SealAllAsync(Cancel);
+            others = [.. Fragments()];
+            Assert.NotEmpty(others);
+            using Volume second = Volume.Create(store, "second", realm.Id, _random);
+            var root = new Entry { Type = EntryType.Directory, FileId = 1, Mode = 0x1ed };
+            await second.AddSnapshotAsync(new SnapshotRecord { Id = SnapshotId.New(_random), TimeNs = 1, Root = root }, null, null, Cancel);
+            await store.SealAllAsync(Cancel);
+        }
+
+        // The journal goes too: it forgets what arenas hold only when it is written anew.
+        foreach (string lost in Fragments().Where(fragment => !others.Contains(fragment)).Concat(_disk.Files().Where(static file => file.Contains("/journal/", StringComparison.Ordinal))).ToList())
+        {
+            _disk.Delete(lost);
+        }
+
+        await using (BlockStore store = await OpenAsync(keys, "/state"))
+        {
+            _disk.CreateDirectory("/no-caches");
+            StoreVolumes volumes = Volumes(store, "/no-caches");
+            Assert.Equal("one", Assert.Single(await volumes.SnapshotsAsync(null, Cancel)).Label);
+            UnreadableVolume damaged = Assert.Single(volumes.UnreadableVolumes);
+            Assert.Equal(("second", true), (damaged.Name, damaged.IsDamaged));
+            Assert.Equal(["file"], await PathsAsync(volumes.ListAsync("latest", [], true, Cancel)));
+            UserError missing = await Assert.ThrowsAsync<UserError>(() => volumes.CatAsync("two", "x"u8.ToArray(), Stream.Null, Cancel).AsTask());
+            Assert.Equal(ExitCode.Damaged, missing.Code);
+            Assert.Contains("volume second is damaged and was not looked through", missing.Message, StringComparison.Ordinal);
+            await Assert.ThrowsAnyAsync<Exception>(() => volumes.SnapshotsAsync("second", Cancel).AsTask());
+        }
+
+        IEnumerable<string> Fragments() => _disk.Files().Where(static file => file.StartsWith("holder/fragments/", StringComparison.Ordinal));
+    }
+
     [Theory]
     [InlineData("/state")]
     [InlineData("/recovered")]
@@ -120,7 +164,7 @@ public sealed class StoreVolumesTests : IDisposable
         {
             _disk.CreateDirectory("/caches");
             StoreVolumes volumes = Volumes(store, "/caches");
-            Assert.Equal(["secret"], volumes.UnreadableVolumes);
+            Assert.Equal(["secret"], volumes.UnreadableVolumes.Select(static volume => volume.Name));
             Assert.Equal("v", Assert.Single(await volumes.SnapshotsAsync(null, Cancel)).Volume);
             Assert.Equal(["file"], await PathsAsync(volumes.ListAsync("latest", [], true, Cancel)));
             UserError asked = await Assert.ThrowsAsync<UserError>(() => volumes.SnapshotsAsync("secret", Cancel).AsTask());

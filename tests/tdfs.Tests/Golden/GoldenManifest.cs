@@ -7,7 +7,7 @@ using TokTok.Storage.Files;
 namespace TokTok.Storage.Tdfs.Tests.Golden;
 
 /// <summary>The lines of tests/golden/*/expected.txt: one a name of every snapshot, in the order of their bytes.</summary>
-/// <remarks>Format: tests/golden/README.md. The slow reader in tools/reader prints the same.</remarks>
+/// <remarks>Format: tests/golden/README.md. The test program of the slow reader in tools/reader prints the same.</remarks>
 internal static class GoldenManifest
 {
     internal static string Line(string volume, ulong number, ReadOnlySpan<byte> path, Entry entry, string what, IEnumerable<Xattr> attributes)

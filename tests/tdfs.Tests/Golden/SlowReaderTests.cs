@@ -4,7 +4,7 @@ namespace TokTok.Storage.Tdfs.Tests.Golden;
 
 /// <summary>tools/reader, which is written in Go from docs/format.md alone, reads the golden store: the page says all that a reader needs.</summary>
 /// <remarks>The reader is built here, by tools/reader/build, from the packages that `tools/setup --tests` installs. Without them these tests fail: a proof
-/// that is skipped proves nothing.</remarks>
+/// that is skipped proves nothing. Its test program restores as it does, and prints what it restored besides (tools/reader/manifest_test.go).</remarks>
 public sealed class SlowReaderTests(SlowReaderTests.Build build) : IClassFixture<SlowReaderTests.Build>
 {
     private static readonly string s_golden = Path.Combine(Build.Root, "tests", "golden", "v1");
@@ -18,6 +18,23 @@ public sealed class SlowReaderTests(SlowReaderTests.Build build) : IClassFixture
 
         Assert.Equal(Expected(), manifest);
         Assert.True(code == 0, $"found exit code {code}, expected 0: {talk}");
+    }
+
+    [Fact]
+    public async Task The_program_itself_restores_the_same_files_as_its_test_program()
+    {
+        string[] holders = Directory.GetDirectories(Path.Combine(s_golden, "holders"));
+
+        (int code, _, string talk) = await build.ReadAsync(holders, program: "reader");
+        string plain = build.Restored;
+        await build.ReadAsync(holders);
+        (_, string differences, _) = await Build.RunAsync("", "diff", "-r", "--no-dereference", plain, build.Restored);
+
+        Assert.True(code == 0, $"found exit code {code}, expected 0: {talk}");
+        Assert.NotEmpty(Directory.GetDirectories(plain));
+
+        // Of pipes, sockets and devices diff says that there are two of them.
+        Assert.DoesNotContain(differences.Split('\n', StringSplitOptions.RemoveEmptyEntries), static line => !line.Contains(" while file ", StringComparison.Ordinal));
     }
 
     [Fact]
@@ -91,17 +108,25 @@ public sealed class SlowReaderTests(SlowReaderTests.Build build) : IClassFixture
         {
             (int code, string _, string talk) = await RunAsync("", Path.Combine(s_source, "build"), Path.Combine(Folder, "reader"));
             Assert.True(code == 0, $"tools/reader could not be built: run tools/setup --tests, which installs Go and what it needs. {talk}");
+            (code, string _, talk) = await RunAsync("", "go", "test", "-c", "-o", Path.Combine(Folder, "manifest"), ".");
+            Assert.True(code == 0, $"the tests of tools/reader could not be built: {talk}");
         }
 
         // By rm: the golden store has names that are no text, which .NET cannot delete.
         public async ValueTask DisposeAsync() => await RunAsync("", "rm", "-rf", Folder);
 
-        public async Task<(int Code, string Manifest, string Talk)> ReadAsync(string[] holders, string? keyring = null)
+        /// <summary>What the last run restored.</summary>
+        public string Restored { get; private set; } = "";
+
+        /// <summary>Runs a program (the reader, or its test program, which prints what it restored) and puts its lines in the order of expected.txt.</summary>
+        public async Task<(int Code, string Manifest, string Talk)> ReadAsync(string[] holders, string? keyring = null, string program = "manifest")
         {
             string output = Directory.CreateDirectory(Path.Combine(Folder, Guid.NewGuid().ToString("N"))).FullName;
             string keys = keyring ?? Path.Combine(s_golden, "words.txt");
             string passphrase = keyring is null ? "" : await File.ReadAllTextAsync(Path.Combine(s_golden, "passphrase.txt"));
-            return await RunAsync(passphrase, Path.Combine(Folder, "reader"), [keys, .. holders, output]);
+            Restored = output;
+            (int code, string lines, string talk) = await RunAsync(passphrase, Path.Combine(Folder, program), [keys, .. holders, output]);
+            return (code, string.Concat(lines.Split('\n', StringSplitOptions.RemoveEmptyEntries).Order(StringComparer.Ordinal).Select(static line => line + "\n")), talk);
         }
 
         public static async Task<(int Code, string Output, string Talk)> RunAsync(string input, string program, params string[] arguments)

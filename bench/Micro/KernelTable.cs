@@ -13,7 +13,7 @@ using TokTok.Storage.Core.Keys;
 
 namespace Micro;
 
-/// <summary>The kernels beside b3sum, ISA-L, openssl and memory copies in one run: `tools/bench kernels [ROUNDS]`.</summary>
+/// <summary>The kernels beside b3sum, ISA-L, openssl and memory copies in one run: `tools/bench kernels [ROUNDS] [PART OF A NAME]`.</summary>
 /// <remarks>One thread. Rates are bytes per second of CPU, so that a shared machine bends them less; rounds are interleaved, medians are shown.
 /// A reference that is not installed leaves its column empty and is named at the end.</remarks>
 internal static partial class KernelTable
@@ -23,7 +23,7 @@ internal static partial class KernelTable
     private static readonly byte[] s_noise = Noise(64 * MiB);
     private static readonly SortedSet<string> s_missing = [];
 
-    internal static void Run(int rounds)
+    internal static void Run(int rounds, string part)
     {
         using GearTable gear = GearTable.FromSeed(new byte[GearTable.SeedSize]);
         List<Row> rows =
@@ -39,6 +39,7 @@ internal static partial class KernelTable
             new("AES-256-CTR of a 16 MiB arena", "openssl, 16 KiB", 0.6, ArenaCounter(), static () => OpenSsl("aes-256-ctr")),
             .. WholeBlock(),
         ];
+        rows.RemoveAll(row => !row.Name.Contains(part, StringComparison.OrdinalIgnoreCase));
         for (int round = 0; round < rounds; round++)
         {
             foreach (Row row in rows)
@@ -340,6 +341,8 @@ internal static partial class KernelTable
     {
         private readonly List<double> _ours = [];
         private readonly List<double> _reference = [];
+
+        internal string Name => name;
 
         internal void Measure()
         {

@@ -1,6 +1,7 @@
 if (args is ["kernels", .. string[] rest])
 {
-    Micro.KernelTable.Run(rest is [string rounds] ? int.Parse(rounds, System.Globalization.CultureInfo.InvariantCulture) : 5);
+    int rounds = rest.Length > 0 ? int.Parse(rest[0], System.Globalization.CultureInfo.InvariantCulture) : 5;
+    Micro.KernelTable.Run(rounds, rest.Length > 1 ? rest[1] : "");
 }
 else
 {

@@ -26,4 +26,14 @@ internal static class Gf256
     /// <summary>The element that gives 1 with <paramref name="a"/>, which is not 0.</summary>
     internal static byte Invert(byte a) =>
         a == 0 ? throw new DivideByZeroException("0 has no inverse in GF(256).") : s_exponential[255 - s_logarithm[a]];
+
+    /// <summary>The power of 2 that <paramref name="a"/> is, 0 to 254; a is not 0.</summary>
+    internal static int Log(byte a) => a == 0 ? throw new ArgumentOutOfRangeException(nameof(a), "0 is no power of 2 in GF(256).") : s_logarithm[a];
+
+    /// <summary>2 to a power of any sign.</summary>
+    internal static byte PowerOfTwo(int power)
+    {
+        int rest = power % 255;
+        return s_exponential[rest < 0 ? rest + 255 : rest];
+    }
 }

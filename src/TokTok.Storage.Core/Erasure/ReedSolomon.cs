@@ -1,5 +1,3 @@
-using System.Diagnostics;
-
 namespace TokTok.Storage.Core.Erasure;
 
 /// <summary>Systematic Reed–Solomon over GF(256): m parity slices for k data slices, any k of the k + m give back all.</summary>
@@ -103,24 +101,64 @@ public sealed class ReedSolomon
         CheckSlices(present.Length, DataSlices, length, nameof(present));
         CheckSlices(wanted.Length, wantedIndexes.Length, length, nameof(wanted));
 
-        // present = P · data, so wanted = W · P^-1 · present, one product however many are missing.
+        // One product, however many are missing.
         int k = DataSlices;
-        var inverse = new byte[k * k];
-        Invert(presentIndexes, inverse);
         var rows = new byte[wantedIndexes.Length * k];
-        Span<byte> coding = stackalloc byte[MaxSlices];
-        coding = coding[..k];
-        for (int i = 0; i < wantedIndexes.Length; i++)
+        RebuildingRows(presentIndexes, wantedIndexes, rows);
+        ErasureKernel.Multiply(_path, ErasureKernel.Tables(rows), k, wantedIndexes.Length, present, wanted, length);
+    }
+
+    /// <summary>The matrix that makes wanted slices from present ones.</summary>
+    /// <remarks>A codeword is a polynomial of degree below k: at point x it is slice x times the product of x xor c over the data points c other
+    /// than x, which for parity is the Cauchy formula with its denominators cleared. So any k slices give any other by Lagrange's formula, k²
+    /// steps in all where inverting the rows that are left would take k³.</remarks>
+    private void RebuildingRows(ReadOnlySpan<int> present, ReadOnlySpan<int> wanted, Span<byte> rows)
+    {
+        int k = DataSlices;
+        Span<int> factors = stackalloc int[MaxSlices];
+        for (int i = 0; i < k; i++)
         {
-            CodingRow(wantedIndexes[i], coding);
-            Span<byte> row = rows.AsSpan(i * k, k);
-            for (int middle = 0; middle < k; middle++)
-            {
-                AddMultiple(row, inverse.AsSpan(middle * k, k), coding[middle]);
-            }
+            factors[i] = LogOfScale(present[i]) - LogOfDifferences(present[i], present);
         }
 
-        ErasureKernel.Multiply(_path, ErasureKernel.Tables(rows), k, wantedIndexes.Length, present, wanted, length);
+        for (int r = 0; r < wanted.Length; r++)
+        {
+            Span<byte> row = rows.Slice(r * k, k);
+            int held = present.IndexOf(wanted[r]);
+            if (held >= 0)
+            {
+                row[held] = 1;
+                continue;
+            }
+
+            int common = LogOfDifferences(wanted[r], present) - LogOfScale(wanted[r]);
+            for (int i = 0; i < k; i++)
+            {
+                row[i] = Gf256.PowerOfTwo(common + factors[i] - Gf256.Log((byte)(wanted[r] ^ present[i])));
+            }
+        }
+    }
+
+    private int LogOfScale(int index)
+    {
+        int log = 0;
+        for (int c = 0; c < DataSlices; c++)
+        {
+            log += c == index ? 0 : Gf256.Log((byte)(c ^ index));
+        }
+
+        return log;
+    }
+
+    private static int LogOfDifferences(int index, ReadOnlySpan<int> others)
+    {
+        int log = 0;
+        foreach (int other in others)
+        {
+            log += other == index ? 0 : Gf256.Log((byte)(other ^ index));
+        }
+
+        return log;
     }
 
     /// <summary>The row of the whole matrix that makes slice <paramref name="index"/> from data: identity, then Cauchy.</summary>
@@ -136,66 +174,6 @@ public sealed class ReedSolomon
         for (int column = 0; column < row.Length; column++)
         {
             row[column] = Gf256.Invert((byte)(index ^ column));
-        }
-    }
-
-    /// <summary>Gauss and Jordan. Any k rows of identity and Cauchy are independent, so a pivot is always found.</summary>
-    private void Invert(ReadOnlySpan<int> indexes, Span<byte> inverse)
-    {
-        int k = DataSlices;
-        var matrix = new byte[k * k];
-        for (int row = 0; row < k; row++)
-        {
-            CodingRow(indexes[row], matrix.AsSpan(row * k, k));
-            inverse[(row * k) + row] = 1;
-        }
-
-        for (int column = 0; column < k; column++)
-        {
-            int pivot = column;
-            while (matrix[(pivot * k) + column] == 0)
-            {
-                pivot++;
-                Debug.Assert(pivot < k, "k distinct rows are independent");
-            }
-
-            Span<byte> row = matrix.AsSpan(column * k, k);
-            Span<byte> inverseRow = inverse.Slice(column * k, k);
-            if (pivot != column)
-            {
-                // Adding does what swapping would: the diagonal was 0 and is the pivot now.
-                AddMultiple(row, matrix.AsSpan(pivot * k, k), 1);
-                AddMultiple(inverseRow, inverse.Slice(pivot * k, k), 1);
-            }
-
-            byte scale = Gf256.Invert(row[column]);
-            Scale(row, scale);
-            Scale(inverseRow, scale);
-            for (int other = 0; other < k; other++)
-            {
-                byte factor = matrix[(other * k) + column];
-                if (other != column && factor != 0)
-                {
-                    AddMultiple(matrix.AsSpan(other * k, k), row, factor);
-                    AddMultiple(inverse.Slice(other * k, k), inverseRow, factor);
-                }
-            }
-        }
-    }
-
-    private static void AddMultiple(Span<byte> row, ReadOnlySpan<byte> other, byte factor)
-    {
-        for (int i = 0; i < row.Length; i++)
-        {
-            row[i] ^= Gf256.Multiply(other[i], factor);
-        }
-    }
-
-    private static void Scale(Span<byte> row, byte factor)
-    {
-        for (int i = 0; i < row.Length; i++)
-        {
-            row[i] = Gf256.Multiply(row[i], factor);
         }
     }
 

@@ -8,9 +8,9 @@ namespace TokTok.Storage.Core.Tests.Erasure;
 
 public sealed class ReedSolomonTests
 {
-    /// <summary>Around each vector width, a strip, and two strips.</summary>
+    /// <summary>Around each vector width and block, a strip (2 KiB) and two, and what a window holds of each of ten inputs (1,632, 1,600 or 1,536 bytes).</summary>
     private static readonly int[] s_interestingSizes =
-        [0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 1023, 1024, 1025, 1040, 2047, 2049, 4095, 4096, 4097, 5000];
+        [0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 1024, 1535, 1536, 1537, 1600, 1632, 1633, 2047, 2048, 2049, 4095, 4096, 4097, 5000];
 
     public static TheoryData<string> Paths => Blake3Tests.Paths;
 
@@ -68,7 +68,7 @@ public sealed class ReedSolomonTests
         KernelPath path = Blake3Tests.Runnable(pathName);
         const int Seed = 1960;
         var random = new Random(Seed);
-        foreach ((int k, int m) in ((int, int)[])[(1, 1), (2, 1), (4, 3), (3, 4), (5, 6), (10, 8)])
+        foreach ((int k, int m) in ((int, int)[])[(1, 1), (2, 1), (4, 3), (3, 4), (5, 6), (9, 8), (10, 9), (2, 15)])
         {
             var coder = new ReedSolomon(path, k, m);
             foreach (int size in s_interestingSizes)
@@ -135,9 +135,12 @@ public sealed class ReedSolomonTests
     public void The_largest_codes_work(int k, int m)
     {
         var random = new Random(k);
-        int[] present = [.. Enumerable.Range(0, k + m)];
-        random.Shuffle(present);
-        AssertRestores(k, m, Whole(random, k, m, 33), 33, present[..k]);
+        foreach (int size in (int[])[33, 300])
+        {
+            int[] present = [.. Enumerable.Range(0, k + m)];
+            random.Shuffle(present);
+            AssertRestores(k, m, Whole(random, k, m, size), size, present[..k]);
+        }
     }
 
     [Fact]

@@ -176,13 +176,13 @@ func TestKeysObjectsThatAreNotSignedAsThePageSays(t *testing.T) {
 	}
 	other := ed25519.NewKeyFromSeed(count(100, 32))
 	certificate(certify(2, other, accountKey)[4:]) // the account knows it, but the object does not name it
-	opens := func(certificates [][]byte, context string, by ed25519.PrivateKey) (ok bool) {
+	opens := func(count uint16, certificates [][]byte, context string, by ed25519.PrivateKey) (ok bool) {
 		epochKeys = map[string][2][]byte{}
 		defer func() {
 			recover()
 			ok = len(epochKeys) > 0
 		}()
-		b := append(append(le.AppendUint16(nil, uint16(len(certificates))), bytes.Join(certificates, nil)...), wraps...)
+		b := append(append(le.AppendUint16(nil, count), bytes.Join(certificates, nil)...), wraps...)
 		b = append(b, ed25519.Sign(by, bytes.Join([][]byte{[]byte(context), good[:32], b}, nil))...)
 		keysObject(gcm(anchorKey).Seal(append([]byte{}, good[:44]...), good[32:44], b, good[:32]))
 		return
@@ -190,21 +190,23 @@ func TestKeysObjectsThatAreNotSignedAsThePageSays(t *testing.T) {
 	device := ed25519.NewKeyFromSeed(seed)
 	for _, c := range []struct {
 		what         string
+		count        uint16
 		certificates [][]byte
 		context      string
 		by           ed25519.PrivateKey
 		expected     bool
 	}{
-		{"signed by the device that it names", [][]byte{first}, "TDFS keys v1", device, true},
-		{"signed by another device of the account", [][]byte{first}, "TDFS keys v1", other, false},
-		{"signed by the account itself", [][]byte{first}, "TDFS keys v1", accountKey, false},
-		{"signed as an anchor", [][]byte{first}, "TDFS anchor v1", device, false},
-		{"with the certificates of two devices", [][]byte{first, certify(2, other, accountKey)}, "TDFS keys v1", device, false},
-		{"with none", nil, "TDFS keys v1", device, false},
-		{"by a device that certified itself", [][]byte{certify(1, device, device)}, "TDFS keys v1", device, false},
-		{"by a device that the account certified", [][]byte{certify(2, other, accountKey)}, "TDFS keys v1", other, true},
+		{"signed by the device that it names", 1, [][]byte{first}, "TDFS keys v1", device, true},
+		{"signed by another device of the account", 1, [][]byte{first}, "TDFS keys v1", other, false},
+		{"signed by the account itself", 1, [][]byte{first}, "TDFS keys v1", accountKey, false},
+		{"signed as an anchor", 1, [][]byte{first}, "TDFS anchor v1", device, false},
+		{"with the certificates of two devices", 2, [][]byte{first, certify(2, other, accountKey)}, "TDFS keys v1", device, false},
+		{"with one certificate that says there are two", 2, [][]byte{first}, "TDFS keys v1", device, false},
+		{"with none", 0, nil, "TDFS keys v1", device, false},
+		{"by a device that certified itself", 1, [][]byte{certify(1, device, device)}, "TDFS keys v1", device, false},
+		{"by a device that the account certified", 1, [][]byte{certify(2, other, accountKey)}, "TDFS keys v1", other, true},
 	} {
-		if found := opens(c.certificates, c.context, c.by); found != c.expected {
+		if found := opens(c.count, c.certificates, c.context, c.by); found != c.expected {
 			t.Errorf("a keys object %s: opened %v, expected %v", c.what, found, c.expected)
 		}
 	}

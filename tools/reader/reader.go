@@ -1,7 +1,8 @@
-// Reader restores a TDFS store from its 24 words (or a keyring) and its holders' folders. It is docs/format.md written down once more by someone who
-// saw that page and none of the other code; numbers in brackets are its sections. It is slow, changes nothing in a store, and lists what it cannot read:
-// damage panics, is listed by the nearest try, and what can be read without it is. It reads what restoring needs: the keys objects for the domains, the
-// catalogs for the heads. Anchors say both once more, catalogs also what arenas say of themselves: examples_test.go reads these.
+// Reader restores a TDFS store from its 24 words (or a keyring) and its holders' folders. It follows docs/format.md alone and shares nothing with the
+// other code; numbers in brackets are that page's sections. It is slow, changes nothing in a store, and lists what it cannot read: damage panics, is
+// listed by the nearest try, and what can be read without it is. It reads what restoring needs: the keys objects for the domains, the catalogs for the
+// heads, unasked who signed them. Left out are the ways around what every holder has (anchors; roots without a head, 11.1; an arena's header by a
+// catalog) and the shorter branch of a line that parted (4). examples_test.go reads anchors and the catalogs' arenas.
 package main
 
 import (

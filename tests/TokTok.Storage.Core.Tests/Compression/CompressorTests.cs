@@ -108,9 +108,13 @@ public sealed class CompressorTests
             Assert.False(back.AsSpan().ContainsAnyExcept((byte)0));
         }
 
-        Assert.False(_compressor.TryDecompress(Codec.Raw, plain, new byte[4999]));
-        Assert.False(_compressor.TryDecompress(Codec.Raw, plain, new byte[5001]));
-        Assert.False(_compressor.TryDecompress((Codec)2, plain, new byte[5000]));
+        foreach ((Codec codec, int length) in ((Codec, int)[])[(Codec.Raw, 4999), (Codec.Raw, 5001), ((Codec)2, 5000)])
+        {
+            byte[] back = new byte[length];
+            back.AsSpan().Fill(0xee);
+            Assert.False(_compressor.TryDecompress(codec, plain, back));
+            Assert.False(back.AsSpan().ContainsAnyExcept((byte)0));
+        }
     }
 
     [Fact]
@@ -164,9 +168,35 @@ public sealed class CompressorTests
         });
     }
 
+    /// <summary>More contexts than the pool keeps: those that find no place when they come back are freed.</summary>
+    [Fact]
+    public void More_threads_than_there_are_processors_pack_at_once()
+    {
+        byte[] plain = Text(200_000);
+        int count = Environment.ProcessorCount + 2;
+        byte[][] packed = new byte[count][];
+        using var start = new Barrier(count);
+        Thread[] threads = [.. Enumerable.Range(0, count).Select(i => new Thread(() =>
+        {
+            byte[] target = new byte[plain.Length];
+            start.SignalAndWait();
+            Assert.True(Zstd.TryCompress(plain, target, Zstd.HighestLevel, out int bytes));
+            packed[i] = target[..bytes];
+        }))];
+        Array.ForEach(threads, thread => thread.Start());
+        Array.ForEach(threads, thread => thread.Join());
+        Assert.All(packed, each => Assert.Equal(packed[0], each));
+        byte[] back = new byte[plain.Length];
+        Assert.True(Zstd.TryDecompress(packed[0], back));
+        Assert.Equal(plain, back);
+    }
+
     [Theory]
     [InlineData("20 01 090000 61", "a", "its size")]
     [InlineData("80 68 01000000 090000 61", "a", "a window of 8 MiB")]
+    [InlineData("80 67 01000000 090000 61", "a", "a window of 7.5 MiB")]
+    [InlineData("e0 0100000000000000 090000 61", "a", "its size in eight bytes")]
+    [InlineData("e0 0100000001000000 090000 61", null, "4 GiB too much in eight bytes")]
     [InlineData("24 01 090000 61 5b6e8ca9", "a", "a checksum that is right")]
     [InlineData("80 69 01000000 090000 61", null, "a window of 9 MiB")]
     [InlineData("24 01 090000 61 5b6e8caa", null, "a checksum that is wrong")]

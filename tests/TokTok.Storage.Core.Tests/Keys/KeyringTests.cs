@@ -229,6 +229,62 @@ public sealed class KeyringTests
         Assert.Throws<ArgumentException>(() => keyring.Write([], Argon2Cost.Least, new CountingRandom()));
     }
 
+    /// <summary>Written, it would be lost: no reader looks at so long a message.</summary>
+    [Fact]
+    public void A_keyring_too_long_to_be_read_back_is_not_written()
+    {
+        using Keyring keyring = Example();
+        byte[] bytes = Repository.FormatExample("3.2"), full = [.. bytes[..88], .. new byte[KeyDomain.MaximumEpochs * 68]];
+        BitConverter.TryWriteBytes(full.AsSpan(84), (ushort)KeyDomain.MaximumEpochs);
+        for (int i = 0; i < KeyDomain.MaximumEpochs; i++)
+        {
+            BitConverter.TryWriteBytes(full.AsSpan(88 + (i * 68)), i + 1);
+        }
+
+        for (int i = 0; i < Keyring.MaximumMessageBytes / full.Length; i++)
+        {
+            full[4] = (byte)(i + 1);
+            keyring.Add(KeyDomain.Read(full));
+        }
+
+        byte[] longest = keyring.WriteWithoutPassphrase(new SeededRandom(1));
+        using Keyring back = Keyring.Read(longest, []).Keyring!;
+        Assert.Equal(keyring.Domains.Count, back.Domains.Count);
+        full[4] = 255;
+        keyring.Add(KeyDomain.Read(full));
+        Assert.Throws<InvalidOperationException>(() => keyring.WriteWithoutPassphrase(new SeededRandom(1)));
+    }
+
+    [Fact]
+    public void What_is_missing_is_the_callers_mistake()
+    {
+        using AccountKeys account = AccountKeysTests.ExampleAccount();
+        using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        using Keyring keyring = Example();
+        DeviceCertificate certificate = AccountKeysTests.ExampleCertificate(account, device);
+        SecretBytes secret = new(32);
+        Keyring Make(SecretBytes? anchor, DeviceKeys? keys, DeviceCertificate? word, SecretBytes? cache) =>
+            new(account.PublicKey, account.RecoveryPublicKey, account.Tag, anchor!, keys!, "x", word!, cache!);
+        Assert.Throws<ArgumentNullException>("anchorKey", () => Make(null, device, certificate, secret));
+        Assert.Throws<ArgumentNullException>("device", () => Make(secret, null, certificate, secret));
+        Assert.Throws<ArgumentNullException>("certificate", () => Make(secret, device, null, secret));
+        Assert.Throws<ArgumentNullException>("cacheKey", () => Make(secret, device, certificate, null));
+        Assert.Throws<ArgumentNullException>("account", () => Keyring.Create(null!, 1, "x", 0, new CountingRandom()));
+        Assert.Throws<ArgumentNullException>("domain", () => keyring.Add(null!));
+        Assert.Throws<ArgumentNullException>("random", () => keyring.Write(Passphrase, Argon2Cost.Least, null!));
+        Assert.Throws<ArgumentNullException>("random", () => keyring.WriteWithoutPassphrase(null!));
+        Assert.Throws<ArgumentNullException>("signingSeed", () => new DeviceKeys(null!, secret));
+        Assert.Throws<ArgumentNullException>("agreementPrivateKey", () => new DeviceKeys(secret, null!));
+        Assert.Throws<ArgumentNullException>("account", () => DeviceCertificate.Issue(null!, device, 1, "x", 0));
+        Assert.Throws<ArgumentNullException>("device", () => DeviceCertificate.Issue(account, null!, 1, "x", 0));
+        Assert.Throws<ArgumentNullException>("name", () => DeviceCertificate.Issue(account, device, 1, null!, 0));
+        Assert.Throws<ArgumentNullException>("random", () => KeyDomain.Create(DomainKind.Realm, null!));
+        Assert.Throws<ArgumentNullException>("random", () => keyring.Domains[0].AddEpoch(null!));
+        Assert.Throws<ArgumentNullException>("domain", () => KeyWrap.Wrap(null!, account.RecoveryPublicKey, new CountingRandom()));
+        Assert.Throws<ArgumentNullException>("random", () => KeyWrap.Wrap(keyring.Domains[0], account.RecoveryPublicKey, null!));
+        Assert.Throws<ArgumentNullException>("random", () => SecretBytes.Random(null!, 1));
+    }
+
     [Fact]
     public void Every_write_under_a_passphrase_draws_a_new_salt()
     {
@@ -279,6 +335,9 @@ public sealed class KeyringTests
         Assert.Equal(KeyringOutcome.Damaged, Keyring.ReadWithKey(file, key).Outcome);
         file[7] = (byte)':';
         Assert.Equal(KeyringOutcome.Damaged, Keyring.ReadWithKey(file, key).Outcome);
+
+        Assert.Equal(KeyringOutcome.OtherVersion, Keyring.ReadHeader("TDFSKEY2"u8, out _, out _));
+        Assert.Equal(KeyringOutcome.Damaged, Keyring.ReadHeader("TDFSKEY"u8, out _, out _));
 
         // A message that no plaintext has: as long as a header and a tag.
         byte[] hollow = [.. Repository.FormatExample("3.4")[..36], 32, 0, 0, 0, .. new byte[32], .. new byte[32]];

@@ -63,6 +63,8 @@ public sealed class WordsTests
     [InlineData("abandom", "Word 3, 'abandom', is not in the list; did you mean 'abandon'?")]
     [InlineData("zooo", "Word 3, 'zooo', is not in the list; did you mean 'zoo'?")]
     [InlineData("abandonned", "Word 3, 'abandonned', is not in the list; did you mean 'abandon'?")]
+    [InlineData("documentary", "Word 3, 'documentary', is not in the list; did you mean 'document'?")]
+    [InlineData("aband\u001bon", "Word 3, 'aband?on', is not in the list; did you mean 'abandon'?")]
     [InlineData("abandonabandonab", "Word 3, 'abandonabandonab', is not in the list; did you mean 'abandon'?")]
     [InlineData("abandonabandonaba", "Word 3, 'abandonabandonab', is not in the list; did you mean 'abandon'?")]
     public void An_unknown_word_is_told_with_the_nearest(string wrong, string expected)

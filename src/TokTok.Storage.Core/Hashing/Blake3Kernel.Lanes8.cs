@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
@@ -9,14 +10,24 @@ internal static unsafe partial class Blake3Kernel
     private const int PrefetchBytes = 256;
 
     /// <summary>8 inputs, one in each 32-bit lane.</summary>
+    /// <remarks>Sixteen registers hold the rows a, b and d of the state and what a step works on; row c lies in memory, where its next use is far
+    /// enough off. Rounds are a loop that looks its words up, since seven rounds written out make the compiler keep words and halves of rotations
+    /// on the stack: that ran at less than half the speed.</remarks>
     [SkipLocalsInit]
     private static void Hash8(
         byte* input, nuint stride, int blockCount, uint* key, ulong counter, uint counterStep, uint flags, uint flagsStart, uint flagsEnd, byte* output)
     {
         unchecked
         {
-            byte* space = stackalloc byte[(16 * 32) + 31];
+            byte* space = stackalloc byte[((16 + 4 + 2) * 32) + 31];
             var m = (Vector256<uint>*)(((nuint)space + 31) & ~(nuint)31);
+            Vector256<uint>* c = m + 16;
+            Vector256<uint>* rotations = c + 4;
+            rotations[0] = Vector256.Create((byte)2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13).AsUInt32();
+            rotations[1] = Vector256.Create((byte)1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12, 1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12).AsUInt32();
+
+            // Constant data of the image: it does not move.
+            var schedule = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(WordOffsets8));
             Vector256<uint> h0 = Vector256.Create(key[0]);
             Vector256<uint> h1 = Vector256.Create(key[1]);
             Vector256<uint> h2 = Vector256.Create(key[2]);
@@ -56,25 +67,30 @@ internal static unsafe partial class Blake3Kernel
                 Vector256<uint> v5 = h5;
                 Vector256<uint> v6 = h6;
                 Vector256<uint> v7 = h7;
-                Vector256<uint> v8 = Vector256.Create(Iv0);
-                Vector256<uint> v9 = Vector256.Create(Iv1);
-                Vector256<uint> v10 = Vector256.Create(Iv2);
-                Vector256<uint> v11 = Vector256.Create(Iv3);
+                c[0] = Vector256.Create(Iv0);
+                c[1] = Vector256.Create(Iv1);
+                c[2] = Vector256.Create(Iv2);
+                c[3] = Vector256.Create(Iv3);
                 Vector256<uint> v12 = counterLow;
                 Vector256<uint> v13 = counterHigh;
                 Vector256<uint> v14 = Vector256.Create((uint)BlockSize);
                 Vector256<uint> v15 = Vector256.Create(blockFlags);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 0);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 1);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 2);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 3);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 4);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 5);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 6);
-                h0 = v0 ^ v8;
-                h1 = v1 ^ v9;
-                h2 = v2 ^ v10;
-                h3 = v3 ^ v11;
+                byte* at = schedule;
+                for (int round = 0; round < RoundCount; round++)
+                {
+                    Mix(
+                        ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7,
+                        c, c + 1, c + 2, c + 3, ref v12, ref v13, ref v14, ref v15, (uint*)m, at, rotations);
+                    Mix(
+                        ref v0, ref v1, ref v2, ref v3, ref v5, ref v6, ref v7, ref v4,
+                        c + 2, c + 3, c, c + 1, ref v15, ref v12, ref v13, ref v14, (uint*)m, at + 8, rotations);
+                    at += 16;
+                }
+
+                h0 = v0 ^ c[0];
+                h1 = v1 ^ c[1];
+                h2 = v2 ^ c[2];
+                h3 = v3 ^ c[3];
                 h4 = v4 ^ v12;
                 h5 = v5 ^ v13;
                 h6 = v6 ^ v14;
@@ -85,90 +101,82 @@ internal static unsafe partial class Blake3Kernel
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Round(
-        ref Vector256<uint> v0, ref Vector256<uint> v1, ref Vector256<uint> v2, ref Vector256<uint> v3,
-        ref Vector256<uint> v4, ref Vector256<uint> v5, ref Vector256<uint> v6, ref Vector256<uint> v7,
-        ref Vector256<uint> v8, ref Vector256<uint> v9, ref Vector256<uint> v10, ref Vector256<uint> v11,
-        ref Vector256<uint> v12, ref Vector256<uint> v13, ref Vector256<uint> v14, ref Vector256<uint> v15,
-        Vector256<uint>* m, int round)
-    {
-        unchecked
-        {
-            Mix(
-                ref v0, ref v1, ref v2, ref v3,
-                ref v4, ref v5, ref v6, ref v7,
-                ref v8, ref v9, ref v10, ref v11,
-                ref v12, ref v13, ref v14, ref v15,
-                m + Schedule[(16 * round) + 0], m + Schedule[(16 * round) + 1], m + Schedule[(16 * round) + 2], m + Schedule[(16 * round) + 3],
-                m + Schedule[(16 * round) + 4], m + Schedule[(16 * round) + 5], m + Schedule[(16 * round) + 6], m + Schedule[(16 * round) + 7]);
-            Mix(
-                ref v0, ref v1, ref v2, ref v3,
-                ref v5, ref v6, ref v7, ref v4,
-                ref v10, ref v11, ref v8, ref v9,
-                ref v15, ref v12, ref v13, ref v14,
-                m + Schedule[(16 * round) + 8], m + Schedule[(16 * round) + 9], m + Schedule[(16 * round) + 10], m + Schedule[(16 * round) + 11],
-                m + Schedule[(16 * round) + 12], m + Schedule[(16 * round) + 13], m + Schedule[(16 * round) + 14], m + Schedule[(16 * round) + 15]);
-        }
-    }
-
-    /// <summary>Four mixings side by side, step by step, so that no step waits for the one before.</summary>
+    /// <summary>Four mixings side by side, step by step, so that no step waits for the one before; their words are at the next eight places of the schedule.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static void Mix(
         ref Vector256<uint> a0, ref Vector256<uint> a1, ref Vector256<uint> a2, ref Vector256<uint> a3,
         ref Vector256<uint> b0, ref Vector256<uint> b1, ref Vector256<uint> b2, ref Vector256<uint> b3,
-        ref Vector256<uint> c0, ref Vector256<uint> c1, ref Vector256<uint> c2, ref Vector256<uint> c3,
+        Vector256<uint>* c0, Vector256<uint>* c1, Vector256<uint>* c2, Vector256<uint>* c3,
         ref Vector256<uint> d0, ref Vector256<uint> d1, ref Vector256<uint> d2, ref Vector256<uint> d3,
-        Vector256<uint>* x0, Vector256<uint>* y0, Vector256<uint>* x1, Vector256<uint>* y1,
-        Vector256<uint>* x2, Vector256<uint>* y2, Vector256<uint>* x3, Vector256<uint>* y3)
+        uint* words, byte* at, Vector256<uint>* rotations)
     {
         unchecked
         {
-            a0 = a0 + b0 + *x0;
-            a1 = a1 + b1 + *x1;
-            a2 = a2 + b2 + *x2;
-            a3 = a3 + b3 + *x3;
-            d0 = RotateRight16(d0 ^ a0);
-            d1 = RotateRight16(d1 ^ a1);
-            d2 = RotateRight16(d2 ^ a2);
-            d3 = RotateRight16(d3 ^ a3);
-            c0 += d0;
-            c1 += d1;
-            c2 += d2;
-            c3 += d3;
-            b0 = RotateRight12(b0 ^ c0);
-            b1 = RotateRight12(b1 ^ c1);
-            b2 = RotateRight12(b2 ^ c2);
-            b3 = RotateRight12(b3 ^ c3);
-            a0 = a0 + b0 + *y0;
-            a1 = a1 + b1 + *y1;
-            a2 = a2 + b2 + *y2;
-            a3 = a3 + b3 + *y3;
-            d0 = RotateRight8(d0 ^ a0);
-            d1 = RotateRight8(d1 ^ a1);
-            d2 = RotateRight8(d2 ^ a2);
-            d3 = RotateRight8(d3 ^ a3);
-            c0 += d0;
-            c1 += d1;
-            c2 += d2;
-            c3 += d3;
-            b0 = RotateRight7(b0 ^ c0);
-            b1 = RotateRight7(b1 ^ c1);
-            b2 = RotateRight7(b2 ^ c2);
-            b3 = RotateRight7(b3 ^ c3);
+            a0 = a0 + *(Vector256<uint>*)(words + at[0]) + b0;
+            a1 = a1 + *(Vector256<uint>*)(words + at[2]) + b1;
+            a2 = a2 + *(Vector256<uint>*)(words + at[4]) + b2;
+            a3 = a3 + *(Vector256<uint>*)(words + at[6]) + b3;
+            d0 = Avx2.Shuffle((d0 ^ a0).AsByte(), rotations[0].AsByte()).AsUInt32();
+            d1 = Avx2.Shuffle((d1 ^ a1).AsByte(), rotations[0].AsByte()).AsUInt32();
+            d2 = Avx2.Shuffle((d2 ^ a2).AsByte(), rotations[0].AsByte()).AsUInt32();
+            d3 = Avx2.Shuffle((d3 ^ a3).AsByte(), rotations[0].AsByte()).AsUInt32();
+            Vector256<uint> sum = *c0 + d0;
+            *c0 = sum;
+            b0 ^= sum;
+            sum = *c1 + d1;
+            *c1 = sum;
+            b1 ^= sum;
+            sum = *c2 + d2;
+            *c2 = sum;
+            b2 ^= sum;
+            sum = *c3 + d3;
+            *c3 = sum;
+            b3 ^= sum;
+            b0 = RotateRight12(b0);
+            b1 = RotateRight12(b1);
+            b2 = RotateRight12(b2);
+            b3 = RotateRight12(b3);
+            a0 = a0 + *(Vector256<uint>*)(words + at[1]) + b0;
+            a1 = a1 + *(Vector256<uint>*)(words + at[3]) + b1;
+            a2 = a2 + *(Vector256<uint>*)(words + at[5]) + b2;
+            a3 = a3 + *(Vector256<uint>*)(words + at[7]) + b3;
+            d0 = Avx2.Shuffle((d0 ^ a0).AsByte(), rotations[1].AsByte()).AsUInt32();
+            d1 = Avx2.Shuffle((d1 ^ a1).AsByte(), rotations[1].AsByte()).AsUInt32();
+            d2 = Avx2.Shuffle((d2 ^ a2).AsByte(), rotations[1].AsByte()).AsUInt32();
+            d3 = Avx2.Shuffle((d3 ^ a3).AsByte(), rotations[1].AsByte()).AsUInt32();
+            sum = *c0 + d0;
+            *c0 = sum;
+            b0 ^= sum;
+            sum = *c1 + d1;
+            *c1 = sum;
+            b1 ^= sum;
+            sum = *c2 + d2;
+            *c2 = sum;
+            b2 ^= sum;
+            sum = *c3 + d3;
+            *c3 = sum;
+            b3 ^= sum;
+            b0 = RotateRight7(b0);
+            b1 = RotateRight7(b1);
+            b2 = RotateRight7(b2);
+            b3 = RotateRight7(b3);
         }
     }
 
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<uint> RotateRight16(Vector256<uint> v) =>
-        Avx2.Shuffle(v.AsByte(), Vector256.Create((byte)2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13)).AsUInt32();
+    /// <summary><see cref="Schedule"/> as offsets in words of vectors of eight.</summary>
+    private static ReadOnlySpan<byte> WordOffsets8 =>
+    [
+        0, 8, 16, 24, 32, 40, 48, 56, 64, 72, 80, 88, 96, 104, 112, 120,
+        16, 48, 24, 80, 56, 0, 32, 104, 8, 88, 96, 40, 72, 112, 120, 64,
+        24, 32, 80, 96, 104, 16, 56, 112, 48, 40, 72, 0, 88, 120, 64, 8,
+        80, 56, 96, 72, 112, 24, 104, 120, 32, 0, 88, 16, 40, 64, 8, 48,
+        96, 104, 72, 88, 120, 80, 112, 64, 56, 16, 40, 24, 0, 8, 48, 32,
+        72, 112, 88, 40, 64, 96, 120, 8, 104, 24, 0, 80, 16, 48, 32, 56,
+        88, 120, 40, 0, 8, 72, 64, 48, 112, 80, 16, 96, 24, 32, 56, 104,
+    ];
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<uint> RotateRight12(Vector256<uint> v) => (v >>> 12) | (v << 20);
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static Vector256<uint> RotateRight8(Vector256<uint> v) =>
-        Avx2.Shuffle(v.AsByte(), Vector256.Create((byte)1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12, 1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12)).AsUInt32();
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static Vector256<uint> RotateRight7(Vector256<uint> v) => (v >>> 7) | (v << 25);

@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.Arm;
 using System.Runtime.Intrinsics.X86;
@@ -7,15 +8,22 @@ namespace TokTok.Storage.Core.Hashing;
 
 internal static unsafe partial class Blake3Kernel
 {
-    /// <summary>4 inputs, one in each 32-bit lane.</summary>
+    /// <summary>4 inputs, one in each 32-bit lane; arranged as <see cref="Hash8"/> is, for the same reason.</summary>
     [SkipLocalsInit]
     private static void Hash4(
         byte* input, nuint stride, int blockCount, uint* key, ulong counter, uint counterStep, uint flags, uint flagsStart, uint flagsEnd, byte* output)
     {
         unchecked
         {
-            byte* space = stackalloc byte[(16 * 16) + 15];
+            byte* space = stackalloc byte[((16 + 4 + 2) * 16) + 15];
             var m = (Vector128<uint>*)(((nuint)space + 15) & ~(nuint)15);
+            Vector128<uint>* c = m + 16;
+            Vector128<uint>* rotations = c + 4;
+            rotations[0] = Vector128.Create((byte)2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13).AsUInt32();
+            rotations[1] = Vector128.Create((byte)1, 2, 3, 0, 5, 6, 7, 4, 9, 10, 11, 8, 13, 14, 15, 12).AsUInt32();
+
+            // Constant data of the image: it does not move.
+            var schedule = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(Schedule));
             Vector128<uint> h0 = Vector128.Create(key[0]);
             Vector128<uint> h1 = Vector128.Create(key[1]);
             Vector128<uint> h2 = Vector128.Create(key[2]);
@@ -46,25 +54,30 @@ internal static unsafe partial class Blake3Kernel
                 Vector128<uint> v5 = h5;
                 Vector128<uint> v6 = h6;
                 Vector128<uint> v7 = h7;
-                Vector128<uint> v8 = Vector128.Create(Iv0);
-                Vector128<uint> v9 = Vector128.Create(Iv1);
-                Vector128<uint> v10 = Vector128.Create(Iv2);
-                Vector128<uint> v11 = Vector128.Create(Iv3);
+                c[0] = Vector128.Create(Iv0);
+                c[1] = Vector128.Create(Iv1);
+                c[2] = Vector128.Create(Iv2);
+                c[3] = Vector128.Create(Iv3);
                 Vector128<uint> v12 = counterLow;
                 Vector128<uint> v13 = counterHigh;
                 Vector128<uint> v14 = Vector128.Create((uint)BlockSize);
                 Vector128<uint> v15 = Vector128.Create(blockFlags);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 0);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 1);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 2);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 3);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 4);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 5);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 6);
-                h0 = v0 ^ v8;
-                h1 = v1 ^ v9;
-                h2 = v2 ^ v10;
-                h3 = v3 ^ v11;
+                byte* at = schedule;
+                for (int round = 0; round < RoundCount; round++)
+                {
+                    Mix(
+                        ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7,
+                        c, c + 1, c + 2, c + 3, ref v12, ref v13, ref v14, ref v15, m, at, rotations);
+                    Mix(
+                        ref v0, ref v1, ref v2, ref v3, ref v5, ref v6, ref v7, ref v4,
+                        c + 2, c + 3, c, c + 1, ref v15, ref v12, ref v13, ref v14, m, at + 8, rotations);
+                    at += 16;
+                }
+
+                h0 = v0 ^ c[0];
+                h1 = v1 ^ c[1];
+                h2 = v2 ^ c[2];
+                h3 = v3 ^ c[3];
                 h4 = v4 ^ v12;
                 h5 = v5 ^ v13;
                 h6 = v6 ^ v14;
@@ -75,40 +88,65 @@ internal static unsafe partial class Blake3Kernel
         }
     }
 
+    /// <summary>Four mixings side by side, step by step, so that no step waits for the one before; their words are at the next eight places of the schedule.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Round(
-        ref Vector128<uint> v0, ref Vector128<uint> v1, ref Vector128<uint> v2, ref Vector128<uint> v3,
-        ref Vector128<uint> v4, ref Vector128<uint> v5, ref Vector128<uint> v6, ref Vector128<uint> v7,
-        ref Vector128<uint> v8, ref Vector128<uint> v9, ref Vector128<uint> v10, ref Vector128<uint> v11,
-        ref Vector128<uint> v12, ref Vector128<uint> v13, ref Vector128<uint> v14, ref Vector128<uint> v15,
-        Vector128<uint>* m, int round)
+    private static void Mix(
+        ref Vector128<uint> a0, ref Vector128<uint> a1, ref Vector128<uint> a2, ref Vector128<uint> a3,
+        ref Vector128<uint> b0, ref Vector128<uint> b1, ref Vector128<uint> b2, ref Vector128<uint> b3,
+        Vector128<uint>* c0, Vector128<uint>* c1, Vector128<uint>* c2, Vector128<uint>* c3,
+        ref Vector128<uint> d0, ref Vector128<uint> d1, ref Vector128<uint> d2, ref Vector128<uint> d3,
+        Vector128<uint>* m, byte* at, Vector128<uint>* rotations)
     {
         unchecked
         {
-            Mix(ref v0, ref v4, ref v8, ref v12, m + Schedule[(16 * round) + 0], m + Schedule[(16 * round) + 1]);
-            Mix(ref v1, ref v5, ref v9, ref v13, m + Schedule[(16 * round) + 2], m + Schedule[(16 * round) + 3]);
-            Mix(ref v2, ref v6, ref v10, ref v14, m + Schedule[(16 * round) + 4], m + Schedule[(16 * round) + 5]);
-            Mix(ref v3, ref v7, ref v11, ref v15, m + Schedule[(16 * round) + 6], m + Schedule[(16 * round) + 7]);
-            Mix(ref v0, ref v5, ref v10, ref v15, m + Schedule[(16 * round) + 8], m + Schedule[(16 * round) + 9]);
-            Mix(ref v1, ref v6, ref v11, ref v12, m + Schedule[(16 * round) + 10], m + Schedule[(16 * round) + 11]);
-            Mix(ref v2, ref v7, ref v8, ref v13, m + Schedule[(16 * round) + 12], m + Schedule[(16 * round) + 13]);
-            Mix(ref v3, ref v4, ref v9, ref v14, m + Schedule[(16 * round) + 14], m + Schedule[(16 * round) + 15]);
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Mix(ref Vector128<uint> a, ref Vector128<uint> b, ref Vector128<uint> c, ref Vector128<uint> d, Vector128<uint>* x, Vector128<uint>* y)
-    {
-        unchecked
-        {
-            a = a + b + *x;
-            d = RotateRight16(d ^ a);
-            c += d;
-            b = RotateRight12(b ^ c);
-            a = a + b + *y;
-            d = RotateRight8(d ^ a);
-            c += d;
-            b = RotateRight7(b ^ c);
+            a0 = a0 + m[at[0]] + b0;
+            a1 = a1 + m[at[2]] + b1;
+            a2 = a2 + m[at[4]] + b2;
+            a3 = a3 + m[at[6]] + b3;
+            d0 = Vector128.ShuffleNative((d0 ^ a0).AsByte(), rotations[0].AsByte()).AsUInt32();
+            d1 = Vector128.ShuffleNative((d1 ^ a1).AsByte(), rotations[0].AsByte()).AsUInt32();
+            d2 = Vector128.ShuffleNative((d2 ^ a2).AsByte(), rotations[0].AsByte()).AsUInt32();
+            d3 = Vector128.ShuffleNative((d3 ^ a3).AsByte(), rotations[0].AsByte()).AsUInt32();
+            Vector128<uint> sum = *c0 + d0;
+            *c0 = sum;
+            b0 ^= sum;
+            sum = *c1 + d1;
+            *c1 = sum;
+            b1 ^= sum;
+            sum = *c2 + d2;
+            *c2 = sum;
+            b2 ^= sum;
+            sum = *c3 + d3;
+            *c3 = sum;
+            b3 ^= sum;
+            b0 = RotateRight12(b0);
+            b1 = RotateRight12(b1);
+            b2 = RotateRight12(b2);
+            b3 = RotateRight12(b3);
+            a0 = a0 + m[at[1]] + b0;
+            a1 = a1 + m[at[3]] + b1;
+            a2 = a2 + m[at[5]] + b2;
+            a3 = a3 + m[at[7]] + b3;
+            d0 = Vector128.ShuffleNative((d0 ^ a0).AsByte(), rotations[1].AsByte()).AsUInt32();
+            d1 = Vector128.ShuffleNative((d1 ^ a1).AsByte(), rotations[1].AsByte()).AsUInt32();
+            d2 = Vector128.ShuffleNative((d2 ^ a2).AsByte(), rotations[1].AsByte()).AsUInt32();
+            d3 = Vector128.ShuffleNative((d3 ^ a3).AsByte(), rotations[1].AsByte()).AsUInt32();
+            sum = *c0 + d0;
+            *c0 = sum;
+            b0 ^= sum;
+            sum = *c1 + d1;
+            *c1 = sum;
+            b1 ^= sum;
+            sum = *c2 + d2;
+            *c2 = sum;
+            b2 ^= sum;
+            sum = *c3 + d3;
+            *c3 = sum;
+            b3 ^= sum;
+            b0 = RotateRight7(b0);
+            b1 = RotateRight7(b1);
+            b2 = RotateRight7(b2);
+            b3 = RotateRight7(b3);
         }
     }
 

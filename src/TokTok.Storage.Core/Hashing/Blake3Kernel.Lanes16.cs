@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
 using System.Runtime.Intrinsics.X86;
 
@@ -7,6 +8,7 @@ namespace TokTok.Storage.Core.Hashing;
 internal static unsafe partial class Blake3Kernel
 {
     /// <summary>16 inputs, one in each 32-bit lane.</summary>
+    /// <remarks>Thirty-two registers hold the whole state; rounds are a loop for the reason that <see cref="Hash8"/> gives.</remarks>
     [SkipLocalsInit]
     private static void Hash16(
         byte* input, nuint stride, int blockCount, uint* key, ulong counter, uint counterStep, uint flags, uint flagsStart, uint flagsEnd, byte* output)
@@ -15,6 +17,9 @@ internal static unsafe partial class Blake3Kernel
         {
             byte* space = stackalloc byte[(16 * 64) + 63];
             var m = (Vector512<uint>*)(((nuint)space + 63) & ~(nuint)63);
+
+            // Constant data of the image: it does not move.
+            var schedule = (byte*)Unsafe.AsPointer(ref MemoryMarshal.GetReference(Schedule));
             Vector512<uint> h0 = Vector512.Create(key[0]);
             Vector512<uint> h1 = Vector512.Create(key[1]);
             Vector512<uint> h2 = Vector512.Create(key[2]);
@@ -53,13 +58,18 @@ internal static unsafe partial class Blake3Kernel
                 Vector512<uint> v13 = counterHigh;
                 Vector512<uint> v14 = Vector512.Create((uint)BlockSize);
                 Vector512<uint> v15 = Vector512.Create(blockFlags);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 0);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 1);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 2);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 3);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 4);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 5);
-                Round(ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7, ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, 6);
+                byte* at = schedule;
+                for (int round = 0; round < RoundCount; round++)
+                {
+                    Mix(
+                        ref v0, ref v1, ref v2, ref v3, ref v4, ref v5, ref v6, ref v7,
+                        ref v8, ref v9, ref v10, ref v11, ref v12, ref v13, ref v14, ref v15, m, at);
+                    Mix(
+                        ref v0, ref v1, ref v2, ref v3, ref v5, ref v6, ref v7, ref v4,
+                        ref v10, ref v11, ref v8, ref v9, ref v15, ref v12, ref v13, ref v14, m, at + 8);
+                    at += 16;
+                }
+
                 h0 = v0 ^ v8;
                 h1 = v1 ^ v9;
                 h2 = v2 ^ v10;
@@ -74,40 +84,49 @@ internal static unsafe partial class Blake3Kernel
         }
     }
 
+    /// <summary>Four mixings side by side, step by step, so that no step waits for the one before; their words are at the next eight places of the schedule.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Round(
-        ref Vector512<uint> v0, ref Vector512<uint> v1, ref Vector512<uint> v2, ref Vector512<uint> v3,
-        ref Vector512<uint> v4, ref Vector512<uint> v5, ref Vector512<uint> v6, ref Vector512<uint> v7,
-        ref Vector512<uint> v8, ref Vector512<uint> v9, ref Vector512<uint> v10, ref Vector512<uint> v11,
-        ref Vector512<uint> v12, ref Vector512<uint> v13, ref Vector512<uint> v14, ref Vector512<uint> v15,
-        Vector512<uint>* m, int round)
+    private static void Mix(
+        ref Vector512<uint> a0, ref Vector512<uint> a1, ref Vector512<uint> a2, ref Vector512<uint> a3,
+        ref Vector512<uint> b0, ref Vector512<uint> b1, ref Vector512<uint> b2, ref Vector512<uint> b3,
+        ref Vector512<uint> c0, ref Vector512<uint> c1, ref Vector512<uint> c2, ref Vector512<uint> c3,
+        ref Vector512<uint> d0, ref Vector512<uint> d1, ref Vector512<uint> d2, ref Vector512<uint> d3,
+        Vector512<uint>* m, byte* at)
     {
         unchecked
         {
-            Mix(ref v0, ref v4, ref v8, ref v12, m + Schedule[(16 * round) + 0], m + Schedule[(16 * round) + 1]);
-            Mix(ref v1, ref v5, ref v9, ref v13, m + Schedule[(16 * round) + 2], m + Schedule[(16 * round) + 3]);
-            Mix(ref v2, ref v6, ref v10, ref v14, m + Schedule[(16 * round) + 4], m + Schedule[(16 * round) + 5]);
-            Mix(ref v3, ref v7, ref v11, ref v15, m + Schedule[(16 * round) + 6], m + Schedule[(16 * round) + 7]);
-            Mix(ref v0, ref v5, ref v10, ref v15, m + Schedule[(16 * round) + 8], m + Schedule[(16 * round) + 9]);
-            Mix(ref v1, ref v6, ref v11, ref v12, m + Schedule[(16 * round) + 10], m + Schedule[(16 * round) + 11]);
-            Mix(ref v2, ref v7, ref v8, ref v13, m + Schedule[(16 * round) + 12], m + Schedule[(16 * round) + 13]);
-            Mix(ref v3, ref v4, ref v9, ref v14, m + Schedule[(16 * round) + 14], m + Schedule[(16 * round) + 15]);
-        }
-    }
-
-    [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static void Mix(ref Vector512<uint> a, ref Vector512<uint> b, ref Vector512<uint> c, ref Vector512<uint> d, Vector512<uint>* x, Vector512<uint>* y)
-    {
-        unchecked
-        {
-            a = a + b + *x;
-            d = RotateRight16(d ^ a);
-            c += d;
-            b = RotateRight12(b ^ c);
-            a = a + b + *y;
-            d = RotateRight8(d ^ a);
-            c += d;
-            b = RotateRight7(b ^ c);
+            a0 = a0 + m[at[0]] + b0;
+            a1 = a1 + m[at[2]] + b1;
+            a2 = a2 + m[at[4]] + b2;
+            a3 = a3 + m[at[6]] + b3;
+            d0 = RotateRight16(d0 ^ a0);
+            d1 = RotateRight16(d1 ^ a1);
+            d2 = RotateRight16(d2 ^ a2);
+            d3 = RotateRight16(d3 ^ a3);
+            c0 += d0;
+            c1 += d1;
+            c2 += d2;
+            c3 += d3;
+            b0 = RotateRight12(b0 ^ c0);
+            b1 = RotateRight12(b1 ^ c1);
+            b2 = RotateRight12(b2 ^ c2);
+            b3 = RotateRight12(b3 ^ c3);
+            a0 = a0 + m[at[1]] + b0;
+            a1 = a1 + m[at[3]] + b1;
+            a2 = a2 + m[at[5]] + b2;
+            a3 = a3 + m[at[7]] + b3;
+            d0 = RotateRight8(d0 ^ a0);
+            d1 = RotateRight8(d1 ^ a1);
+            d2 = RotateRight8(d2 ^ a2);
+            d3 = RotateRight8(d3 ^ a3);
+            c0 += d0;
+            c1 += d1;
+            c2 += d2;
+            c3 += d3;
+            b0 = RotateRight7(b0 ^ c0);
+            b1 = RotateRight7(b1 ^ c1);
+            b2 = RotateRight7(b2 ^ c2);
+            b3 = RotateRight7(b3 ^ c3);
         }
     }
 

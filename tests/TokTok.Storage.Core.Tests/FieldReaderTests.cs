@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace TokTok.Storage.Core.Tests;
 
 public sealed class FieldReaderTests
@@ -133,6 +135,20 @@ public sealed class FieldReaderTests
         writer.Clear();
         writer.Reserved(1);
         Assert.Equal([0], writer.ToArray());
+    }
+
+    [Fact]
+    public void A_writer_doubles_its_buffer_when_it_must_and_not_before()
+    {
+        static int BufferBytes(FieldWriter writer) => MemoryMarshal.TryGetArray(writer.WrittenMemory, out ArraySegment<byte> bytes) ? bytes.Array!.Length : -1;
+        var writer = new FieldWriter(8);
+        writer.U32(1);
+        writer.U32(2);
+        Assert.Equal(8, BufferBytes(writer));
+        writer.U8(3);
+        Assert.Equal(16, BufferBytes(writer));
+        writer.Bytes(new byte[100]);
+        Assert.Equal(109, BufferBytes(writer));
     }
 
     [Fact]

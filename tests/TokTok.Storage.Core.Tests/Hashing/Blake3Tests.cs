@@ -53,6 +53,33 @@ public sealed class Blake3Tests
         }
     }
 
+    /// <summary>No input here is 4 TiB long, so the upper half of the chunk counter is looked at where the kernel takes it.</summary>
+    [Theory, MemberData(nameof(Paths))]
+    public unsafe void A_chunk_counter_goes_on_beyond_32_bits(string pathName)
+    {
+        KernelPath path = Runnable(pathName);
+        const int Count = 31, Margin = 64; // a group of each width, and three alone
+        uint[] key = [0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19];
+        byte[] input = Input(Count * 1024);
+        foreach (ulong first in (ulong[])[(1UL << 32) - Count - 1, (1UL << 32) - 16, (1UL << 32) - 5, 1UL << 32, 0x1234_5678_9abc_def0])
+        {
+            byte[] output = new byte[Margin + (Count * 32) + Margin];
+            fixed (byte* from = input, to = output)
+            fixed (uint* words = key)
+            {
+                Blake3Kernel.HashMany(path, from, Count, 1024, 16, words, first, counterStep: 1, flags: 0, flagsStart: 1, flagsEnd: 2, to + Margin);
+            }
+
+            for (int i = 0; i < Count; i++)
+            {
+                byte[] expected = SlowBlake3.Node(input.AsSpan(i * 1024, 1024), first + (ulong)i);
+                Assert.True(expected.AsSpan().SequenceEqual(output.AsSpan(Margin + (i * 32), 32)), $"chunk {first} + {i} on {path}");
+            }
+
+            Assert.False(output.AsSpan(0, Margin).ContainsAnyExcept((byte)0) || output.AsSpan(output.Length - Margin).ContainsAnyExcept((byte)0));
+        }
+    }
+
     [Theory, MemberData(nameof(Paths))]
     public void Pieces_of_any_length_give_the_hash_of_the_whole(string pathName)
     {

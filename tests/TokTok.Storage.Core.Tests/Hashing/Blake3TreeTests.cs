@@ -13,6 +13,22 @@ public sealed class Blake3TreeTests
 
     public static TheoryData<string> Paths => Blake3Tests.Paths;
 
+    [Fact]
+    public void A_group_too_long_out_of_place_or_for_another_span_is_refused()
+    {
+        byte[] group = new byte[Blake3.GroupSize], hash = new byte[Blake3.HashSize];
+        Blake3Tree.GroupHash(group, 0, isOnlyGroup: true, hash);
+        Assert.Throws<ArgumentOutOfRangeException>(() => Blake3Tree.GroupHash(new byte[Blake3.GroupSize + 1], 0, isOnlyGroup: false, hash));
+        Assert.Throws<ArgumentOutOfRangeException>(() => Blake3Tree.GroupHash(group, -1, isOnlyGroup: false, hash));
+        Assert.Throws<ArgumentOutOfRangeException>(() => Blake3Tree.GroupHash(group, 1, isOnlyGroup: true, hash));
+        Assert.Throws<ArgumentOutOfRangeException>(() => Blake3Tree.GroupHash([], 0, isOnlyGroup: false, hash));
+        foreach (int wrong in (int[])[0, 31, 33])
+        {
+            Assert.Throws<ArgumentException>("output", () => Blake3Tree.GroupHash(group, 0, isOnlyGroup: false, new byte[wrong]));
+            Assert.Throws<ArgumentException>("root", () => Blake3Tree.RootFromGroups(hash, new byte[wrong]));
+        }
+    }
+
     [Theory, MemberData(nameof(Paths))]
     public void Group_hashes_and_root_agree_with_the_slow_twin(string pathName)
     {

@@ -93,7 +93,11 @@ public sealed class FailingDiskTests(FailingDiskTests.Stores stores) : IClassFix
         (ProgramRun run, int hits) = stores.Inject(store, verb, calls, error, when, paths);
         try
         {
-            if (run.Code != 0)
+            if (verb == "repair" && run.Code == (int)ExitCode.Damaged)
+            {
+                run.AssertSays(ExitCode.Damaged, s_reasons); // it did its work, and names the fragment that could not be read when it looked again
+            }
+            else if (run.Code != 0)
             {
                 run.AssertSays(run.Code == (int)ExitCode.DiskFull ? ExitCode.DiskFull : ExitCode.DiskFailed, s_reasons);
                 Assert.True(error == "ENOSPC" || run.Code == (int)ExitCode.DiskFailed, $"exit code {run.Code} for {error}");

@@ -267,10 +267,15 @@ public sealed class ImporterTests
         int opened = 0;
         ImportOptions options = bench.Options with { Workers = 1, CommitBytes = 50_000 };
         await Assert.ThrowsAsync<IOException>(() => bench.ImportAsync(options with { BeforeOpen = name => opened = opened == 74 ? throw new IOException("killed") : opened + 1 }));
-        Assert.False(Assert.Single(await bench.Volume.ListSnapshotsAsync(default)).IsFinished);
+
+        // One, or more where a commit's walk had not come as far as the one before it: the next import that ends removes them.
+        IReadOnlyList<SnapshotRecord> left = await bench.Volume.ListSnapshotsAsync(default);
+        Assert.InRange(left.Count, 1, 3);
+        Assert.All(left, static each => Assert.False(each.IsFinished));
         ImportResult next = await bench.ImportAsync(options);
         Assert.True(next.IsFinished);
-        Assert.InRange(next.Progress.ReadFileCount, 26, 40);
+        Assert.InRange(next.Progress.ReadFileCount, 26, 60);
+        Assert.Equal(next.Snapshot.Id, Assert.Single(await bench.Volume.ListSnapshotsAsync(default)).Id);
         await bench.AssertRestoresAsync(next.Snapshot, bench.Source);
     }
 

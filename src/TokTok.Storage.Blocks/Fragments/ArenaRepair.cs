@@ -55,7 +55,7 @@ internal sealed class ArenaRepair
             }
 
             FragmentHealth health = source.Health == FragmentHealth.Good && damaged.Count > 0 ? FragmentHealth.Damaged : source.Health;
-            reports[index] = new FragmentReport(index, health, damaged, source.IsRecordDamaged, source.Detail);
+            reports[index] = new FragmentReport(index, health, damaged, source.IsRecordDamaged, _sources[index]!.Detail);
         }
 
         return reports;
@@ -179,8 +179,12 @@ internal sealed class ArenaRepair
         whole.Bytes.AsSpan(group * FragmentFile.GroupBytes, GroupLength(group)).CopyTo(target.Span);
     }
 
-    private DamagedBlockException TooFew(int index, int group) =>
-        new($"arena {_id}: group {group} of fragment {index} is damaged, and fewer than {_data} of {_places.Count} fragments have it good");
+    private DamagedBlockException TooFew(int index, int group)
+    {
+        IEnumerable<string> reasons = _sources.Select(static source => source?.Detail).OfType<string>().Distinct(StringComparer.Ordinal);
+        return new DamagedBlockException(string.Join("; ", reasons.Prepend(
+            $"arena {_id}: group {group} of fragment {index} is damaged, and fewer than {_data} of {_places.Count} fragments have it good")));
+    }
 
     private DamagedBlockException Disagreement(int index, int group) =>
         new($"arena {_id}: group {group} of fragment {index} as rebuilt from {_data} good fragments does not match its name {_places[index].Name}");
@@ -293,8 +297,9 @@ internal sealed class ArenaRepair
             return await _places[index].Holder!.ReadAsync(_id, index, offset, bytes, cancel).ConfigureAwait(false) == bytes.Length
                 && Matches(index, group, bytes.Span);
         }
-        catch (DiskException)
+        catch (DiskException failure)
         {
+            _sources[index] = source with { Detail = source.Detail ?? failure.Message };
             return false;
         }
         catch (DamagedFormatException)

@@ -156,6 +156,23 @@ public sealed class FragmentRepairTests
     }
 
     [Fact]
+    public async Task What_the_disk_said_is_told_with_what_is_damaged()
+    {
+        CodedArena arena = CodedArena.Make(2, 1, Slice);
+        (SimulatedDisk disk, FolderHolder[] holders) = await SpreadAsync(arena, CodedArena.Make(2, 1, Slice, seed: 6));
+        Inflict(disk, arena.Path("/h0"), "", Damage.BitFlips);
+        disk.FailReads(arena.Path("/h1"), 4096 + 17000, 512);
+        DamagedBlockException e = await Assert.ThrowsAsync<DamagedBlockException>(
+            async () => await FragmentRepair.ReadWindowAsync(arena.Set(index => holders[index]), 0, 17000, new byte[100], default));
+        Assert.Contains("group 1 of fragment 0", e.Message, StringComparison.Ordinal);
+        Assert.Contains(arena.Path("h1"), e.Message, StringComparison.Ordinal);
+        Assert.Contains("input/output error", e.Message, StringComparison.Ordinal);
+        FragmentReport found = (await FragmentRepair.VerifyAsync(arena.Set(index => holders[index]), default))[1];
+        Assert.Equal([1], found.DamagedGroups);
+        Assert.Contains("input/output error", found.Detail!, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Only_damaged_groups_are_written()
     {
         CodedArena arena = CodedArena.Make(4, 3, Slice);

@@ -1,227 +1,70 @@
-using System.Buffers.Binary;
-using System.Globalization;
-
 namespace TokTok.Storage.Core;
 
 /// <summary>The random 256-bit name of an arena. It serves one image only: bytes under it never change.</summary>
-public readonly record struct ArenaId
+public readonly record struct ArenaId(Bytes32 Bytes)
 {
-    public const int Size = 32;
+    public const int Size = Bytes32.Size;
 
-    // Words of 64 bits: the ahead-of-time compiler passes over every method that touches a type with UInt128 fields.
-    private readonly ulong _first;
-    private readonly ulong _second;
-    private readonly ulong _third;
-    private readonly ulong _fourth;
+    public static ArenaId New(IRandomSource random) => new(Bytes32.New(random));
 
-    public ArenaId(UInt128 high, UInt128 low)
-    {
-        _first = unchecked((ulong)(high >> 64));
-        _second = unchecked((ulong)high);
-        _third = unchecked((ulong)(low >> 64));
-        _fourth = unchecked((ulong)low);
-    }
+    public static ArenaId Read(ReadOnlySpan<byte> source) => new(Bytes32.Read(source));
 
-    private ArenaId(ulong first, ulong second, ulong third, ulong fourth)
-    {
-        _first = first;
-        _second = second;
-        _third = third;
-        _fourth = fourth;
-    }
-
-    public UInt128 High
-    {
-        get => new(_first, _second);
-        init
-        {
-            _first = unchecked((ulong)(value >> 64));
-            _second = unchecked((ulong)value);
-        }
-    }
-
-    public UInt128 Low
-    {
-        get => new(_third, _fourth);
-        init
-        {
-            _third = unchecked((ulong)(value >> 64));
-            _fourth = unchecked((ulong)value);
-        }
-    }
-
-    public static ArenaId Read(ReadOnlySpan<byte> source) =>
-        new(
-            BinaryPrimitives.ReadUInt64BigEndian(source),
-            BinaryPrimitives.ReadUInt64BigEndian(source[8..]),
-            BinaryPrimitives.ReadUInt64BigEndian(source[16..]),
-            BinaryPrimitives.ReadUInt64BigEndian(source[24..]));
-
-    public static ArenaId New(IRandomSource random)
-    {
-        ArgumentNullException.ThrowIfNull(random);
-        Span<byte> bytes = stackalloc byte[Size];
-        random.Fill(bytes);
-        return Read(bytes);
-    }
-
-    public void Write(Span<byte> target)
-    {
-        BinaryPrimitives.WriteUInt64BigEndian(target, _first);
-        BinaryPrimitives.WriteUInt64BigEndian(target[8..], _second);
-        BinaryPrimitives.WriteUInt64BigEndian(target[16..], _third);
-        BinaryPrimitives.WriteUInt64BigEndian(target[24..], _fourth);
-    }
+    public void Write(Span<byte> target) => Bytes.Write(target);
 
     /// <summary>All 64 hexadecimal digits: the name of its file in a folder holder.</summary>
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{_first:x16}{_second:x16}{_third:x16}{_fourth:x16}");
+    public override string ToString() => Bytes.ToString();
 }
 
 /// <summary>The BLAKE3 of a fragment's bytes: its name at every holder.</summary>
-public readonly record struct FragmentName
+public readonly record struct FragmentName(Bytes32 Bytes)
 {
-    public const int Size = 32;
+    public const int Size = Bytes32.Size;
 
-    // Words of 64 bits: the ahead-of-time compiler passes over every method that touches a type with UInt128 fields.
-    private readonly ulong _first;
-    private readonly ulong _second;
-    private readonly ulong _third;
-    private readonly ulong _fourth;
+    public static FragmentName Read(ReadOnlySpan<byte> source) => new(Bytes32.Read(source));
 
-    public FragmentName(UInt128 high, UInt128 low)
-    {
-        _first = unchecked((ulong)(high >> 64));
-        _second = unchecked((ulong)high);
-        _third = unchecked((ulong)(low >> 64));
-        _fourth = unchecked((ulong)low);
-    }
+    public void Write(Span<byte> target) => Bytes.Write(target);
 
-    private FragmentName(ulong first, ulong second, ulong third, ulong fourth)
-    {
-        _first = first;
-        _second = second;
-        _third = third;
-        _fourth = fourth;
-    }
-
-    public UInt128 High
-    {
-        get => new(_first, _second);
-        init
-        {
-            _first = unchecked((ulong)(value >> 64));
-            _second = unchecked((ulong)value);
-        }
-    }
-
-    public UInt128 Low
-    {
-        get => new(_third, _fourth);
-        init
-        {
-            _third = unchecked((ulong)(value >> 64));
-            _fourth = unchecked((ulong)value);
-        }
-    }
-
-    public static FragmentName Read(ReadOnlySpan<byte> source) =>
-        new(
-            BinaryPrimitives.ReadUInt64BigEndian(source),
-            BinaryPrimitives.ReadUInt64BigEndian(source[8..]),
-            BinaryPrimitives.ReadUInt64BigEndian(source[16..]),
-            BinaryPrimitives.ReadUInt64BigEndian(source[24..]));
-
-    public void Write(Span<byte> target)
-    {
-        BinaryPrimitives.WriteUInt64BigEndian(target, _first);
-        BinaryPrimitives.WriteUInt64BigEndian(target[8..], _second);
-        BinaryPrimitives.WriteUInt64BigEndian(target[16..], _third);
-        BinaryPrimitives.WriteUInt64BigEndian(target[24..], _fourth);
-    }
-
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{_first:x16}{_second:x16}{_third:x16}{_fourth:x16}");
+    public override string ToString() => Bytes.ToString();
 }
 
 /// <summary>The random 128-bit name of a volume, constant over its history.</summary>
-public readonly record struct VolumeId
+public readonly record struct VolumeId(Bytes16 Bytes)
 {
-    public const int Size = 16;
+    public const int Size = Bytes16.Size;
 
-    // Words of 64 bits: the ahead-of-time compiler passes over every method that touches a type with UInt128 fields.
-    private readonly ulong _high;
-    private readonly ulong _low;
+    public static VolumeId New(IRandomSource random) => new(Bytes16.New(random));
 
-    public VolumeId(UInt128 value)
-    {
-        _high = unchecked((ulong)(value >> 64));
-        _low = unchecked((ulong)value);
-    }
+    public static VolumeId Read(ReadOnlySpan<byte> source) => new(Bytes16.Read(source));
 
-    private VolumeId(ulong high, ulong low)
-    {
-        _high = high;
-        _low = low;
-    }
+    public void Write(Span<byte> target) => Bytes.Write(target);
 
-    public UInt128 Value => new(_high, _low);
-
-    public static VolumeId New(IRandomSource random)
-    {
-        ArgumentNullException.ThrowIfNull(random);
-        Span<byte> bytes = stackalloc byte[Size];
-        random.Fill(bytes);
-        return Read(bytes);
-    }
-
-    public static VolumeId Read(ReadOnlySpan<byte> source) => new(BinaryPrimitives.ReadUInt64BigEndian(source), BinaryPrimitives.ReadUInt64BigEndian(source[8..]));
-
-    public void Write(Span<byte> target)
-    {
-        BinaryPrimitives.WriteUInt64BigEndian(target, _high);
-        BinaryPrimitives.WriteUInt64BigEndian(target[8..], _low);
-    }
-
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{_high:x16}{_low:x16}");
+    public override string ToString() => Bytes.ToString();
 }
 
 /// <summary>The random 128-bit name of a holder, written into it when it is first used.</summary>
-public readonly record struct HolderId
+public readonly record struct HolderId(Bytes16 Bytes)
 {
-    public const int Size = 16;
+    public const int Size = Bytes16.Size;
 
-    // Words of 64 bits: the ahead-of-time compiler passes over every method that touches a type with UInt128 fields.
-    private readonly ulong _high;
-    private readonly ulong _low;
+    public static HolderId New(IRandomSource random) => new(Bytes16.New(random));
 
-    public HolderId(UInt128 value)
-    {
-        _high = unchecked((ulong)(value >> 64));
-        _low = unchecked((ulong)value);
-    }
+    public static HolderId Read(ReadOnlySpan<byte> source) => new(Bytes16.Read(source));
 
-    private HolderId(ulong high, ulong low)
-    {
-        _high = high;
-        _low = low;
-    }
+    public void Write(Span<byte> target) => Bytes.Write(target);
 
-    public UInt128 Value => new(_high, _low);
+    public override string ToString() => Bytes.ToString();
+}
 
-    public static HolderId New(IRandomSource random)
-    {
-        ArgumentNullException.ThrowIfNull(random);
-        Span<byte> bytes = stackalloc byte[Size];
-        random.Fill(bytes);
-        return Read(bytes);
-    }
+/// <summary>The random 128-bit name of a key domain.</summary>
+public readonly record struct DomainId(Bytes16 Bytes)
+{
+    public const int Size = Bytes16.Size;
 
-    public static HolderId Read(ReadOnlySpan<byte> source) => new(BinaryPrimitives.ReadUInt64BigEndian(source), BinaryPrimitives.ReadUInt64BigEndian(source[8..]));
+    public static DomainId New(IRandomSource random) => new(Bytes16.New(random));
 
-    public void Write(Span<byte> target)
-    {
-        BinaryPrimitives.WriteUInt64BigEndian(target, _high);
-        BinaryPrimitives.WriteUInt64BigEndian(target[8..], _low);
-    }
+    public static DomainId Read(ReadOnlySpan<byte> source) => new(Bytes16.Read(source));
 
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{_high:x16}{_low:x16}");
+    public void Write(Span<byte> target) => Bytes.Write(target);
+
+    public override string ToString() => Bytes.ToString();
 }

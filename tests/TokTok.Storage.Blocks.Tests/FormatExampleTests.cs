@@ -144,7 +144,7 @@ public sealed class FormatExampleTests
         using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
         var head = new Head
         {
-            Volume = new VolumeId(1),
+            Volume = new VolumeId(new Bytes16(0, 1)),
             VolumeName = "v",
             Domain = DomainId.Read(Counting(16)),
             Device = 1,

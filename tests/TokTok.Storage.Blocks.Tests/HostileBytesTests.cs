@@ -64,9 +64,9 @@ public sealed class HostileBytesTests
         using DeviceKeys device = DeviceKeys.Create(new SeededRandom(seed));
         var head = new Head
         {
-            Volume = new VolumeId(9),
+            Volume = new VolumeId(new Bytes16(0, 9)),
             VolumeName = "photos",
-            Domain = new DomainId(4),
+            Domain = new DomainId(new Bytes16(0, 4)),
             Device = 1,
             Incarnation = 3,
             Sequence = 5,
@@ -95,7 +95,7 @@ public sealed class HostileBytesTests
     [MemberData(nameof(Seeds))]
     public void Record_log_headers(int seed)
     {
-        var header = new RecordLogHeader { Kind = RecordLogKind.Catalog, Domain = new DomainId(4), Epoch = 1, Device = 1, Incarnation = 9, Number = 7, LogId = HashOf([1]) };
+        var header = new RecordLogHeader { Kind = RecordLogKind.Catalog, Domain = new DomainId(new Bytes16(0, 4)), Epoch = 1, Device = 1, Incarnation = 9, Number = 7, LogId = HashOf([1]) };
         byte[] bytes = new byte[RecordLogHeader.Size];
         header.Write(bytes);
         HostileBytes.AssertHandled(seed, bytes, static bytes => _ = RecordLogHeader.Read(bytes, "x"), Reseal);
@@ -168,7 +168,7 @@ public sealed class HostileBytesTests
             State = ArenaState.Sealed,
             Survive = 1,
             Layout = new ArenaLayout(2, 1, 64 * 1024),
-            Domain = new DomainId(4),
+            Domain = new DomainId(new Bytes16(0, 4)),
             Epoch = 1,
             Owner = 1,
             ClumpCount = 3,
@@ -205,7 +205,7 @@ public sealed class HostileBytesTests
         Id = s_id,
         Layout = new ArenaLayout(2, 1, 64 * 1024),
         Survive = 1,
-        Domain = new DomainId(4),
+        Domain = new DomainId(new Bytes16(0, 4)),
         Epoch = 1,
         Owner = 1,
         ClumpCount = clumps,

@@ -13,7 +13,7 @@ public sealed class HeadTests
         Assert.False((head with { Sequence = 4 }).Supersedes(head));
         Assert.False((head with { Sequence = 6, Device = 9 }).Supersedes(head));
         Assert.False((head with { Sequence = 6, Incarnation = 9 }).Supersedes(head));
-        Assert.False((head with { Sequence = 6, Volume = new VolumeId(9) }).Supersedes(head));
+        Assert.False((head with { Sequence = 6, Volume = new VolumeId(new Bytes16(0, 9)) }).Supersedes(head));
         Assert.Throws<ArgumentNullException>(() => head.Supersedes(null!));
     }
 
@@ -26,7 +26,7 @@ public sealed class HeadTests
         Assert.False(other.Supersedes(head with { Sequence = 6 }));
         Assert.False(other.Supersedes(head with { Device = 9 }));
         Assert.False(other.Supersedes(head with { Incarnation = 9 }));
-        Assert.False(other.Supersedes(head with { Volume = new VolumeId(9) }));
+        Assert.False(other.Supersedes(head with { Volume = new VolumeId(new Bytes16(0, 9)) }));
     }
 
     [Fact]
@@ -63,15 +63,15 @@ public sealed class HeadTests
         Assert.Equal(head.GetHashCode(), equal.GetHashCode());
         Assert.False(head.Equals(null));
         foreach (Head other in (Head[])[
-            head with { Volume = new VolumeId(9) },
+            head with { Volume = new VolumeId(new Bytes16(0, 9)) },
             head with { VolumeName = "other" },
-            head with { Domain = new DomainId(9) },
+            head with { Domain = new DomainId(new Bytes16(0, 9)) },
             head with { Device = 9 },
             head with { Incarnation = 9 },
             head with { Sequence = 9 },
             head with { Previous = default },
             head with { TimeNs = 9 },
-            head with { Root = new Score(9, 9) },
+            head with { Root = new Score(new Bytes32(0, 9, 0, 9)) },
             head with { Seen = [] },
             head with { Seen = [new HeadSeen(8, 8, 9)] }])
         {
@@ -92,15 +92,15 @@ public sealed class HeadTests
 
     private static Head Sample() => new()
     {
-        Volume = new VolumeId(1),
+        Volume = new VolumeId(new Bytes16(0, 1)),
         VolumeName = "photos",
-        Domain = new DomainId(2),
+        Domain = new DomainId(new Bytes16(0, 2)),
         Device = 3,
         Incarnation = 4,
         Sequence = 5,
         Previous = UInt256.Read(Blake3Tests.Input(32)),
         TimeNs = 6,
-        Root = new Score(7, 7),
+        Root = new Score(new Bytes32(0, 7, 0, 7)),
         Seen = [new HeadSeen(8, 8, 8)],
     };
 }

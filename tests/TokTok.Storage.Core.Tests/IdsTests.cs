@@ -9,73 +9,61 @@ public sealed class IdsTests
     private const string Digits16 = "000102030405060708090a0b0c0d0e0f";
     private const string Digits32 = Digits16 + "101112131415161718191a1b1c1d1e1f";
 
-    private static readonly UInt128 s_high = UInt128.Parse(Digits16, System.Globalization.NumberStyles.HexNumber, null);
-    private static readonly UInt128 s_low = UInt128.Parse(Digits32[32..], System.Globalization.NumberStyles.HexNumber, null);
-
     [Fact]
-    public void Names_of_32_bytes_are_big_endian_in_every_form()
+    public void Names_of_32_bytes_are_big_endian()
     {
-        byte[] bytes = Convert.FromHexString(Digits32), back = new byte[32];
-        Assert.Equal(Digits32, ArenaId.New(new CountingRandom()).ToString());
-        foreach (ArenaId id in (ArenaId[])[ArenaId.Read(bytes), new(s_high, s_low), new() { High = s_high, Low = s_low }])
+        byte[] bytes = Convert.FromHexString(Digits32);
+        var words = new Bytes32(0x0001020304050607, 0x08090a0b0c0d0e0f, 0x1011121314151617, 0x18191a1b1c1d1e1f);
+        void AssertForms(Bytes32 value, string text, Action<byte[]> write)
         {
-            Assert.Equal(Digits32, id.ToString());
-            Assert.Equal((s_high, s_low), (id.High, id.Low));
-            id.Write(back);
+            byte[] back = new byte[32];
+            write(back);
+            Assert.Equal((words, Digits32), (value, text));
             Assert.Equal(bytes, back);
         }
 
-        foreach (FragmentName name in (FragmentName[])[FragmentName.Read(bytes), new(s_high, s_low), new() { High = s_high, Low = s_low }])
+        foreach (ArenaId id in (ArenaId[])[ArenaId.New(new CountingRandom()), ArenaId.Read(bytes)])
         {
-            Assert.Equal(Digits32, name.ToString());
-            Assert.Equal((s_high, s_low), (name.High, name.Low));
-            Array.Clear(back);
-            name.Write(back);
-            Assert.Equal(bytes, back);
+            AssertForms(id.Bytes, id.ToString(), back => id.Write(back));
         }
 
-        foreach (Score score in (Score[])[Score.Read(bytes), new(s_high, s_low), new() { High = s_high, Low = s_low }])
-        {
-            Assert.Equal(Digits32[..16], score.ToString());
-            Assert.Equal((s_high, s_low), (score.High, score.Low));
-            Assert.Equal(0x18191a1b1c1d1e1fUL, score.LastWord);
-            Array.Clear(back);
-            score.Write(back);
-            Assert.Equal(bytes, back);
-        }
+        var name = FragmentName.Read(bytes);
+        AssertForms(name.Bytes, name.ToString(), back => name.Write(back));
+        var score = Score.Read(bytes);
+        AssertForms(score.Bytes, score.Bytes.ToString(), back => score.Write(back));
+        Assert.Equal(Digits32[..16], score.ToString());
+        Assert.Equal(0x18191a1b1c1d1e1fUL, score.LastWord);
     }
 
     [Fact]
-    public void Names_of_16_bytes_are_big_endian_in_every_form()
+    public void Names_of_16_bytes_are_big_endian()
     {
         byte[] bytes = Convert.FromHexString(Digits16);
-        void AssertForms(UInt128 value, string text, Action<byte[]> write)
+        void AssertForms(Bytes16 value, string text, Action<byte[]> write)
         {
             byte[] back = new byte[16];
             write(back);
-            Assert.Equal((s_high, Digits16), (value, text));
+            Assert.Equal((new Bytes16(0x0001020304050607, 0x08090a0b0c0d0e0f), Digits16), (value, text));
             Assert.Equal(bytes, back);
         }
 
-        foreach (VolumeId id in (VolumeId[])[VolumeId.New(new CountingRandom()), VolumeId.Read(bytes), new(s_high)])
+        foreach (VolumeId id in (VolumeId[])[VolumeId.New(new CountingRandom()), VolumeId.Read(bytes)])
         {
-            AssertForms(id.Value, id.ToString(), back => id.Write(back));
+            AssertForms(id.Bytes, id.ToString(), back => id.Write(back));
         }
 
-        foreach (HolderId id in (HolderId[])[HolderId.New(new CountingRandom()), HolderId.Read(bytes), new(s_high)])
+        foreach (HolderId id in (HolderId[])[HolderId.New(new CountingRandom()), HolderId.Read(bytes)])
         {
-            AssertForms(id.Value, id.ToString(), back => id.Write(back));
+            AssertForms(id.Bytes, id.ToString(), back => id.Write(back));
         }
 
-        foreach (DomainId id in (DomainId[])[DomainId.New(new CountingRandom()), DomainId.Read(bytes), new(s_high)])
+        foreach (DomainId id in (DomainId[])[DomainId.New(new CountingRandom()), DomainId.Read(bytes)])
         {
-            AssertForms(id.Value, id.ToString(), back => id.Write(back));
+            AssertForms(id.Bytes, id.ToString(), back => id.Write(back));
         }
 
-        foreach (AccountTag tag in (AccountTag[])[AccountTag.Read(bytes), new(s_high)])
-        {
-            AssertForms(tag.Value, tag.ToString(), back => tag.Write(back));
-        }
+        var tag = AccountTag.Read(bytes);
+        AssertForms(tag.Bytes, tag.ToString(), back => tag.Write(back));
     }
 
     [Fact]

@@ -115,7 +115,7 @@ public sealed class HostileBytesTests
         HostileBytes.AssertHandled(seed, key, bytes => _ = SnapshotRecord.Decode(new TableItem(bytes, value)));
         var root = new VolumeRoot
         {
-            Id = new VolumeId(5),
+            Id = new VolumeId(new Bytes16(0, 5)),
             NextFile = new Dictionary<uint, ulong> { [1] = 5000, [2] = 3 },
             Active = top,
             Links = await TableAsync(blocks, 3),

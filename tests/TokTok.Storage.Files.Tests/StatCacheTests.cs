@@ -7,7 +7,7 @@ namespace TokTok.Storage.Files.Tests;
 
 public sealed class StatCacheTests
 {
-    private static readonly VolumeId s_volume = new(77);
+    private static readonly VolumeId s_volume = new(new Bytes16(0, 77));
     private static readonly byte[] s_key = [.. Enumerable.Range(0, 32).Select(i => (byte)i)];
     private static readonly byte[] s_settings = [.. Enumerable.Range(100, 32).Select(i => (byte)i)];
     private static readonly SnapshotId[] s_bases = [new(1), new(ulong.MaxValue)];
@@ -48,7 +48,7 @@ public sealed class StatCacheTests
         byte[] other = [.. s_key.Reverse()];
         Assert.Null(StatCacheReader.TryOpen(disk, "cache", other, s_volume, s_settings, out string? trouble));
         Assert.Contains("another device's", trouble, StringComparison.Ordinal);
-        Assert.Null(StatCacheReader.TryOpen(disk, "cache", s_key, new VolumeId(5), s_settings, out trouble));
+        Assert.Null(StatCacheReader.TryOpen(disk, "cache", s_key, new VolumeId(new Bytes16(0, 5)), s_settings, out trouble));
         Assert.Contains("something else", trouble, StringComparison.Ordinal);
         Assert.Null(StatCacheReader.TryOpen(disk, "cache", s_key, s_volume, other, out trouble));
         Assert.Contains("other settings", trouble, StringComparison.Ordinal);

@@ -172,7 +172,7 @@ public sealed class VolumeTests
         Assert.Equal(1_048_575U, back.DeviceMinor);
         byte[] file = new Entry { Type = EntryType.File, FileId = 2, Mode = 0x1a4, Content = FileContent.OfInline(CuttingRule.Fixed, "hi"u8.ToArray()) }.Encode();
         Assert.Equal(Repository.HexLines(Repository.FormatExample("13.1")), Repository.HexLines(file));
-        byte[] root = new VolumeRoot { Id = new VolumeId(1), Active = new Entry { Type = EntryType.Directory, FileId = 1 } }.Encode();
+        byte[] root = new VolumeRoot { Id = new VolumeId(new Bytes16(0, 1)), Active = new Entry { Type = EntryType.Directory, FileId = 1 } }.Encode();
         var random = new Random(9);
         for (int trial = 0; trial < 30_000; trial++)
         {
@@ -248,7 +248,7 @@ public sealed class VolumeTests
     [Fact]
     public void The_format_page_shows_a_volume_root_and_a_snapshot()
     {
-        var root = new VolumeRoot { Id = new VolumeId(1), Name = "v", Device = 1, Incarnation = 2 };
+        var root = new VolumeRoot { Id = new VolumeId(new Bytes16(0, 1)), Name = "v", Device = 1, Incarnation = 2 };
         Assert.Equal(Repository.HexLines(Repository.FormatExample("14.1")), Repository.HexLines(root.Encode()));
         Assert.Equal(Repository.HexLines(root.Encode()), Repository.HexLines(VolumeRoot.Decode(root.Encode()).Encode()));
         var snapshot = new SnapshotRecord

@@ -1,4 +1,3 @@
-using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
@@ -21,7 +20,7 @@ public sealed class MemoryVolumeStore : IVolumeStore
     {
         _clock = clock ?? TimeProvider.System;
         Device = device;
-        Realm = new DomainId(1);
+        Realm = new DomainId(new Bytes16(0, 1));
     }
 
     public DomainId Realm { get; }
@@ -57,7 +56,7 @@ public sealed class MemoryVolumeStore : IVolumeStore
     public ReadOnlyMemory<byte> ChunkerSeed(DomainId domain)
     {
         byte[] seed = new byte[32];
-        BinaryPrimitives.WriteUInt128BigEndian(seed, domain.Value);
+        domain.Write(seed);
         return seed;
     }
 
@@ -161,7 +160,7 @@ public sealed class MemoryBlocks(DomainId domain) : IBlockStore
         Interlocked.Increment(ref _writes);
         Span<byte> key = stackalloc byte[Blake3.KeySize];
         key.Clear();
-        BinaryPrimitives.WriteUInt128BigEndian(key, domain.Value);
+        domain.Write(key);
         key[^1] = (byte)type;
         Span<byte> hash = stackalloc byte[Score.Size];
         Blake3.KeyedHash(key, plain.Span, hash);

@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Globalization;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 
@@ -583,14 +582,13 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
     private static bool TryParseId(string name, out ArenaId id)
     {
         id = default;
-        if (name.Length != 2 * ArenaId.Size
-            || !UInt128.TryParse(name.AsSpan(0, 32), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out UInt128 high)
-            || !UInt128.TryParse(name.AsSpan(32), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out UInt128 low))
+        Span<byte> bytes = stackalloc byte[ArenaId.Size];
+        if (Convert.FromHexString(name, bytes, out _, out int written) != OperationStatus.Done || written != ArenaId.Size)
         {
             return false;
         }
 
-        id = new ArenaId(high, low);
+        id = ArenaId.Read(bytes);
         return id.ToString() == name;
     }
 

@@ -14,13 +14,13 @@ internal struct IndexKey
     internal ulong C;
     internal ulong D;
 
-    internal static IndexKey Of(Score score) => unchecked(new()
+    internal static IndexKey Of(Score score) => new()
     {
-        A = (ulong)(score.High >> 64),
-        B = (ulong)score.High,
-        C = (ulong)(score.Low >> 64),
-        D = (ulong)score.Low,
-    });
+        A = score.Bytes.First,
+        B = score.Bytes.Second,
+        C = score.Bytes.Third,
+        D = score.Bytes.Fourth,
+    };
 }
 
 /// <summary>A location and a check of the whole entry: 16 bytes, so that FASTER's record is 56 and its headers stay aligned.</summary>

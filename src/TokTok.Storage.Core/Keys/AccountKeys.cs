@@ -1,43 +1,19 @@
 using System.Diagnostics.CodeAnalysis;
-using System.Globalization;
-using System.Buffers.Binary;
 using System.Security.Cryptography;
 using TokTok.Storage.Core.Hashing;
 
 namespace TokTok.Storage.Core.Keys;
 
 /// <summary>The 16 bytes that name an account's anchor at holders. They tell nothing about its keys.</summary>
-public readonly record struct AccountTag
+public readonly record struct AccountTag(Bytes16 Bytes)
 {
-    public const int Size = 16;
+    public const int Size = Bytes16.Size;
 
-    // Words of 64 bits: the ahead-of-time compiler passes over every method that touches a type with UInt128 fields.
-    private readonly ulong _high;
-    private readonly ulong _low;
+    public static AccountTag Read(ReadOnlySpan<byte> source) => new(Bytes16.Read(source));
 
-    public AccountTag(UInt128 value)
-    {
-        _high = unchecked((ulong)(value >> 64));
-        _low = unchecked((ulong)value);
-    }
+    public void Write(Span<byte> target) => Bytes.Write(target);
 
-    private AccountTag(ulong high, ulong low)
-    {
-        _high = high;
-        _low = low;
-    }
-
-    public UInt128 Value => new(_high, _low);
-
-    public static AccountTag Read(ReadOnlySpan<byte> source) => new(BinaryPrimitives.ReadUInt64BigEndian(source), BinaryPrimitives.ReadUInt64BigEndian(source[8..]));
-
-    public void Write(Span<byte> target)
-    {
-        BinaryPrimitives.WriteUInt64BigEndian(target, _high);
-        BinaryPrimitives.WriteUInt64BigEndian(target[8..], _low);
-    }
-
-    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{_high:x16}{_low:x16}");
+    public override string ToString() => Bytes.ToString();
 }
 
 /// <summary>What the 24 words give: an account's signing key, recovery key, anchor key and tag.</summary>

@@ -10,7 +10,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// <summary>What folders of this machine ask for, against the places that storage.toml names. Opens no store.</summary>
 internal sealed class FolderRedundancy(StorageConfig config)
 {
-    private readonly Placement _placement = new([.. StoreHost.HoldersOf(config).Select(static (holder, at) => new StoreHolder { Number = (ushort)at, Id = new HolderId((UInt128)at), Place = holder.Place })]);
+    private readonly Placement _placement = new([.. StoreHost.HoldersOf(config).Select(static (holder, at) => new StoreHolder { Number = (ushort)at, Id = new HolderId(new Bytes16(0, (ulong)at)), Place = holder.Place })]);
 
     /// <summary>What is in force for a folder; null: for the store.</summary>
     internal RedundancyInfo Show(string? folder)

@@ -8,7 +8,7 @@ namespace TokTok.Storage.Blocks.Tests.Store;
 /// <summary>Which configured folders without a holder are those of a holder that is only absent.</summary>
 public sealed class AbsentHolderTests
 {
-    private static readonly VolumeId s_volume = new(7);
+    private static readonly VolumeId s_volume = new(new Bytes16(0, 7));
 
     [Fact]
     public async Task A_writer_asks_for_new_holders_and_says_which_places_have_one_that_is_absent()

@@ -14,7 +14,7 @@ namespace TokTok.Storage.Blocks.Tests.Store;
 /// </remarks>
 public sealed class BlockStoreCrashTests
 {
-    private static readonly VolumeId s_volume = new(7);
+    private static readonly VolumeId s_volume = new(new Bytes16(0, 7));
 
     [Theory]
     [InlineData(1, 1)]

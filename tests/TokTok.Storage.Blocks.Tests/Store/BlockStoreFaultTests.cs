@@ -12,7 +12,7 @@ namespace TokTok.Storage.Blocks.Tests.Store;
 /// </remarks>
 public sealed class BlockStoreFaultTests
 {
-    private static readonly VolumeId s_volume = new(7);
+    private static readonly VolumeId s_volume = new(new Bytes16(0, 7));
 
     public enum Fault
     {

@@ -9,7 +9,7 @@ namespace TokTok.Storage.Blocks.Tests.Store;
 /// <summary>Two state folders that write as one device: restored, copied, or lost and found. Nothing of either is lost, and neither overwrites the other.</summary>
 public sealed class BlockStoreForkTests
 {
-    private static readonly VolumeId s_volume = new(7);
+    private static readonly VolumeId s_volume = new(new Bytes16(0, 7));
 
     [Fact]
     public async Task A_machine_that_was_recovered_elsewhere_and_writes_again_is_another_line()

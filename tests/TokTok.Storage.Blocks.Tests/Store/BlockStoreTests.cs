@@ -8,7 +8,7 @@ namespace TokTok.Storage.Blocks.Tests.Store;
 
 public sealed class BlockStoreTests
 {
-    private static readonly VolumeId s_volume = new(7);
+    private static readonly VolumeId s_volume = new(new Bytes16(0, 7));
 
     [Fact]
     public async Task Read_finds_blocks_while_open_while_sealed_and_after_a_restart()

@@ -11,7 +11,7 @@ namespace TokTok.Storage.Blocks.Tests.Store;
 public sealed class RedundancyTests
 {
     private const int BlockBytes = 20_000;
-    private static readonly VolumeId s_volume = new(7);
+    private static readonly VolumeId s_volume = new(new Bytes16(0, 7));
 
     [Fact]
     public async Task A_hit_in_a_weaker_arena_is_a_miss_and_a_hit_in_a_stronger_one_is_a_hit()

@@ -10,7 +10,7 @@ namespace TokTok.Storage.Blocks.Tests.Upkeep;
 
 public sealed class RecoderTests
 {
-    private static readonly VolumeId s_volume = new(7);
+    private static readonly VolumeId s_volume = new(new Bytes16(0, 7));
 
     [Theory]
     [InlineData(true)]

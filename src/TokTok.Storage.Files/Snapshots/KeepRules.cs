@@ -29,7 +29,7 @@ public sealed record KeepRules
     public int Yearly { get; init; }
 
     /// <summary>No rule at all keeps everything.</summary>
-    public bool KeepsAll => Last <= 0 && Hourly <= 0 && Daily <= 0 && Weekly <= 0 && Monthly <= 0 && Yearly <= 0;
+    public bool IsEmpty => Last <= 0 && Hourly <= 0 && Daily <= 0 && Weekly <= 0 && Monthly <= 0 && Yearly <= 0;
 
     /// <summary>A decision for each snapshot, newest first.</summary>
     public IReadOnlyList<KeepDecision> Apply(IEnumerable<KeepCandidate> snapshots)
@@ -54,7 +54,7 @@ public sealed record KeepRules
         {
             KeepCandidate snapshot = newestFirst[at];
             List<string> reasons = [];
-            if (KeepsAll)
+            if (IsEmpty)
             {
                 reasons.Add("no rules");
             }

@@ -27,46 +27,19 @@ internal static class DiffVerb
             await using (store.ConfigureAwait(false))
             {
                 IAsyncEnumerable<ChangeInfo> changes = store.Volumes.DiffAsync(run.Get(from), run.Get(to), VerbRun.ParsePath(run.Get(path)), cancel);
-                if (!run.Output.IsJson)
-                {
-                    await foreach (ChangeInfo change in changes.ConfigureAwait(false))
-                    {
-                        run.Output.Data.WriteLine($"{Sign(change.Kind)} {TerminalText.Escape(change.Path)}{SizeChange(change)}");
-                    }
-
-                    run.Output.Data.Flush();
-                    return ExitCode.Ok;
-                }
-
-                const int FlushBytes = 64 * 1024;
-                Utf8JsonWriter json = new(run.Output.DataBytes, new JsonWriterOptions { Indented = true });
-                await using (json.ConfigureAwait(false))
-                {
-                    json.WriteStartObject();
-                    json.WriteStartArray("changes");
-                    await foreach (ChangeInfo change in changes.ConfigureAwait(false))
-                    {
-                        json.WriteStartObject();
-                        json.WriteString("change", Name(change.Kind));
-                        TerminalText.WriteName(json, "path", change.Path);
-                        json.WriteNumber("oldBytes", change.OldBytes);
-                        json.WriteNumber("newBytes", change.NewBytes);
-                        json.WriteEndObject();
-                        if (json.BytesPending > FlushBytes)
-                        {
-                            await json.FlushAsync(cancel).ConfigureAwait(false);
-                        }
-                    }
-
-                    json.WriteEndArray();
-                    json.WriteEndObject();
-                }
-
-                run.Output.DataBytes.Write("\n"u8);
+                await run.Output.StreamAsync("changes", changes, WriteChange, static change => $"{Sign(change.Kind)} {TerminalText.Escape(change.Path)}{SizeChange(change)}", cancel).ConfigureAwait(false);
                 return ExitCode.Ok;
             }
         });
         return verb;
+    }
+
+    private static void WriteChange(Utf8JsonWriter json, ChangeInfo change)
+    {
+        json.WriteString("change", Name(change.Kind));
+        TerminalText.WriteName(json, "path", change.Path);
+        json.WriteNumber("oldBytes", change.OldBytes);
+        json.WriteNumber("newBytes", change.NewBytes);
     }
 
     internal static string Name(ChangeKind kind) => kind switch

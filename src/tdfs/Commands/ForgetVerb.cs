@@ -1,5 +1,5 @@
 using System.CommandLine;
-using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Files;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
 
@@ -45,8 +45,8 @@ internal static class ForgetVerb
             }
 
             // Named rules stand alone; with --keep they change those of storage.toml.
-            KeepConfig start = run.Get(keep) ? run.LoadConfig().Keep : new KeepConfig();
-            KeepConfig wanted = new()
+            KeepRules start = run.Get(keep) ? run.LoadConfig().Keep : new KeepRules();
+            KeepRules wanted = new()
             {
                 Last = run.Get(rules[0]) ?? start.Last,
                 Hourly = run.Get(rules[1]) ?? start.Hourly,
@@ -55,7 +55,7 @@ internal static class ForgetVerb
                 Monthly = run.Get(rules[4]) ?? start.Monthly,
                 Yearly = run.Get(rules[5]) ?? start.Yearly,
             };
-            if (hasRules && wanted.KeepsNothing)
+            if (hasRules && wanted.IsEmpty)
             {
                 throw new UserError(ExitCode.Usage, "found keep rules that keep nothing, expected at least one above 0; name the snapshots to forget all of them");
             }

@@ -29,37 +29,8 @@ internal static class LsVerb
             await using (store.ConfigureAwait(false))
             {
                 IAsyncEnumerable<EntryInfo> entries = store.Volumes.ListAsync(run.Get(snapshot), VerbRun.ParsePath(run.Get(path)), run.Get(recursive), cancel);
-                if (!run.Output.IsJson)
-                {
-                    await foreach (EntryInfo entry in entries.ConfigureAwait(false))
-                    {
-                        run.Output.Data.WriteLine(run.Get(isLong) ? LongLine(entry, run.Output.Zone) : TerminalText.Escape(entry.Path));
-                    }
-
-                    run.Output.Data.Flush();
-                    return ExitCode.Ok;
-                }
-
-                const int FlushBytes = 64 * 1024;
-                Utf8JsonWriter json = new(run.Output.DataBytes, new JsonWriterOptions { Indented = true });
-                await using (json.ConfigureAwait(false))
-                {
-                    json.WriteStartObject();
-                    json.WriteStartArray("entries");
-                    await foreach (EntryInfo entry in entries.ConfigureAwait(false))
-                    {
-                        WriteEntry(json, entry);
-                        if (json.BytesPending > FlushBytes)
-                        {
-                            await json.FlushAsync(cancel).ConfigureAwait(false);
-                        }
-                    }
-
-                    json.WriteEndArray();
-                    json.WriteEndObject();
-                }
-
-                run.Output.DataBytes.Write("\n"u8);
+                Func<EntryInfo, string> line = run.Get(isLong) ? entry => LongLine(entry, run.Output.Zone) : static entry => TerminalText.Escape(entry.Path);
+                await run.Output.StreamAsync("entries", entries, WriteEntry, line, cancel).ConfigureAwait(false);
                 return ExitCode.Ok;
             }
         });
@@ -75,7 +46,6 @@ internal static class LsVerb
 
     private static void WriteEntry(Utf8JsonWriter json, EntryInfo entry)
     {
-        json.WriteStartObject();
         TerminalText.WriteName(json, "path", entry.Path);
         json.WriteString("mode", Show.Mode(entry.Mode));
         json.WriteNumber("modeBits", entry.Mode);
@@ -94,7 +64,5 @@ internal static class LsVerb
         {
             json.WriteBoolean("torn", true);
         }
-
-        json.WriteEndObject();
     }
 }

@@ -252,20 +252,11 @@ internal sealed class StoreVolumes(
         HashSet<(string Volume, SnapshotId Id)> goes = [];
         if (request.Keep is { } keep)
         {
-            var rules = new KeepRules
-            {
-                Last = keep.Last,
-                Hourly = keep.Hourly,
-                Daily = keep.Daily,
-                Weekly = keep.Weekly,
-                Monthly = keep.Monthly,
-                Yearly = keep.Yearly,
-            };
             all = await LocateAllAsync(request.Volume, cancel).ConfigureAwait(false);
             foreach (IGrouping<string, Located> volume in all.GroupBy(static each => each.Volume.Name))
             {
                 IEnumerable<KeepCandidate> candidates = volume.Select(static each => new KeepCandidate(each.Record.Id, each.Record.TimeNs, each.Record.IsMarked, each.Record.IsFinished));
-                goes.UnionWith(rules.Apply(candidates).Where(static decision => !decision.IsKept).Select(decision => (volume.Key, decision.Snapshot.Id)));
+                goes.UnionWith(keep.Apply(candidates).Where(static decision => !decision.IsKept).Select(decision => (volume.Key, decision.Snapshot.Id)));
             }
         }
         else

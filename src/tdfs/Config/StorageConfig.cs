@@ -1,4 +1,5 @@
 using System.Numerics;
+using TokTok.Storage.Files;
 
 namespace TokTok.Storage.Tdfs.Config;
 
@@ -26,7 +27,7 @@ internal sealed record StorageConfig
 
     public long WriteBufferBytes { get; init; }
 
-    public required KeepConfig Keep { get; init; }
+    public required KeepRules Keep { get; init; }
 
     /// <summary>Zero: no agent.</summary>
     public TimeSpan UnlockFor { get; init; }
@@ -70,7 +71,7 @@ internal sealed record StorageConfig
             CompressionLevel = compression.Integer("level", 3, 0, 19),
             IndexBytes = memory.Size("index", "128 MiB", "16 MiB", "64 GiB"),
             WriteBufferBytes = memory.Size("write-buffers", "64 MiB", "32 MiB", "16 GiB"),
-            Keep = new KeepConfig
+            Keep = new KeepRules
             {
                 Last = keep.Integer("last", 3, 0, 10000),
                 Hourly = keep.Integer("hourly", 24, 0, 10000),
@@ -203,24 +204,6 @@ internal sealed record ChunkingConfig
 
     /// <summary>Files up to this size are kept inside their entry.</summary>
     public required int InlineBytes { get; init; }
-}
-
-/// <summary>How many of the newest hours, days … that hold a snapshot keep one.</summary>
-internal sealed record KeepConfig
-{
-    public int Last { get; init; }
-
-    public int Hourly { get; init; }
-
-    public int Daily { get; init; }
-
-    public int Weekly { get; init; }
-
-    public int Monthly { get; init; }
-
-    public int Yearly { get; init; }
-
-    public bool KeepsNothing => (Last, Hourly, Daily, Weekly, Monthly, Yearly) == default;
 }
 
 internal sealed record ImportConfig

@@ -1,3 +1,4 @@
+using TokTok.Storage.Files;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Output;
 
@@ -163,7 +164,7 @@ internal sealed record ForgetRequest
 
     public string? Volume { get; init; }
 
-    public KeepConfig? Keep { get; init; }
+    public KeepRules? Keep { get; init; }
 
     public bool IsDryRun { get; init; }
 }

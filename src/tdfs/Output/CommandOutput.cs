@@ -70,4 +70,43 @@ internal sealed class CommandOutput
         DataBytes.Write("\n"u8);
         DataBytes.Flush();
     }
+
+    /// <summary>A result of any length, written as it comes: an array in the JSON object or, without --json, a line for each.</summary>
+    internal async ValueTask StreamAsync<T>(string name, IAsyncEnumerable<T> items, Action<Utf8JsonWriter, T> json, Func<T, string> line, CancellationToken cancel)
+    {
+        if (!IsJson)
+        {
+            await foreach (T item in items.WithCancellation(cancel).ConfigureAwait(false))
+            {
+                await Data.WriteLineAsync(line(item).AsMemory(), cancel).ConfigureAwait(false);
+            }
+
+            await Data.FlushAsync(cancel).ConfigureAwait(false);
+            return;
+        }
+
+        const int FlushBytes = 64 * 1024;
+        Utf8JsonWriter writer = new(DataBytes, new JsonWriterOptions { Indented = true });
+        await using (writer.ConfigureAwait(false))
+        {
+            writer.WriteStartObject();
+            writer.WriteStartArray(name);
+            await foreach (T item in items.WithCancellation(cancel).ConfigureAwait(false))
+            {
+                writer.WriteStartObject();
+                json(writer, item);
+                writer.WriteEndObject();
+                if (writer.BytesPending > FlushBytes)
+                {
+                    await writer.FlushAsync(cancel).ConfigureAwait(false);
+                }
+            }
+
+            writer.WriteEndArray();
+            writer.WriteEndObject();
+        }
+
+        DataBytes.WriteByte((byte)'\n');
+        await DataBytes.FlushAsync(cancel).ConfigureAwait(false);
+    }
 }

@@ -31,6 +31,9 @@ internal static class CommandTree
         ("completion", CompletionVerb.Create),
     ];
 
+    /// <summary>"@x" is the word "@x": a file that lies in the current folder must not give options.</summary>
+    private static readonly ParserConfiguration s_parser = new() { ResponseFileTokenReplacer = null };
+
     /// <summary>What there is where nothing composes a store.</summary>
     private static readonly string[] s_needNoStore = ["agent", "completion"];
 
@@ -104,14 +107,14 @@ internal static class CommandTree
         string? named = words.FirstOrDefault(static word => Array.Exists(s_verbs, verb => verb.Name == word));
         if (named is not null)
         {
-            ParseResult parsed = Build(context, named).Parse(words);
+            ParseResult parsed = Build(context, named).Parse(words, s_parser);
             if (parsed.Errors.Count == 0 && parsed.CommandResult.Command is Verb)
             {
                 return parsed;
             }
         }
 
-        return Build(context).Parse(words);
+        return Build(context).Parse(words, s_parser);
     }
 
     /// <summary>An argument that may be left out takes a mistyped option: a word of two dashes is one only behind a "--".</summary>

@@ -38,6 +38,8 @@ internal static class ImportVerb
                 throw new UserError(ExitCode.Usage, "found an empty folder name, expected the folder to keep");
             }
 
+            SnapshotWords.RefuseVolume(run.Get(volume), path);
+            SnapshotWords.RefuseLabel(run.Get(label));
             IStoreSession store = await run.OpenAsync(StoreAccess.Write, cancel).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {

@@ -49,7 +49,7 @@ internal static class RecoverVerb
     }
 
     private static SecretBuffer ReadWords(VerbContext context, int? descriptor, CancellationToken cancel) => descriptor is int number
-        ? TerminalPrompt.ReadLine(number, cancel)
-        : TerminalPrompt.TryAsk("The 24 words, on one line: ", context.Terminal, cancel)
+        ? GivenDescriptor.ReadLine(number, "--words-fd", "the words", cancel)
+        : TerminalPrompt.TryAsk("The 24 words, on one line: ", "the words", context.Terminal, cancel)
             ?? throw new UserError(ExitCode.Keys, "found no terminal to ask for the words, expected one, or --words-fd N");
 }

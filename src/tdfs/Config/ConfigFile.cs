@@ -15,6 +15,11 @@ internal static class ConfigFile
     {
         string home = environment("HOME") is { Length: > 0 } h ? h : "/";
         string? explicitPath = named ?? (environment("TDFS_CONFIG") is { Length: > 0 } fromEnvironment ? fromEnvironment : null);
+        if (explicitPath is { Length: 0 })
+        {
+            throw new UserError(ExitCode.Usage, "found an empty --config, expected a file; leave --config away to use the default");
+        }
+
         if (explicitPath is not null)
         {
             return TryRead(explicitPath, home)

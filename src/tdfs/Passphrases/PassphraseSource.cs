@@ -8,6 +8,7 @@ namespace TokTok.Storage.Tdfs.Passphrases;
 internal sealed class PassphraseSource(int? descriptor, Func<string, string?> environment, string terminal = "/dev/tty")
 {
     internal const string CredentialName = "tdfs-passphrase";
+    private const string What = "the passphrase";
 
     /// <summary>The passphrase of an existing keyring.</summary>
     internal SecretBuffer Read(CancellationToken cancel) => Ask("Passphrase: ", cancel);
@@ -37,7 +38,7 @@ internal sealed class PassphraseSource(int? descriptor, Func<string, string?> en
 
     private SecretBuffer AskTerminal(string prompt, CancellationToken cancel)
     {
-        if (TerminalPrompt.TryAsk(prompt, terminal, cancel) is SecretBuffer typed)
+        if (TerminalPrompt.TryAsk(prompt, What, terminal, cancel) is SecretBuffer typed)
         {
             return typed;
         }
@@ -50,9 +51,7 @@ internal sealed class PassphraseSource(int? descriptor, Func<string, string?> en
     {
         if (descriptor is int number)
         {
-            return number >= 0
-                ? TerminalPrompt.ReadLine(number, cancel)
-                : throw new UserError(ExitCode.Usage, $"found --passphrase-fd {number}, expected a descriptor of 0 or more");
+            return GivenDescriptor.ReadLine(number, "--passphrase-fd", What, cancel);
         }
 
         if (environment("CREDENTIALS_DIRECTORY") is not { Length: > 0 } folder)
@@ -69,7 +68,7 @@ internal sealed class PassphraseSource(int? descriptor, Func<string, string?> en
 
         try
         {
-            return TerminalPrompt.ReadLine(file, cancel);
+            return TerminalPrompt.ReadLine(file, What, cancel);
         }
         finally
         {

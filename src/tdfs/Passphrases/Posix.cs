@@ -10,6 +10,8 @@ internal static unsafe partial class Posix
     internal const int NoControllingTerminal = 0x100;
     internal const int CloseOnExec = 0x80000;
     internal const int Interrupted = 4;
+    internal const int GetDescriptorFlags = 1; // F_GETFD: bit 0 is FD_CLOEXEC
+    internal const int GetStatusFlags = 3; // F_GETFL: the low two bits are the way it was opened, 1 for writing alone
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int Open(string path, int flags);
@@ -22,6 +24,10 @@ internal static unsafe partial class Posix
 
     [LibraryImport("libc", EntryPoint = "write", SetLastError = true)]
     internal static partial nint Write(int descriptor, byte* source, nuint bytes);
+
+    /// <summary>For the commands that take nothing more.</summary>
+    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
+    internal static partial int Control(int descriptor, int command);
 
     [LibraryImport("libc", EntryPoint = "poll", SetLastError = true)]
     internal static partial int Poll(PollEntry* entries, nuint count, int milliseconds);

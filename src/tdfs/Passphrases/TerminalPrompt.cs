@@ -22,7 +22,7 @@ internal static unsafe class TerminalPrompt
     private const int PollMilliseconds = 100;
 
     /// <summary>The line typed, without its end; null when there is no terminal.</summary>
-    internal static SecretBuffer? TryAsk(string prompt, string device, CancellationToken cancel)
+    internal static SecretBuffer? TryAsk(string prompt, string what, string device, CancellationToken cancel)
     {
         if (!OperatingSystem.IsLinux())
         {
@@ -55,7 +55,7 @@ internal static unsafe class TerminalPrompt
             try
             {
                 WriteAll(terminal, prompt);
-                return ReadLine(terminal, cancel);
+                return ReadLine(terminal, what, cancel);
             }
             finally
             {
@@ -70,7 +70,8 @@ internal static unsafe class TerminalPrompt
     }
 
     /// <summary>Reads bytes up to a line's end or the end of the input. Cancellation is seen within a tenth of a second.</summary>
-    internal static SecretBuffer ReadLine(int descriptor, CancellationToken cancel)
+    /// <param name="what">"the passphrase": what an error calls it.</param>
+    internal static SecretBuffer ReadLine(int descriptor, string what, CancellationToken cancel)
     {
         SecretBuffer line = new(MaxLineBytes + 1);
         try
@@ -91,7 +92,7 @@ internal static unsafe class TerminalPrompt
                     nint got = Posix.Read(descriptor, room + line.Length, 1);
                     if (got < 0)
                     {
-                        throw new UserError(ExitCode.Keys, $"reading the passphrase: {Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError())}; expected a readable descriptor");
+                        throw new UserError(ExitCode.Keys, $"reading {what}: {Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError())}; expected a readable descriptor");
                     }
 
                     if (got == 0 || room[line.Length] == (byte)'\n')
@@ -101,7 +102,7 @@ internal static unsafe class TerminalPrompt
 
                     if (++line.Length > MaxLineBytes)
                     {
-                        throw new UserError(ExitCode.Keys, $"found a passphrase of more than {MaxLineBytes} bytes, expected at most that on one line");
+                        throw new UserError(ExitCode.Keys, $"found more than {MaxLineBytes} bytes for {what}, expected at most that on one line");
                     }
                 }
             }

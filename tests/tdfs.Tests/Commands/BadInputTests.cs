@@ -9,6 +9,7 @@ using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Tdfs.Commands;
 using TokTok.Storage.Tdfs.Composition;
 using TokTok.Storage.Tdfs.Output;
+using TokTok.Storage.Tdfs.Tests.Passphrases;
 using TokTok.Storage.Testing;
 
 namespace TokTok.Storage.Tdfs.Tests.Commands;
@@ -168,6 +169,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         if (!s_withoutConfig.Contains(verb))
         {
             yield return new Case("no such storage.toml", [.. line, "--config", "{dir}/none.toml"]);
+            yield return new Case("an empty --config", [.. line, "--config", ""]);
             yield return new Case("an unknown key", line) { Config = "[store]\nsurvvie = 1\n" };
             yield return new Case("an unknown table", line) { Config = "[stroe]\n" };
             yield return new Case("a bad size", line) { Config = "[memory]\nindex = \"12 elephants\"\n" };
@@ -220,6 +222,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("below a file", ["import", "{source}/note.txt/x", "--volume", "v"]),
             new Case("a volume name that is empty", ["import", "{source}", "--volume", ""]),
             new Case("a volume name that is too long", ["import", "{source}", "--volume", new string('v', 256)]),
+            new Case("a label that means the newest", ["import", "{source}", "--label", "latest"]),
             new Case("no workers", ["import", "{source}", "--workers", "0"]),
             new Case("a file that cannot be read", ["import", UnreadableFile, "--volume", "w"]) { Talks = true },
             new Case("a damaged journal", line) { Prepare = static stage => Damage(stage.Store, "/journal/") },
@@ -296,6 +299,8 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("too few words", [.. line, "--drill"]) { Words = "abandon abandon" },
             new Case("words with a wrong checksum", [.. line, "--drill"]) { Words = string.Join(' ', Enumerable.Repeat("abandon", 24)) },
             new Case("another account's words", [.. line, "--drill"]) { Words = string.Join(' ', Enumerable.Repeat("abandon", 23)) + " art" },
+            new Case("a descriptor that is not open", ["recover", "--drill", "--words-fd", "987"]),
+            new Case("a descriptor below 0", ["recover", "--drill", "--words-fd", "-1"]),
             new Case("nobody to ask", ["recover", "--drill"]) { Passphrase = null },
             new Case("no holder to recover from", [.. line, "--drill"]) { Words = "right", Config = "[[holder]]\npath = \"{dir}/gone/blue\"\nplace = \"blue\"\n" },
             new Case("a damaged anchor and no keys", [.. line, "--drill"])
@@ -473,12 +478,12 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         {
             each.Prepare?.Invoke(this);
             await File.WriteAllTextAsync(Folder + "/storage.toml", Toml(each.Config));
-            using SafeFileHandle? words = Array.IndexOf(each.Line, "{words}") < 0 ? null : await WordsAsync(each.Words == "right" ? World.Words : each.Words);
+            using InheritedFile? words = Array.IndexOf(each.Line, "{words}") < 0 ? null : await WordsAsync(each.Words == "right" ? World.Words : each.Words);
             string[] line = [.. each.Line.Select(word => word
                 .Replace("{source}", World.Source, StringComparison.Ordinal)
                 .Replace("{target}", Target, StringComparison.Ordinal)
                 .Replace("{dir}", Folder, StringComparison.Ordinal)
-                .Replace("{words}", words?.DangerousGetHandle().ToString(), StringComparison.Ordinal))];
+                .Replace("{words}", words?.Descriptor.ToString(CultureInfo.InvariantCulture), StringComparison.Ordinal))];
             using IDisposable? writer = each.IsBesideWriter ? BeWriter() : null;
             (int code, string data, string talk) = await CommandAsync([.. line, "--no-progress"], each.Passphrase);
             talk = Hide(talk);
@@ -538,11 +543,11 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             return text + (text.Contains("[keys]", StringComparison.Ordinal) ? "" : "[keys]\nunlock-for = \"0s\"\n");
         }
 
-        private async Task<SafeFileHandle> WordsAsync(string words)
+        private async Task<InheritedFile> WordsAsync(string words)
         {
             string path = Folder + "/words";
             await File.WriteAllTextAsync(path, words + "\n");
-            return File.OpenHandle(path);
+            return new InheritedFile(path);
         }
 
         /// <summary>Holds the writer's lock as another process would, with the note that it would leave.</summary>

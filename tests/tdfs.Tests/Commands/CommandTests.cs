@@ -1,6 +1,7 @@
 using System.Text.Json;
 using TokTok.Storage.Core;
 using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Tests.Passphrases;
 
 namespace TokTok.Storage.Tdfs.Tests.Commands;
 
@@ -59,6 +60,7 @@ public sealed class CommandTests : IDisposable
         { ["completion", "csh"], 2, "csh" },
         { ["status", "--config", "/nowhere/storage.toml"], 3, "/nowhere/storage.toml: found no such file" },
         { ["status", "--store", ""], 2, "found an empty --store" },
+        { ["status", "--config", ""], 2, "found an empty --config, expected a file" },
         { ["init"], 6, "found no terminal to ask for the passphrase" },
         { ["recover", "--drill"], 6, "found no terminal to ask for the words" },
     };
@@ -112,8 +114,8 @@ public sealed class CommandTests : IDisposable
     {
         string pass = Path.Join(_transcript.Home, "pass");
         File.WriteAllText(pass, "secret\n");
-        using FileStream file = File.OpenRead(pass);
-        Assert.Equal(0, await _transcript.RunAsync("init", "--sheet", "--store", "/vault", "--passphrase-fd", $"{file.SafeFileHandle.DangerousGetHandle()}"));
+        using InheritedFile file = new(pass);
+        Assert.Equal(0, await _transcript.RunAsync("init", "--sheet", "--store", "/vault", "--passphrase-fd", $"{file.Descriptor}"));
         Assert.Contains("   1. abandon      2. ability      3. able         4. about\n   5. above ", _transcript.Data);
         Assert.Contains("Holder:  /h (place here)", _transcript.Data);
         Assert.Contains("/vault", _transcript.Data);
@@ -129,6 +131,56 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(["*.o", "/tmp"], request.Rules.Exclude);
         Assert.Equal("photos@3: 12 files (2 unchanged), 2.00 KiB read, 1.00 KiB known already, 512 B stored, 0.0s\n", _transcript.Data);
         Assert.Equal("", _transcript.Talk);
+    }
+
+    /// <summary>System.CommandLine takes "@list" for a file of options unless it is told not to.</summary>
+    [Fact]
+    public async Task A_word_that_begins_with_an_at_sign_is_a_word()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("import", "/data", "--exclude", "@eaDir"));
+        Assert.Equal(["@eaDir"], Asked<ImportRequest>().Rules.Exclude);
+        _transcript.Host.Asked.Clear();
+        string list = Path.Join(_transcript.Home, "list");
+        File.WriteAllText(list, "/data --label taken-from-a-file");
+        Assert.Equal(0, await _transcript.RunAsync("import", "@" + list));
+        Assert.Null(Asked<ImportRequest>().Label);
+        Assert.EndsWith("/@" + list, Asked<ImportRequest>().Folder, StringComparison.Ordinal);
+    }
+
+    public static TheoryData<string[], string> BadNames => new()
+    {
+        { ["--label", ""], "found a label of 0 bytes, expected 1 to 4096" },
+        { ["--label", new string('x', 5000)], "found a label of 5000 bytes, expected 1 to 4096" },
+        { ["--label", "latest"], "found the label 'latest', which means the newest snapshot; expected another" },
+        { ["--label", "42"], "found the label '42', which is how a snapshot's number is written; expected another" },
+        { ["--label", "photos@old"], "found the label 'photos@old', whose '@' stands between a volume and a snapshot's name; expected another" },
+        { ["--label", "two\nlines"], "found a line's end in the label, expected text that can be typed again" },
+        { ["--label", "bell\a"], "found the control character U+0007 in the label" },
+        { ["--label", " summer"], "found the label ' summer', with white space at its ends" },
+        { ["--label=-x"], "found the label '-x', which begins as an option does" },
+        { ["--volume", ""], "found a volume name of 0 bytes, expected 1 to 255" },
+        { ["--volume", new string('ü', 128)], "found a volume name of 256 bytes, expected 1 to 255" },
+        { ["--volume", "two\nlines"], "found a line's end in the volume name" },
+        { ["--volume", "esc\u001b[1m"], "found the control character U+001B in the volume name" },
+        { ["--volume", "photos "], "found the volume name 'photos '" },
+        { ["--volume=-v"], "found the volume name '-v'" },
+    };
+
+    [Theory]
+    [MemberData(nameof(BadNames))]
+    public async Task A_name_that_could_not_be_used_later_is_refused_before_the_store_is_opened(string[] words, string expected)
+    {
+        Assert.Equal(2, await _transcript.RunAsync(["import", "/data", .. words]));
+        Assert.StartsWith("tdfs: " + expected, _transcript.Talk, StringComparison.Ordinal);
+        Assert.Null(_transcript.Host.Access);
+    }
+
+    [Fact]
+    public async Task A_folder_with_a_line_end_in_its_name_needs_a_volume_name()
+    {
+        Assert.Equal(2, await _transcript.RunAsync("import", "/data/two\nlines"));
+        Assert.Equal("tdfs: found a line's end in the folder's name, which no volume can be called after; give it a name with --volume\n", _transcript.Talk);
+        Assert.Equal(0, await _transcript.RunAsync("import", "/data/two\nlines", "--volume", "lines"));
     }
 
     [Fact]

@@ -36,26 +36,45 @@ public sealed class PassphraseTests : IDisposable
     [InlineData("pässwörd\n", "pässwörd")]
     public void A_descriptor_gives_its_first_line(string content, string expected)
     {
-        using FileStream file = File.OpenRead(Write("pass", content));
-        Assert.Equal(expected, Text(Source((int)file.SafeFileHandle.DangerousGetHandle()).Read(CancellationToken.None)));
+        using InheritedFile file = new(Write("pass", content));
+        Assert.Equal(expected, Text(Source(file.Descriptor).Read(CancellationToken.None)));
     }
 
     [Fact]
     public void A_line_beyond_the_limit_is_refused()
     {
-        using FileStream file = File.OpenRead(Write("pass", new string('x', TerminalPrompt.MaxLineBytes + 1)));
-        UserError error = Assert.Throws<UserError>(() => Source((int)file.SafeFileHandle.DangerousGetHandle()).Read(CancellationToken.None));
+        using InheritedFile file = new(Write("pass", new string('x', TerminalPrompt.MaxLineBytes + 1)));
+        UserError error = Assert.Throws<UserError>(() => Source(file.Descriptor).Read(CancellationToken.None));
         Assert.Equal(ExitCode.Keys, error.Code);
-        using FileStream fits = File.OpenRead(Write("fits", new string('x', TerminalPrompt.MaxLineBytes) + "\n"));
-        Assert.Equal(TerminalPrompt.MaxLineBytes, Text(Source((int)fits.SafeFileHandle.DangerousGetHandle()).Read(CancellationToken.None)).Length);
+        using InheritedFile fits = new(Write("fits", new string('x', TerminalPrompt.MaxLineBytes) + "\n"));
+        Assert.Equal(TerminalPrompt.MaxLineBytes, Text(Source(fits.Descriptor).Read(CancellationToken.None)).Length);
     }
 
     [Fact]
     public void A_closed_descriptor_is_one_line_of_trouble()
     {
         UserError error = Assert.Throws<UserError>(() => Source(9999).Read(CancellationToken.None));
-        Assert.Equal(ExitCode.Keys, error.Code);
+        Assert.Equal(ExitCode.Usage, error.Code);
+        Assert.StartsWith("descriptor 9999 is not open, expected one that gives the passphrase", error.Message, StringComparison.Ordinal);
         Assert.Equal(ExitCode.Usage, Assert.Throws<UserError>(() => Source(-1).Read(CancellationToken.None)).Code);
+    }
+
+    [Fact]
+    public void A_descriptor_of_the_runtime_itself_is_not_read()
+    {
+        using FileStream ours = File.OpenRead(Write("pass", "another's bytes\n"));
+        int descriptor = (int)ours.SafeFileHandle.DangerousGetHandle();
+        UserError error = Assert.Throws<UserError>(() => Source(descriptor).Read(CancellationToken.None));
+        Assert.Equal((ExitCode.Usage, true), (error.Code, error.Message.StartsWith($"descriptor {descriptor} is not open, expected ", StringComparison.Ordinal)));
+        Assert.Equal(0, ours.Position);
+    }
+
+    [Fact]
+    public void A_descriptor_for_writing_alone_is_refused()
+    {
+        using InheritedFile file = new(Write("pass", ""), flags: 1);
+        UserError error = Assert.Throws<UserError>(() => Source(file.Descriptor).Read(CancellationToken.None));
+        Assert.Equal((ExitCode.Usage, $"descriptor {file.Descriptor} is open for writing alone, expected one that gives the passphrase"), (error.Code, error.Message));
     }
 
     [Fact]
@@ -64,8 +83,8 @@ public sealed class PassphraseTests : IDisposable
         _environment["CREDENTIALS_DIRECTORY"] = _folder;
         Write("tdfs-passphrase", "from systemd\n");
         Assert.Equal("from systemd", Text(Source().Read(CancellationToken.None)));
-        using FileStream file = File.OpenRead(Write("pass", "from fd\n"));
-        Assert.Equal("from fd", Text(Source((int)file.SafeFileHandle.DangerousGetHandle()).Read(CancellationToken.None)));
+        using InheritedFile file = new(Write("pass", "from fd\n"));
+        Assert.Equal("from fd", Text(Source(file.Descriptor).Read(CancellationToken.None)));
     }
 
     [Fact]
@@ -131,6 +150,20 @@ public sealed class PassphraseTests : IDisposable
         secret.Dispose();
         Assert.Equal(new byte[3], memory);
     }
+}
+
+/// <summary>A file opened as a caller's descriptor arrives: not to be closed on exec.</summary>
+internal sealed class InheritedFile : IDisposable
+{
+    internal InheritedFile(string path, int flags = 0)
+    {
+        Descriptor = Posix.Open(path, flags);
+        Assert.True(Descriptor >= 0, $"{path} cannot be opened");
+    }
+
+    internal int Descriptor { get; }
+
+    public void Dispose() => _ = Posix.Close(Descriptor);
 }
 
 /// <summary>A terminal without a window: the test types and reads at the master's end.</summary>

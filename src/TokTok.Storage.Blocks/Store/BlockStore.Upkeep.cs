@@ -134,6 +134,56 @@ public sealed partial class BlockStore
         }
     }
 
+    /// <summary>Takes back from the trash the arenas that are wanted: a head, say one of another line, has blocks that lie nowhere else. Durable on return.</summary>
+    /// <remarks>A crash between the steps leaves tombstones of arenas whose files are out of the trash: the next reclaim takes them back too, or trashes them again.
+    /// At a holder that is absent or fails the fragments stay in the trash, where they are read, and nothing empties it of an arena that is sealed.</remarks>
+    internal async ValueTask TakeBackAsync(Func<ArenaRecord, bool> isWanted, CancellationToken cancel)
+    {
+        ThrowIfNotWritable();
+        List<ArenaRecord> arenas = [.. Catalog.Arenas().Where(arena => arena.State == ArenaState.Trashed && isWanted(arena))];
+        if (arenas.Count == 0)
+        {
+            return;
+        }
+
+        foreach (ArenaRecord arena in arenas)
+        {
+            foreach (IFragmentHolder holder in ReachableHolders())                             // 1. files: a record may name others than those that have them
+            {
+                try
+                {
+                    await holder.RestoreAsync(arena.Id, cancel).ConfigureAwait(false);
+                }
+                catch (DiskException failure)
+                {
+                    Note($"arena {arena.Ordinal}: {failure.Message}");
+                }
+            }
+        }
+
+        try
+        {
+            foreach (ArenaRecord arena in arenas)
+            {
+                _catalogLog.AppendSealed(arena with { State = ArenaState.Sealed, TrashedOnDay = 0 }); // 2. records, as if sealed now: an index takes it up again
+            }
+
+            _catalogLog.Sync();
+        }
+        catch (Exception failure)
+        {
+            Fail(failure);
+            throw;
+        }
+
+        foreach (ArenaRecord arena in arenas.Where(_ => _index is not null))
+        {
+            await IndexArenaAsync(arena, cancel).ConfigureAwait(false);                        // 3. a cache
+        }
+
+        Note($"{arenas.Count} arenas were taken back from the trash: snapshots want blocks that lie nowhere else");
+    }
+
     internal void ForgetArenas(IReadOnlyList<uint> ordinals)
     {
         ThrowIfNotWritable();

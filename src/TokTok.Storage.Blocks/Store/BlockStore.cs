@@ -162,7 +162,9 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
         try
         {
             SignedHead? newest = Catalog.NewestHead(next.Volume, _device, Incarnation);
-            if (next.Incarnation != Incarnation || next.Device != _device || (newest is not null && next.Sequence != newest.Head.Sequence + 1)
+            // What it goes on from decides: its sequence counts on from the highest of all lines that it contains, whichever is ours.
+            if (next.Incarnation != Incarnation || next.Device != _device
+                || (newest is not null && (next.Previous != newest.Hash || !next.Supersedes(newest.Head)))
                 || Catalog.Heads().Any(known => known.Head.Supersedes(next)))
             {
                 throw new StoreException(StoreProblem.HeadMoved, $"volume {next.VolumeName}: another commit came first (head {newest?.Head.Sequence ?? 0}, the one offered is {next.Sequence})");

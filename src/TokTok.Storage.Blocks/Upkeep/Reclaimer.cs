@@ -55,9 +55,10 @@ public sealed record ReclaimReport
 /// <summary>Gives back the space of blocks that no root wants.</summary>
 /// <remarks>
 /// Source: copying collection over sealed arenas as Venti's successors do it; DESIGN 5, "Reclaim".
-/// Order: mark from every head → condemn (hits become misses) → copy what lives, verbatim and verified → flush (copies durable, catalog synced)
-/// → tombstones durable → holders move files to the trash → after running days the trash is emptied. A crash anywhere leaves every wanted block
-/// in at least one arena or the journal: condemned arenas are ordinary ones again at the next start, and a tombstone is acted on again by the next reclaim.
+/// Order: mark from every head → arenas of the trash that a head wants are taken back → condemn (hits become misses) → copy what lives, verbatim and verified
+/// → flush (copies durable, catalog synced) → tombstones durable → holders move files to the trash → after running days the trash is emptied. A crash anywhere
+/// leaves every wanted block in at least one arena or the journal: condemned arenas are ordinary ones again at the next start, and a tombstone is acted on again
+/// by the next reclaim. The trash is emptied only by a run that marked from every head, found every block, and took back what was wanted of it.
 /// The store's lock keeps other writing processes out, so no writer can have begun earlier; readers go on, and find trashed arenas until they are emptied.
 /// </remarks>
 public sealed class Reclaimer(BlockStore store, IRootWalker walker)
@@ -77,6 +78,12 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         if (missing > 0)
         {
             reasons.Add($"{missing} blocks that snapshots want are in no arena; nothing is deleted until 'tdfs check' and 'tdfs repair' have seen to them");
+        }
+
+        if (!options.DryRun)
+        {
+            await store.TakeBackAsync(                                                               // 3. of the trash, what a root wants
+                arena => live.TryGetValue(arena.Domain, out LiveMap? map) && map.HasAny(arena.Ordinal), cancel).ConfigureAwait(false);
         }
 
         long liveBytes = 0;
@@ -121,7 +128,9 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
                 victims, (arena, index) => live[arena.Domain].IsLive(arena.Ordinal, index) ? arena.Survive : null, reasons, progress, cancel).ConfigureAwait(false);
         }
 
-        (long freed, long waiting, uint days) = options.DryRun ? (0, WaitingBytes(), 0u) : await PurgeAsync(options.EmptyTrashNow, reasons, cancel).ConfigureAwait(false);
+        (long freed, long waiting, uint days) = missing > 0 || options.DryRun
+            ? (0, WaitingBytes(), 0u)
+            : await PurgeAsync(options.EmptyTrashNow, reasons, cancel).ConfigureAwait(false);
         if (!options.DryRun)
         {
             await store.PublishAsync(cancel).ConfigureAwait(false);
@@ -171,7 +180,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             return default;
         }
 
-        store.ChangeArenas(victims.ConvertAll(static victim => victim.Arena with { State = ArenaState.Condemned }));   // 3. hits on them are misses from here
+        store.ChangeArenas(victims.ConvertAll(static victim => victim.Arena with { State = ArenaState.Condemned }));   // 4. hits on them are misses from here
         long moved = 0;
         long total = victims.Sum(static victim => victim.Live);
         var emptied = new List<ArenaRecord>();
@@ -181,7 +190,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             cancel.ThrowIfCancellationRequested();
             try
             {
-                moved += await store.CopyLiveAsync(arena, index => wanted(arena, index), cancel).ConfigureAwait(false); // 4. verbatim, verified
+                moved += await store.CopyLiveAsync(arena, index => wanted(arena, index), cancel).ConfigureAwait(false); // 5. verbatim, verified
                 emptied.Add(arena);
             }
             catch (DamagedBlockException damage)
@@ -193,11 +202,11 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             progress?.Invoke("moving wanted blocks", moved, total);
         }
 
-        await store.FlushAsync(cancel).ConfigureAwait(false);                                                          // 5. copies durable
+        await store.FlushAsync(cancel).ConfigureAwait(false);                                                          // 6. copies durable
         uint day = store.Catalog.RunningDays;
         store.ChangeArenas(kept);
-        store.ChangeArenas(emptied.ConvertAll(arena => arena with { State = ArenaState.Trashed, TrashedOnDay = day })); // 6. tombstones, durable
-        await TrashFilesAsync(emptied, reasons, cancel).ConfigureAwait(false);                                         // 7. files out of the way
+        store.ChangeArenas(emptied.ConvertAll(arena => arena with { State = ArenaState.Trashed, TrashedOnDay = day })); // 7. tombstones, durable
+        await TrashFilesAsync(emptied, reasons, cancel).ConfigureAwait(false);                                         // 8. files out of the way
         return (moved, emptied.Count, emptied.Sum(StoredBytes));
     }
 
@@ -223,6 +232,13 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         {
             uint age = store.Catalog.RunningDays - Math.Min(store.Catalog.RunningDays, arena.TrashedOnDay);
             IReadOnlyList<IFragmentHolder> holders = HoldersOf(arena, reasons, out bool isComplete);
+            if (!store.HasKeysOf(arena))
+            {
+                waiting += StoredBytes(arena);
+                AddOnce(reasons, $"arenas of key domain {arena.Domain} stay in the trash: the keyring has no keys to see what snapshots want of them");
+                continue;
+            }
+
             if (!now && age < store.TrashDays)
             {
                 foreach (IFragmentHolder holder in holders)
@@ -266,15 +282,19 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             else if (holder is { IsGone: false })
             {
                 isComplete = false;
-                string reason = $"holder {holder.Place} cannot be reached; its fragments are deleted when it is back";
-                if (!reasons.Contains(reason))
-                {
-                    reasons.Add(reason);
-                }
+                AddOnce(reasons, $"holder {holder.Place} cannot be reached; its fragments are deleted when it is back");
             }
         }
 
         return holders;
+    }
+
+    private static void AddOnce(List<string> reasons, string reason)
+    {
+        if (!reasons.Contains(reason))
+        {
+            reasons.Add(reason);
+        }
     }
 
     private long WaitingBytes() => store.Catalog.Arenas().Where(static arena => arena.State == ArenaState.Trashed).Sum(StoredBytes);

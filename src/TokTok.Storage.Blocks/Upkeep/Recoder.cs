@@ -40,6 +40,8 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
             return new RecodeReport(0, 0, problems);
         }
 
+        await store.TakeBackAsync(                                                                          // and what is wanted and only in the trash is taken back
+            arena => wanted.TryGetValue(arena.Domain, out WantedMap? map) && map.HasAny(arena.Ordinal), cancel).ConfigureAwait(false);
         bool isAllThere = wanted.Values.All(static map => map.MissingCount == 0);
         var emptied = new List<(ArenaRecord Arena, long Live)>();
         var partly = new List<ArenaRecord>();

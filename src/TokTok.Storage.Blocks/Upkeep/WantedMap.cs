@@ -70,6 +70,8 @@ internal sealed class WantedMap(BlockStore store, DomainId domain) : IRedundancy
     internal int? Wanted(ArenaRecord arena, int entryIndex) =>
         _cells.TryGetValue(arena.Ordinal, out Cell[]? cells) && cells[entryIndex].Wanted > 0 ? cells[entryIndex].Wanted - 1 : null;
 
+    internal bool HasAny(uint ordinal) => _cells.ContainsKey(ordinal);
+
     private ref Cell CellOf(Score score, out bool isMissing)
     {
         isMissing = false;

@@ -1,6 +1,7 @@
 using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 
@@ -185,6 +186,117 @@ public sealed class BlockStoreForkTests
         await using BlockStore again = await fixture.OpenAsync();
         Assert.Equal("test", Assert.Single(again.Heads).VolumeName);
         Assert.DoesNotContain(fixture.Notes, static note => note.Contains("signed", StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public async Task The_line_that_is_behind_joins_the_one_that_went_on_further()
+    {
+        var fixture = new StoreFixture();
+        Head common;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            common = await StoreFixture.CommitAsync(store, s_volume, [], null);
+        }
+
+        Dictionary<string, byte[]> here = Take(fixture);
+        Head there = common;
+        await using (BlockStore store = await fixture.OpenAsync()) // recovered
+        {
+            for (int i = 0; i < 3; i++)
+            {
+                there = await StoreFixture.CommitAsync(store, s_volume, (await StoreFixture.WriteAsync(store, i, 1)).Select(static item => item.Score), there);
+            }
+        }
+
+        // The first goes on while the holder is away.
+        Take(fixture);
+        Put(fixture, here);
+        Dictionary<string, byte[]> holder = Take(fixture, "holder0/");
+        fixture.HolderPaths[0] = "/elsewhere";
+        FolderHolder.Create(fixture.Disk, "/elsewhere", fixture.Random).Dispose();
+        Head own;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            own = await StoreFixture.CommitAsync(store, s_volume, (await StoreFixture.WriteAsync(store, 50, 1)).Select(static item => item.Score), common);
+        }
+
+        Put(fixture, holder);
+        fixture.HolderPaths.Insert(0, "/holder0");
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            Assert.Equal([own, there], store.Heads.OrderBy(static head => head.Sequence));
+            BlockWrite root = await store.OpenBlocks(store.Realm, null).WriteAsync(BlockType.VolumeRoot, new byte[64], CancellationToken.None);
+            Head joined = store.NextHead(s_volume, "test", store.Realm, [own, there]) with { Root = root.Score };
+            Assert.Equal(there.Sequence + 1, joined.Sequence);
+            await store.CommitAsync(joined, CancellationToken.None);
+            Assert.Equal(joined, Assert.Single(store.Heads));
+
+            // One that goes on from what was newest before that came second.
+            StoreException moved = await Assert.ThrowsAsync<StoreException>(async () => await store.CommitAsync(joined with { Sequence = joined.Sequence + 1 }, CancellationToken.None));
+            Assert.Equal(StoreProblem.HeadMoved, moved.Problem);
+        }
+    }
+
+    [Fact]
+    public async Task Reclaim_takes_back_from_the_trash_what_a_head_of_another_line_came_to_want()
+    {
+        var fixture = new StoreFixture();
+        List<(Score Score, byte[] Bytes)> written;
+        Head first;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            written = await StoreFixture.WriteAsync(store, 0, 200);
+            first = await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), null);
+        }
+
+        Dictionary<string, byte[]> here = Take(fixture);
+        await (await fixture.OpenAsync()).DisposeAsync();
+        Dictionary<string, byte[]> there = Take(fixture);
+
+        Put(fixture, here);
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            await StoreFixture.CommitAsync(store, s_volume, [], Assert.Single(store.Heads));
+            Assert.NotEqual(0, (await new Reclaimer(store, new ListWalker()).RunAsync(new ReclaimOptions(), null, CancellationToken.None)).TrashedArenas);
+        }
+
+        here = Take(fixture);
+        Put(fixture, there);
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            IEnumerable<Score> again = (await StoreFixture.WriteAsync(store, 0, 200)).Select(static item => item.Score);
+            await StoreFixture.CommitAsync(store, s_volume, again, Assert.Single(store.Heads));
+        }
+
+        Take(fixture);
+        Put(fixture, here);
+        for (int day = 0; day < 10; day++)
+        {
+            await using BlockStore store = await fixture.OpenAsync();
+            ReclaimReport report = await new Reclaimer(store, new ListWalker()).RunAsync(new ReclaimOptions(), null, CancellationToken.None);
+            Assert.Equal(0, report.MissingBlocks);
+            await StoreFixture.AssertAllAsync(store, written);
+            fixture.Clock.Advance(TimeSpan.FromDays(1));
+        }
+
+        Assert.Empty(fixture.Disk.Files().Where(static path => path.StartsWith("holder0/trash/", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public async Task No_trash_is_emptied_while_a_block_is_missing()
+    {
+        var fixture = new StoreFixture();
+        await using BlockStore store = await fixture.OpenAsync();
+        List<(Score Score, byte[] Bytes)> written = await StoreFixture.WriteAsync(store, 0, 100);
+        await StoreFixture.CommitAsync(store, s_volume, [], null);
+        await new Reclaimer(store, new ListWalker()).RunAsync(new ReclaimOptions(), null, CancellationToken.None);
+        Score lost = Score.Read([.. Enumerable.Repeat((byte)9, Score.Size)]);
+        await StoreFixture.CommitAsync(store, s_volume, [lost], Assert.Single(store.Heads));
+        ReclaimReport report = await new Reclaimer(store, new ListWalker()).RunAsync(new ReclaimOptions { EmptyTrashNow = true }, null, CancellationToken.None);
+        Assert.Equal(1, report.MissingBlocks);
+        Assert.Equal(0, report.FreedBytes);
+        Assert.NotEqual(0, report.WaitingBytes);
+        await StoreFixture.AssertAllAsync(store, written);
     }
 
     /// <summary>The files below a folder, taken away.</summary>

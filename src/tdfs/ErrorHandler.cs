@@ -19,6 +19,7 @@ internal static class ErrorHandler
         DiskException disk => (ExitCode.DiskFailed, disk.Message),
         DamagedFormatException or DamagedBlockException => (ExitCode.Damaged, error.Message + "; `tdfs check` says what is damaged, `tdfs repair` mends what parity can"),
         AggregateException { InnerExceptions.Count: > 0 } many => Explain(Worst(many.Flatten())),
+        IOException full when DiskSpace.IsFull(full) => (ExitCode.DiskFull, full.Message + "; what was acknowledged or restored stays, make space and run it again"),
         UnauthorizedAccessException or IOException => (ExitCode.DiskFailed, error.Message),
         OutOfMemoryException => (ExitCode.Internal, "out of memory; lower [memory] in storage.toml or [import] workers"),
         DllNotFoundException => (ExitCode.Internal, error.Message.Split('\n')[0] + "; tools/setup installs the libraries tdfs needs"),

@@ -18,9 +18,9 @@ using PosixSignalRegistration onInterrupt = PosixSignalRegistration.Create(Posix
 using PosixSignalRegistration onTerminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Interrupt);
 
 UTF8Encoding utf8 = new(encoderShouldEmitUTF8Identifier: false);
-using Stream dataBytes = Console.OpenStandardOutput();
+using DataStream dataBytes = new(Console.OpenStandardOutput());
 using StreamWriter data = new(dataBytes, utf8, bufferSize: 16 * 1024) { AutoFlush = false };
-using StreamWriter talk = new(Console.OpenStandardError(), utf8) { AutoFlush = true };
+using StreamWriter talk = new(new TalkStream(Console.OpenStandardError()), utf8) { AutoFlush = true };
 VerbContext? context = null;
 void Say(string line)
 {

@@ -93,11 +93,23 @@ internal static class CommandTree
                 RefuseOptionAsArgument(parsed);
             }
 
-            return await parsed.InvokeAsync(configuration, cancel).ConfigureAwait(false);
+            int code = await parsed.InvokeAsync(configuration, cancel).ConfigureAwait(false);
+            await context.Output.Data.FlushAsync(CancellationToken.None).ConfigureAwait(false); // help is written by whoever prints it and left in the buffer
+            return code;
         }
         catch (Exception e)
         {
-            return ErrorHandler.Report(e, context.Output.Talk, isDebug);
+            int code = ErrorHandler.Report(e, context.Output.Talk, isDebug);
+            try
+            {
+                await context.Output.Data.FlushAsync(CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (UserError)
+            {
+                // What came before the end has nowhere to go either; the end is what was told.
+            }
+
+            return code;
         }
     }
 

@@ -26,7 +26,15 @@ internal static class InitVerb
             StorageConfig config = run.LoadConfig();
             using SecretBuffer passphrase = run.Passphrases.ReadNew(cancel);
             using InitResult made = await run.Host.InitAsync(config, passphrase, cancel).ConfigureAwait(false);
-            run.Output.Result(json => WriteJson(json, made), text => WriteText(text, made, run.Get(sheet)));
+            try
+            {
+                run.Output.Result(json => WriteJson(json, made), text => WriteText(text, made, run.Get(sheet)));
+            }
+            catch (UserError refused)
+            {
+                throw new UserError(refused.Code, $"{refused.Message}; the store was made, but nobody saw its words and nothing shows them again: first remove {made.StorePath} and what lies at its holders", refused);
+            }
+
             if (passphrase.Length == 0)
             {
                 run.Output.Say("tdfs: without a passphrase whoever reads this disk reads the store; the keyring is protected by its file mode alone");

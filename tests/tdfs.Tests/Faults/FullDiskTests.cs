@@ -114,6 +114,52 @@ public sealed class FullDiskTests
         await drill.VerifyAsync(space.Seen(store), ["one"]);
     }
 
+    [Fact]
+    public void A_restore_onto_a_full_disk_says_so_and_goes_on_once_there_is_space()
+    {
+        using Drill drill = new();
+        using MountSpace space = MountSpace.Open(drill);
+        string store = Mount(drill, space);
+        space.Import(store, "one").AssertDone("import");
+        string target = Path.Join(Path.GetDirectoryName(store), "back");
+        Resize(space, store, 700);
+        space.Tdfs(store, "restore", "one", target).AssertSays(ExitCode.DiskFull, "no space left on the device; what was acknowledged or restored stays, make space and run it again");
+        Grow(space, store);
+        space.Tdfs(store, "restore", "one", target).AssertDone("restore");
+        space.Run("diff", "-r", "--no-dereference", drill.TreeOf("one"), target).AssertDone("diff");
+    }
+
+    /// <summary>/dev/full takes nothing: what was to be read by somebody is not whole, and that has the full disk's code.</summary>
+    [Theory]
+    [InlineData("--help")]
+    [InlineData("import", "--help")]
+    [InlineData("completion", "bash")]
+    [InlineData("agent", "status", "--json")]
+    public void Output_that_finds_no_space_is_one_line(params string[] words)
+    {
+        using Drill drill = new();
+        ProgramRun run = drill.Run("sh", ["-c", "\"$0\" \"$@\" > /dev/full", Drill.Program, .. words]);
+        run.AssertSays(ExitCode.DiskFull);
+        Assert.Equal("tdfs: found no space left where the output goes, expected room for it; make space and run it again\n", run.Talk);
+    }
+
+    [Fact]
+    public void Talk_that_finds_no_space_changes_nothing()
+    {
+        using Drill drill = new();
+        Assert.Equal(2, drill.Run("sh", ["-c", "\"$0\" imprt 2> /dev/full", Drill.Program]).Code);
+    }
+
+    [Fact]
+    public void Words_that_nobody_saw_are_told_of()
+    {
+        using Drill drill = new();
+        string store = Path.Join(drill.Folder, "store");
+        Drill.WriteConfig(store, 1);
+        ProgramRun run = drill.Run("sh", ["-c", "\"$0\" \"$@\" > /dev/full", Drill.Program, .. Drill.Words(store, "init", "--passphrase-fd", "0")]);
+        run.AssertSays(ExitCode.DiskFull, $"the store was made, but nobody saw its words and nothing shows them again: first remove {store}");
+    }
+
     private static string Mount(Drill drill, MountSpace space, int holders = 1)
     {
         string mount = Path.Join(drill.Folder, "mount");

@@ -17,6 +17,7 @@ public sealed class Catalog
     private readonly Lock _gate = new();
     private readonly Dictionary<uint, ArenaRecord> _arenas = [];
     private readonly Dictionary<ArenaId, uint> _ordinals = [];
+    private readonly Dictionary<ushort, long> _heldBytes = [];
     private readonly SortedDictionary<uint, ArenaId> _announced = [];
     private readonly List<HolderRecord> _holders = [];
     private readonly Dictionary<(VolumeId Volume, LogLine Line), SignedHead> _heads = [];
@@ -106,6 +107,15 @@ public sealed class Catalog
             var arenas = new List<ArenaRecord>(_arenas.Values);
             arenas.Sort(static (a, b) => a.Ordinal.CompareTo(b.Ordinal));
             return arenas;
+        }
+    }
+
+    /// <summary>Bytes of the fragments that arenas have at a holder, the trash included.</summary>
+    public long HeldBytes(ushort holder)
+    {
+        lock (_gate)
+        {
+            return _heldBytes.GetValueOrDefault(holder);
         }
     }
 
@@ -472,6 +482,12 @@ public sealed class Catalog
     private void ApplyArenaLocked(ArenaRecord arena)
     {
         _announced.Remove(arena.Ordinal);
+        if (_arenas.TryGetValue(arena.Ordinal, out ArenaRecord? before))
+        {
+            CountHeldLocked(before, -1);
+        }
+
+        CountHeldLocked(arena, 1);
         _arenas[arena.Ordinal] = arena;
         _ordinals[arena.Id] = arena.Ordinal;
         _nextOrdinal = Math.Max(_nextOrdinal, arena.Ordinal + 1);
@@ -491,7 +507,16 @@ public sealed class Catalog
             if (_arenas.Remove(ordinal, out ArenaRecord? arena))
             {
                 _ordinals.Remove(arena.Id);
+                CountHeldLocked(arena, -1);
             }
+        }
+    }
+
+    private void CountHeldLocked(ArenaRecord arena, int sign)
+    {
+        foreach (FragmentPlace fragment in arena.Fragments)
+        {
+            _heldBytes[fragment.Holder] = _heldBytes.GetValueOrDefault(fragment.Holder) + ((long)sign * arena.Layout.SliceBytes);
         }
     }
 }

@@ -24,6 +24,9 @@ public sealed record StoreHolder
     /// <summary>What storage.toml says to find it: a folder today. At most 255 bytes of UTF-8 are kept in the anchor.</summary>
     public string Address { get; init; } = "";
 
+    /// <summary>Bytes of fragments after which it takes no more; null: as many as its disk has room for.</summary>
+    public long? QuotaBytes { get; init; }
+
     /// <summary>No longer configured: nothing new goes there, what it has is still read.</summary>
     public bool IsGone { get; init; }
 }
@@ -92,7 +95,10 @@ public sealed class Placement
         [.. holders.Where(holder => holder is not null && counts(holder)).GroupBy(static holder => holder!.Place, StringComparer.Ordinal).Select(static place => place.Count())];
 
     /// <summary>The class that keeps the promise over the places there are, or null when no class can.</summary>
-    public RedundancyClass? ClassFor(int survive)
+    public RedundancyClass? ClassFor(int survive) => ClassFor(survive, PlaceCount);
+
+    /// <summary>The same over fewer places: the others have no room.</summary>
+    internal static RedundancyClass? ClassFor(int survive, int placeCount)
     {
         if (survive < 0)
         {
@@ -101,10 +107,10 @@ public sealed class Placement
 
         if (survive == 0)
         {
-            return PlaceCount == 0 ? null : new RedundancyClass(MaxData, 1, 0); // one folder: parity against bad sectors
+            return placeCount == 0 ? null : new RedundancyClass(MaxData, 1, 0); // one folder: parity against bad sectors
         }
 
-        int data = Math.Min(MaxData, PlaceCount - survive);
+        int data = Math.Min(MaxData, placeCount - survive);
         return data < 1 ? null : new RedundancyClass(data, survive, survive);
     }
 
@@ -114,14 +120,17 @@ public sealed class Placement
 
     /// <summary>The wanted holder of each fragment, best first among equals; null where no reachable place is left for it.</summary>
     /// <param name="taken">Holders that have fragments of this arena already, by fragment index (null: none). They keep theirs, and their places are used.</param>
-    public StoreHolder?[] Choose(ArenaId arena, RedundancyClass redundancy, IReadOnlyList<StoreHolder?>? taken = null)
+    /// <param name="hasRoom">Whether a holder has room for so many more fragments of this arena; null: all have.</param>
+    public StoreHolder?[] Choose(ArenaId arena, RedundancyClass redundancy, IReadOnlyList<StoreHolder?>? taken = null, Func<StoreHolder, int, bool>? hasRoom = null)
     {
+        hasRoom ??= static (_, _) => true;
         int count = redundancy.Data + redundancy.Parity;
         var chosen = new StoreHolder?[count];
         List<StoreHolder> order = Order(arena);
         if (redundancy.Survive == 0)
         {
-            StoreHolder? only = taken?.FirstOrDefault(static holder => holder is { Holder: not null, IsGone: false }) ?? (order.Count > 0 ? order[0] : null);
+            int homeless = taken is null ? count : taken.Count(static holder => holder is not { Holder: not null, IsGone: false });
+            StoreHolder? only = taken?.FirstOrDefault(holder => holder is { Holder: not null, IsGone: false } && hasRoom(holder, homeless)) ?? order.Find(holder => hasRoom(holder, homeless));
             Array.Fill(chosen, only);
             return chosen;
         }
@@ -151,8 +160,9 @@ public sealed class Placement
                 break;
             }
 
-            if (used.Add(holder.Place))
+            if (!used.Contains(holder.Place) && hasRoom(holder, 1))
             {
+                used.Add(holder.Place);
                 chosen[next] = holder;
             }
         }

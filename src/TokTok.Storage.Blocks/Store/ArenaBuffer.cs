@@ -46,6 +46,9 @@ internal sealed class ArenaBuffer(BinKey key, ArenaLayout layout, byte[] bytes)
 
     internal byte[] Bytes { get; } = bytes;
 
+    /// <summary>Image bytes to fill at most: fewer than the layout has where it may have to be sealed in another class, with other rounding.</summary>
+    internal int FillBytes { get; init; } = int.MaxValue;
+
     internal List<PendingClump> Clumps { get; } = [];
 
     internal int End { get; set; } = ArenaHeader.Size;
@@ -56,7 +59,7 @@ internal sealed class ArenaBuffer(BinKey key, ArenaLayout layout, byte[] bytes)
 
     internal int ClumpBytes => End - ArenaHeader.Size;
 
-    internal bool HasRoomFor(int clumpBytes) => End + clumpBytes <= ArenaHeader.Size + ArenaImage.RoomFor(Layout.ImageBytes, Clumps.Count + 1);
+    internal bool HasRoomFor(int clumpBytes) => End + clumpBytes <= ArenaHeader.Size + ArenaImage.RoomFor(Math.Min(Layout.ImageBytes, FillBytes), Clumps.Count + 1);
 
     /// <summary>Copies a clump out. False: it has moved to a sealed arena meanwhile; look it up again.</summary>
     internal static bool TryCopy(PendingClump clump, KeyDomain domain, Span<byte> target)

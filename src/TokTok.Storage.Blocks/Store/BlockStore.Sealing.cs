@@ -178,10 +178,58 @@ public sealed partial class BlockStore
     });
 
     /// <summary>An open arena of the bin's size, or of the next in which the first clump has room.</summary>
-    private ArenaBuffer NewBuffer(OpenBin bin, int firstClumpBytes)
+    private ArenaBuffer NewBuffer(OpenBin bin, int firstClumpBytes) => NewBuffer(bin.Key, LayoutFor(bin.Redundancy, bin.ArenaBytes, firstClumpBytes));
+
+    private ArenaBuffer NewBuffer(BinKey key, ArenaLayout layout)
     {
-        ArenaLayout layout = LayoutFor(bin.Redundancy, bin.ArenaBytes, firstClumpBytes);
-        return new ArenaBuffer(bin.Key, layout, _buffers.Rent(layout.ImageBytes));
+        if (!_room.HasQuotas)
+        {
+            return new ArenaBuffer(key, layout, _buffers.Rent(layout.ImageBytes));
+        }
+
+        // It may be sealed in another class of the same nominal size, whose rounding is less or more.
+        int nominal = ArenaLayout.NominalSizes[0];
+        foreach (int size in ArenaLayout.NominalSizes)
+        {
+            nominal = size <= layout.ImageBytes ? size : nominal;
+        }
+
+        byte[] bytes = _buffers.Rent(Math.Max(layout.ImageBytes, nominal + (Placement.MaxData * ArenaLayout.SliceRounding)));
+        return new ArenaBuffer(key, layout, bytes) { FillBytes = nominal };
+    }
+
+    /// <summary>Finds holders for the fragments of a full arena, and takes their room until it is given back: in its own class, else in one over the places that have room.</summary>
+    /// <exception cref="DiskException">Full: by their quotas too few places have room for any class that keeps the promise.</exception>
+    private (ArenaLayout Layout, StoreHolder?[] Chosen) TakeRoom(ArenaId id, ArenaBuffer buffer)
+    {
+        ArenaLayout wanted = buffer.Layout;
+        var redundancy = new RedundancyClass(wanted.DataFragments, wanted.ParityFragments, buffer.Key.Survive);
+        if (_room.TryTake(id, redundancy, wanted, out StoreHolder? full) is { } chosen)
+        {
+            return (wanted, chosen);
+        }
+
+        int usedBytes = buffer.End + (buffer.Clumps.Count * ArenaDirectory.EntrySize);
+        for (int placeCount = wanted.FragmentCount - 1; buffer.Key.Survive > 0 && Placement.ClassFor(buffer.Key.Survive, placeCount) is { } narrower; placeCount--)
+        {
+            foreach (int nominal in ArenaLayout.NominalSizes)
+            {
+                ArenaLayout layout = ArenaLayout.ForNominal(narrower, nominal);
+                if (layout.ImageBytes < usedBytes || layout.ImageBytes > buffer.Bytes.Length)
+                {
+                    continue;
+                }
+
+                if (_room.TryTake(id, narrower, layout, out _) is { } fewer)
+                {
+                    return (layout, fewer);
+                }
+
+                break;
+            }
+        }
+
+        throw _room.Reached(full!);
     }
 
     /// <summary>Waits for a slot, then seals in the background. The buffer takes no more clumps.</summary>
@@ -218,32 +266,28 @@ public sealed partial class BlockStore
         ThrowIfNotWritable();
     }
 
-    // A crash after step 1 leaves an announced id without files (forgotten at the next start); between 2 and 3, files of an announced
-    // arena (adopted if whole, deleted if not); after 3 and before the catalog's next sync, the same.
+    // A crash after step 1 leaves an announced id without files (forgotten at the next start); between 3 and 4, files of an announced
+    // arena (adopted if whole, deleted if not); after 4 and before the catalog's next sync, the same.
     private async Task SealAsync(ArenaBuffer buffer)
     {
         try
         {
             (uint ordinal, ArenaId id) = await TakeIdAsync().ConfigureAwait(false);                   // 1. announced durably
-            KeyDomain domain = _domains[buffer.Key.Domain];
-            ArenaLayout layout = buffer.Layout;
+            (ArenaLayout layout, StoreHolder?[] chosen) = TakeRoom(id, buffer);                       // 2. holders with room for it
             var entries = new List<ClumpEntry>(buffer.Clumps.Count);
-            ArenaHeader header;
-            lock (buffer.Gate)
+            ArenaRecord arena;
+            try
             {
-                foreach (PendingClump clump in buffer.Clumps)
-                {
-                    entries.Add(new ClumpEntry(clump.Score, clump.Type, clump.Offset, clump.Length, clump.PlainBytes));
-                }
-
-                header = ArenaImage.Seal(
-                    buffer.Bytes.AsSpan(0, layout.ImageBytes), buffer.End, entries, id, layout, buffer.Key.Survive, domain, buffer.Key.Epoch, _device, Incarnation, NowSeconds());
-                buffer.Sealed = header;
+                ArenaHeader header = Encrypt(buffer, id, layout, entries);
+                FragmentPlace[] places = await PutFragmentsAsync(header, buffer.Bytes.AsMemory(0, layout.ImageBytes), chosen).ConfigureAwait(false); // 3. fragments, synced
+                arena = _catalogLog.AppendSealed(ArenaRecord.Of(header, ordinal, places));             // 4. the catalog; durable at its next sync
+            }
+            finally
+            {
+                _room.GiveBack(chosen, layout);
             }
 
-            FragmentPlace[] places = await PutFragmentsAsync(header, buffer.Bytes.AsMemory(0, layout.ImageBytes)).ConfigureAwait(false); // 2. fragments, synced
-            ArenaRecord arena = _catalogLog.AppendSealed(ArenaRecord.Of(header, ordinal, places));     // 3. the catalog; durable at its next sync
-            AddToIndex(arena, entries);                                                                // 4. a cache: needs no order
+            AddToIndex(arena, entries);                                                                // 5. a cache: needs no order
             Interlocked.Increment(ref _sealCount);                                                     // before its clumps leave memory
             foreach (PendingClump clump in buffer.Clumps)
             {
@@ -267,6 +311,21 @@ public sealed partial class BlockStore
         finally
         {
             _sealSlots.Release();
+        }
+    }
+
+    private ArenaHeader Encrypt(ArenaBuffer buffer, ArenaId id, ArenaLayout layout, List<ClumpEntry> entries)
+    {
+        KeyDomain domain = _domains[buffer.Key.Domain];
+        lock (buffer.Gate)
+        {
+            foreach (PendingClump clump in buffer.Clumps)
+            {
+                entries.Add(new ClumpEntry(clump.Score, clump.Type, clump.Offset, clump.Length, clump.PlainBytes));
+            }
+
+            return buffer.Sealed = ArenaImage.Seal(
+                buffer.Bytes.AsSpan(0, layout.ImageBytes), buffer.End, entries, id, layout, buffer.Key.Survive, domain, buffer.Key.Epoch, _device, Incarnation, NowSeconds());
         }
     }
 
@@ -300,7 +359,7 @@ public sealed partial class BlockStore
         }
     }
 
-    private async ValueTask<FragmentPlace[]> PutFragmentsAsync(ArenaHeader header, ReadOnlyMemory<byte> image)
+    private async ValueTask<FragmentPlace[]> PutFragmentsAsync(ArenaHeader header, ReadOnlyMemory<byte> image, StoreHolder?[] chosen)
     {
         ArenaLayout layout = header.Layout;
         byte[] parity = ArrayPool<byte>.Shared.Rent(Math.Max(1, layout.ParityFragments * layout.SliceBytes));
@@ -320,7 +379,7 @@ public sealed partial class BlockStore
                 fragments[i] = new FragmentData(i, bytes, HashFragment(bytes.Span, groupHashes.Span), groupHashes);
             }
 
-            return await PlaceFragmentsAsync(header.Id, layout, header.Survive, fragments).ConfigureAwait(false);
+            return await PlaceFragmentsAsync(header.Id, layout, chosen, fragments).ConfigureAwait(false);
         }
         finally
         {
@@ -339,10 +398,8 @@ public sealed partial class BlockStore
         _coders.GetOrAdd((layout.DataFragments, layout.ParityFragments), static key => new ReedSolomon(key.Data, key.Parity));
 
     /// <summary>Writes the fragments to their holders. Up to m of them may find no holder: they are lag, and repair places them later.</summary>
-    private async ValueTask<FragmentPlace[]> PlaceFragmentsAsync(ArenaId id, ArenaLayout layout, int survive, FragmentData[] fragments)
+    private async ValueTask<FragmentPlace[]> PlaceFragmentsAsync(ArenaId id, ArenaLayout layout, StoreHolder?[] chosen, FragmentData[] fragments)
     {
-        var redundancy = new RedundancyClass(layout.DataFragments, layout.ParityFragments, survive);
-        StoreHolder?[] chosen = _placement.Choose(id, redundancy);
         var places = new FragmentPlace[fragments.Length];
         for (int i = 0; i < places.Length; i++)
         {
@@ -552,7 +609,7 @@ public sealed partial class BlockStore
             while (bin.Current is { Clumps.Count: > 0 } buffer)
             {
                 bool isOld = buffer.Clumps[0].Date + (uint)_options.JournalDays < Today();
-                bool sealAll = sealRest || isOld;
+                bool sealAll = sealRest || (isOld && HasRoomFor(buffer));
                 if (!sealAll && buffer.ClumpBytes < _options.SealAtFlushBytes)
                 {
                     return;
@@ -569,7 +626,7 @@ public sealed partial class BlockStore
                     return;
                 }
 
-                var rest = new ArenaBuffer(bin.Key, buffer.Layout, _buffers.Rent(buffer.Layout.ImageBytes));
+                ArenaBuffer rest = NewBuffer(bin.Key, buffer.Layout);
                 Split(buffer, layout, rest);
                 await StartSealingAsync(buffer, cancel).ConfigureAwait(false);
                 bin.Current = rest;
@@ -579,6 +636,20 @@ public sealed partial class BlockStore
         {
             bin.Gate.Release();
         }
+    }
+
+    /// <summary>Whether quotas leave room to seal the buffer as it is. What is old stays in the journal where they do not: it is durable there, and a small change need not fail for it.</summary>
+    private bool HasRoomFor(ArenaBuffer buffer)
+    {
+        if (!_room.HasQuotas)
+        {
+            return true;
+        }
+
+        // By no class does a place get more of it than this.
+        int nominal = PieceFor(buffer.End + (buffer.Clumps.Count * ArenaDirectory.EntrySize), sealAll: true);
+        int survive = buffer.Key.Survive;
+        return _room.PlacesFor(survive == 0 ? 2L * nominal : nominal) > survive;
     }
 
     /// <summary>The nominal size, or the next one in which a clump of so many bytes has room.</summary>

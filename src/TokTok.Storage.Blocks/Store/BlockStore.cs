@@ -17,7 +17,7 @@ namespace TokTok.Storage.Blocks.Store;
 /// Source: Quinlan and Dorward, Venti (FAST 2002), with sealed arenas coded into fragments.
 /// One process writes (<see cref="StoreAccess.Write"/>, held by a lock file); any number read beside it from the last committed state.
 /// Durable: blocks once a flush returned; a head once <see cref="CommitAsync"/> returned.
-/// Locks, in the order they are taken: flush gate, a bin's gate, an arena buffer's gate; id gate, catalog log, catalog. No I/O under a buffer's gate.
+/// Locks, in the order they are taken: flush gate, a bin's gate, an arena buffer's gate; id gate, catalog log, holder room, catalog. No I/O under a buffer's gate.
 /// Errors: a failed write of journal, catalog or fragments fails the store for this process (<see cref="StoreProblem.Failed"/>); what was acknowledged is safe.
 /// </remarks>
 public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
@@ -40,6 +40,7 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
     private readonly Journal _journal;
     private readonly List<StoreHolder> _holders;
     private readonly Placement _placement;
+    private readonly HolderRoom _room;
     private readonly ArenaReader _reader;
     private readonly IDisposable? _lock;
     private IBlockIndex? _index;
@@ -68,6 +69,7 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
         _journal = journal;
         _holders = holders;
         _placement = new Placement(holders);
+        _room = new HolderRoom(catalogLog.Catalog, _placement, holders);
         _lock = writerLock;
         _buffers = new ArenaBufferPool(options.ArenaBytes);
         _sealSlots = new SemaphoreSlim(options.SealingCount, options.SealingCount);
@@ -88,6 +90,12 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
     public IReadOnlyList<StoreHolder> Holders => _holders;
 
     public Placement Placement => _placement;
+
+    /// <summary>What the quotas of holders leave.</summary>
+    internal HolderRoom Room => _room;
+
+    /// <summary>From here on this process may pass the holders' quotas: it writes little in order to give back more.</summary>
+    public void PassQuotas() => _room.IsIgnored = true;
 
     /// <summary>The store's own promise, where a directory says nothing else.</summary>
     public int DefaultSurvive => _options.Survive ?? Placement.DefaultSurvive(_placement.PlaceCount);

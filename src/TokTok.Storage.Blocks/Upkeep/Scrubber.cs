@@ -167,10 +167,11 @@ public sealed class Scrubber(BlockStore store)
     {
         var redundancy = new RedundancyClass(arena.Layout.DataFragments, arena.Layout.ParityFragments, arena.Survive);
         StoreHolder?[] taken = [.. arena.Fragments.Select(fragment => store.HolderOf(fragment.Holder) is { Holder: not null, IsGone: false } keeper ? keeper : null)];
-        StoreHolder?[] chosen = store.Placement.Choose(arena.Id, redundancy, taken);
+        StoreHolder?[] chosen = store.Room.Choose(arena.Id, redundancy, arena.Layout, taken, out StoreHolder? full);
+        _failure ??= full is null ? null : store.Room.Reached(full);
         var places = arena.Fragments.ToArray();
         long moved = 0;
-        foreach (int index in homeless.Where(index => chosen[index] is null))
+        foreach (int index in homeless.Where(index => chosen[index] is null && full is null))
         {
             unrepairable.Add($"arena {arena.Ordinal}, fragment {index} at {Where(arena, index)}: no other reachable place is left for it; add a [[holder]] in another place or reconnect the one that has it");
         }

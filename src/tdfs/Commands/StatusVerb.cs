@@ -37,6 +37,11 @@ internal static class StatusVerb
                             json.WriteString("place", holder.Place);
                             json.WriteBoolean("present", holder.IsPresent);
                             json.WriteNumber("usedBytes", holder.UsedBytes);
+                            if (holder.QuotaBytes is long quota)
+                            {
+                                json.WriteNumber("quotaBytes", quota);
+                            }
+
                             json.WriteNumber("freeBytes", holder.FreeBytes);
                             json.WriteEndObject();
                         }

@@ -81,6 +81,7 @@ internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig
 
     public async ValueTask<ReclaimResult> ReclaimAsync(bool dryRun, IProgressSink progress, CancellationToken cancel)
     {
+        store.PassQuotas(); // what it writes is less than it gives back, and a store at its quotas must be able to shrink
         var options = new ReclaimOptions { LivePercent = config.LiveThresholdPercent, DryRun = dryRun, EmptyTrashNow = false };
         ReclaimReport report = await new Reclaimer(store, new TreeWalker()).RunAsync(options, Reporter(progress), cancel).ConfigureAwait(false);
         List<string> waiting = [.. report.Reasons];
@@ -104,7 +105,6 @@ internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig
 
     private HolderStatus StatusOf(StoreHolder holder)
     {
-        long used = store.Catalog.Arenas().Sum(arena => arena.Fragments.Count(fragment => fragment.Holder == holder.Number) * (long)arena.Layout.SliceBytes);
         long free = 0;
         bool isPresent = holder.Holder is not null;
         try
@@ -117,7 +117,7 @@ internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig
         }
 
         string path = holder.Address.Length > 0 ? holder.Address : holder.Place;
-        return new HolderStatus(path, holder.Place, isPresent, used, config.Holders.FirstOrDefault(known => known.Path == holder.Address)?.QuotaBytes, free);
+        return new HolderStatus(path, holder.Place, isPresent, store.Catalog.HeldBytes(holder.Number), holder.QuotaBytes, free);
     }
 
     private static Action<string, long, long> Reporter(IProgressSink progress) => (phase, done, total) => progress.Report(total > 0

@@ -321,11 +321,11 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         {
             try
             {
-                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, FolderHolder.Open(disk, holder.Path, random, mayWrite: access == Facades.StoreAccess.Write), null));
+                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, FolderHolder.Open(disk, holder.Path, random, mayWrite: access == Facades.StoreAccess.Write), null) { QuotaBytes = holder.QuotaBytes });
             }
             catch (Exception problem) when (problem is DiskException or DamagedFormatException)
             {
-                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, null, problem.Message));
+                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, null, problem.Message) { QuotaBytes = holder.QuotaBytes });
             }
         }
 

@@ -277,6 +277,7 @@ internal sealed class StoreVolumes(
         ILookup<bool, Located> parts = all.ToLookup(each => goes.Contains((each.Volume.Name, each.Record.Id)));
         if (!request.IsDryRun)
         {
+            store.PassQuotas(); // a store at its quotas must be able to shrink
             foreach (IGrouping<Volume, Located> volume in parts[true].GroupBy(static each => each.Volume))
             {
                 await volume.Key.RemoveSnapshotsAsync([.. volume.Select(static each => each.Record)], cancel).ConfigureAwait(false);

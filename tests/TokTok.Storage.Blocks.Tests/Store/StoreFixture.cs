@@ -54,6 +54,12 @@ internal sealed class StoreFixture
 
     internal List<string> HolderPaths { get; } = [];
 
+    /// <summary>By path, for those that have one.</summary>
+    internal Dictionary<string, long> Quotas { get; } = [];
+
+    /// <summary>By path, for those whose place is not a place of its own.</summary>
+    internal Dictionary<string, string> Places { get; } = [];
+
     internal List<string> Notes { get; } = [];
 
     internal MemoryIndex? Index { get; private set; }
@@ -68,7 +74,7 @@ internal sealed class StoreFixture
         {
             try
             {
-                configured.Add(new ConfiguredHolder(path, path, FolderHolder.Open(Disk, path, Random), null));
+                configured.Add(new ConfiguredHolder(Places.GetValueOrDefault(path, path), path, FolderHolder.Open(Disk, path, Random), null) { QuotaBytes = Quotas.TryGetValue(path, out long quota) ? quota : null });
             }
             catch (Exception missing) when (missing is DiskException or DamagedFormatException)
             {

@@ -279,7 +279,7 @@ public sealed class BlockStoreForkTests
             fixture.Clock.Advance(TimeSpan.FromDays(1));
         }
 
-        Assert.Empty(fixture.Disk.Files().Where(static path => path.StartsWith("holder0/trash/", StringComparison.Ordinal)));
+        Assert.DoesNotContain(fixture.Disk.Files(), static path => path.StartsWith("holder0/trash/", StringComparison.Ordinal));
     }
 
     [Fact]

@@ -339,7 +339,9 @@ public sealed partial class BlockStore
             TakeJournal(theirs, isOurs: false);
         }
 
-        _catalogLog.Sync();                                 // before the journal forgets what arenas hold
+        // More may have come than one open arena takes: what was sealed just now is durable before the journal forgets what arenas hold.
+        await AwaitSealingAsync().ConfigureAwait(false);
+        _catalogLog.Sync();
         if (!_journal.TryContinue(NewIncarnation(), lastEndedInOrder))
         {
             await _journal.RenewAsync(OpenClumps(), JournalHolders(), cancel).ConfigureAwait(false);
@@ -349,7 +351,6 @@ public sealed partial class BlockStore
         {
             JournalOpenClumps();                            // clumps of other lines are in our own journal, durably, before they count as taken
             _journal.Sync();
-            await AwaitSealingAsync().ConfigureAwait(false);
         }
 
         foreach ((List<JournalClump> _, RecordLogHeader header, long bytes) in journals.Where(journal => !Catalog.HasSeen(journal.Header, journal.Bytes)))

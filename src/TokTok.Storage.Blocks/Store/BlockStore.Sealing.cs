@@ -125,8 +125,9 @@ public sealed partial class BlockStore
 
             if (bin.Current is { } full && !full.HasRoomFor(clump.Length))
             {
-                await StartSealingAsync(full, cancel).ConfigureAwait(false);
+                await AwaitSealSlotAsync(cancel).ConfigureAwait(false);
                 bin.Current = null;
+                StartSealing(full);
             }
 
             ArenaBuffer buffer = bin.Current ??= NewBuffer(bin, clump.Length);
@@ -232,8 +233,8 @@ public sealed partial class BlockStore
         throw _room.Reached(full!);
     }
 
-    /// <summary>Waits for a slot, then seals in the background. The buffer takes no more clumps.</summary>
-    private async ValueTask StartSealingAsync(ArenaBuffer buffer, CancellationToken cancel)
+    /// <summary>Waits until one more arena may be sealed. Whoever cancels here has changed nothing: what is to be sealed leaves its bin only afterwards.</summary>
+    private async ValueTask AwaitSealSlotAsync(CancellationToken cancel)
     {
         await _sealSlots.WaitAsync(cancel).ConfigureAwait(false);
         try
@@ -245,7 +246,11 @@ public sealed partial class BlockStore
             _sealSlots.Release();
             throw;
         }
+    }
 
+    /// <summary>Seals in the background, in the slot that was waited for. The bin's gate is still held: whoever takes it next finds a clump in the bin or its seal among those begun.</summary>
+    private void StartSealing(ArenaBuffer buffer)
+    {
         Task sealing = Task.Run(() => SealAsync(buffer), CancellationToken.None);
         lock (_sealing)
         {
@@ -254,6 +259,7 @@ public sealed partial class BlockStore
         }
     }
 
+    /// <summary>Waits for every seal begun until now. The arenas are durable when the catalog is synced after it.</summary>
     private async Task AwaitSealingAsync()
     {
         Task[] sealing;
@@ -507,7 +513,6 @@ public sealed partial class BlockStore
                 await CarveAsync(bin, sealRest: false, cancel).ConfigureAwait(false);
             }
 
-            await AwaitSealingAsync().ConfigureAwait(false);                     // 1. full arenas: fragments synced
             long deadBytes = _journaledBytes;
             foreach (OpenBin bin in _bins.Values)
             {
@@ -522,6 +527,8 @@ public sealed partial class BlockStore
                 }
             }
 
+            // Only now: while the bins were looked through, writers may have filled arenas that hold what this flush is asked for.
+            await AwaitSealingAsync().ConfigureAwait(false);                     // 1. full arenas: fragments synced
             _journal.Sync();                                                     // 2. the rest: in the journal
             await _journal.PublishAsync(JournalHolders(), cancel).ConfigureAwait(false);
             if (_journal.IsForked)
@@ -550,6 +557,7 @@ public sealed partial class BlockStore
 
     }
 
+    /// <summary>Begins a journal of what is open now. What left its bin since the journal took it is in an arena first.</summary>
     private async ValueTask RenewJournalAsync(CancellationToken cancel)
     {
         var open = new List<JournalClump>();
@@ -560,7 +568,8 @@ public sealed partial class BlockStore
             {
                 if (bin.Current is { } buffer)
                 {
-                    open.AddRange(buffer.Clumps.Where(static clump => clump.IsJournaled).Select(clump => ToJournal(buffer, clump)));
+                    // Copies: once the gate is free the buffer may be sealed, which encrypts it in place.
+                    open.AddRange(buffer.Clumps.Where(static clump => clump.IsJournaled).Select(clump => ToJournal(buffer, clump)).Select(static clump => clump with { Bytes = clump.Bytes.ToArray() }));
                 }
             }
             finally
@@ -569,6 +578,8 @@ public sealed partial class BlockStore
             }
         }
 
+        await AwaitSealingAsync().ConfigureAwait(false);
+        _catalogLog.Sync();
         await _journal.RenewAsync(open, JournalHolders(), cancel).ConfigureAwait(false);
         _journaledBytes = open.Sum(static clump => (long)clump.Bytes.Length);
     }
@@ -620,16 +631,18 @@ public sealed partial class BlockStore
                 ArenaLayout layout = LayoutFor(bin.Redundancy, nominal, buffer.Clumps[0].Length); // so that each piece takes a clump at least
                 if (layout.ImageBytes >= usedBytes)
                 {
+                    await AwaitSealSlotAsync(cancel).ConfigureAwait(false);
                     buffer.Layout = layout.ImageBytes < buffer.Layout.ImageBytes ? layout : buffer.Layout;
-                    await StartSealingAsync(buffer, cancel).ConfigureAwait(false);
                     bin.Current = null;
+                    StartSealing(buffer);
                     return;
                 }
 
                 ArenaBuffer rest = NewBuffer(bin.Key, buffer.Layout);
+                await AwaitSealSlotAsync(cancel).ConfigureAwait(false);
                 Split(buffer, layout, rest);
-                await StartSealingAsync(buffer, cancel).ConfigureAwait(false);
                 bin.Current = rest;
+                StartSealing(buffer);
             }
         }
         finally

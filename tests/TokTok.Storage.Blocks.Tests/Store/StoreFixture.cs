@@ -67,6 +67,9 @@ internal sealed class StoreFixture
     /// <summary>What makes a holder where there is none: by path, and whether one is absent there.</summary>
     internal Func<string, bool, IFragmentHolder?>? Make { get; set; }
 
+    /// <summary>What the store is given in a holder's place, for tests that hold up or refuse its calls.</summary>
+    internal Func<IFragmentHolder, IFragmentHolder>? Wrap { get; set; }
+
     internal async Task<BlockStore> OpenAsync(StoreAccess access = StoreAccess.Write)
     {
         var configured = new List<ConfiguredHolder>();
@@ -74,7 +77,8 @@ internal sealed class StoreFixture
         {
             try
             {
-                configured.Add(new ConfiguredHolder(Places.GetValueOrDefault(path, path), path, FolderHolder.Open(Disk, path, Random), null) { QuotaBytes = Quotas.TryGetValue(path, out long quota) ? quota : null });
+                IFragmentHolder holder = FolderHolder.Open(Disk, path, Random);
+                configured.Add(new ConfiguredHolder(Places.GetValueOrDefault(path, path), path, Wrap?.Invoke(holder) ?? holder, null) { QuotaBytes = Quotas.TryGetValue(path, out long quota) ? quota : null });
             }
             catch (Exception missing) when (missing is DiskException or DamagedFormatException)
             {

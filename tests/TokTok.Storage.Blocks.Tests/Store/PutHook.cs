@@ -1,0 +1,62 @@
+using TokTok.Storage.Core;
+
+namespace TokTok.Storage.Blocks.Tests.Store;
+
+/// <summary>A holder whose puts wait for what a test says, or fail as it says; everything else goes through.</summary>
+/// <remarks>A put is called once the arena is encrypted in its buffer, and from the thread that seals it.</remarks>
+internal sealed class PutHook(IFragmentHolder inner, Func<Task> beforePut) : IFragmentHolder
+{
+    public HolderId Id => inner.Id;
+
+    public async ValueTask PutAsync(
+        ArenaId id, int dataFragments, int parityFragments, int sliceBytes, IReadOnlyList<FragmentData> fragments, CancellationToken cancel)
+    {
+        await beforePut();
+        await inner.PutAsync(id, dataFragments, parityFragments, sliceBytes, fragments, cancel);
+    }
+
+    public ValueTask ReplaceAsync(
+        ArenaId id, int dataFragments, int parityFragments, int sliceBytes, IReadOnlyList<FragmentData> fragments, CancellationToken cancel) =>
+        inner.ReplaceAsync(id, dataFragments, parityFragments, sliceBytes, fragments, cancel);
+
+    public ValueTask<int> ReadAsync(ArenaId id, int fragmentIndex, long offset, Memory<byte> target, CancellationToken cancel) =>
+        inner.ReadAsync(id, fragmentIndex, offset, target, cancel);
+
+    public ValueTask<byte[]?> ReadGroupHashesAsync(ArenaId id, int fragmentIndex, FragmentName expected, CancellationToken cancel) =>
+        inner.ReadGroupHashesAsync(id, fragmentIndex, expected, cancel);
+
+    public ValueTask<HeldArena?> InspectAsync(ArenaId id, CancellationToken cancel) => inner.InspectAsync(id, cancel);
+
+    public ValueTask SettleAsync(ArenaId id, CancellationToken cancel) => inner.SettleAsync(id, cancel);
+
+    public ValueTask<int> SalvageAsync(
+        ArenaId id, int sliceBytes, IReadOnlyList<int> heldIndexes, int fragmentIndex, Memory<byte> target, CancellationToken cancel) =>
+        inner.SalvageAsync(id, sliceBytes, heldIndexes, fragmentIndex, target, cancel);
+
+    public ValueTask RewriteGroupsAsync(ArenaId id, int fragmentIndex, IReadOnlyList<int> groups, ReadOnlyMemory<byte> bytes, CancellationToken cancel) =>
+        inner.RewriteGroupsAsync(id, fragmentIndex, groups, bytes, cancel);
+
+    public ValueTask MendAsync(ArenaId id, IReadOnlyList<FragmentHashes> hashes, CancellationToken cancel) => inner.MendAsync(id, hashes, cancel);
+
+    public ValueTask<IReadOnlyList<HeldArenaEntry>> ListAsync(CancellationToken cancel) => inner.ListAsync(cancel);
+
+    public ValueTask TrashAsync(ArenaId id, CancellationToken cancel) => inner.TrashAsync(id, cancel);
+
+    public ValueTask RestoreAsync(ArenaId id, CancellationToken cancel) => inner.RestoreAsync(id, cancel);
+
+    public ValueTask PurgeAsync(ArenaId id, CancellationToken cancel) => inner.PurgeAsync(id, cancel);
+
+    public ValueTask DeleteAsync(ArenaId id, CancellationToken cancel) => inner.DeleteAsync(id, cancel);
+
+    public ValueTask<IReadOnlyList<HolderObject>> ListObjectsAsync(string prefix, CancellationToken cancel) => inner.ListObjectsAsync(prefix, cancel);
+
+    public ValueTask<int> ReadObjectAsync(string name, long offset, Memory<byte> target, CancellationToken cancel) =>
+        inner.ReadObjectAsync(name, offset, target, cancel);
+
+    public ValueTask AppendObjectAsync(string name, long offset, ReadOnlyMemory<byte> bytes, CancellationToken cancel) =>
+        inner.AppendObjectAsync(name, offset, bytes, cancel);
+
+    public ValueTask PutObjectAsync(string name, ReadOnlyMemory<byte> bytes, CancellationToken cancel) => inner.PutObjectAsync(name, bytes, cancel);
+
+    public ValueTask DeleteObjectAsync(string name, CancellationToken cancel) => inner.DeleteObjectAsync(name, cancel);
+}

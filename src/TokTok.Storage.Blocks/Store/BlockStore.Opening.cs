@@ -367,6 +367,7 @@ public sealed partial class BlockStore
     /// <summary>Takes up the heads and certificates of other lines; what they supersede, or what supersedes them, sorts itself out.</summary>
     private void Join(List<CatalogLog.OtherLine> others)
     {
+        HashSet<VolumeId> known = [.. Catalog.Heads().Select(static signed => signed.Head.Volume)];
         foreach (CatalogLog.OtherLine other in others)
         {
             AddCertificates(other.Catalog.Certificates());

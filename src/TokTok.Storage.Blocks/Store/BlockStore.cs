@@ -27,6 +27,9 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
     /// <summary>What is added to the name of a volume whose head no known device signed.</summary>
     public const string UnsignedSuffix = " (unsigned)";
 
+    /// <summary>Hexadecimal digits of a volume's id that tell it from another of its name.</summary>
+    private const int NameDigits = 8;
+
     private readonly IDisk _disk;
     private readonly StoreOptions _options;
     private readonly StoreKeys _keys;
@@ -109,7 +112,15 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
     /// <summary>Clump bytes in the journal.</summary>
     public long JournaledBytes => _journaledBytes;
 
-    public IReadOnlyList<Head> Heads => [.. Catalog.Heads().Where(signed => _domains.ContainsKey(signed.Head.Domain)).Select(Shown)];
+    /// <summary>The heads that no other supersedes, each with the name that its volume is shown under.</summary>
+    public IReadOnlyList<Head> Heads
+    {
+        get
+        {
+            List<Head> heads = NamedHeads();
+            return heads.ConvertAll(head => head with { VolumeName = DistinctName(head, heads) });
+        }
+    }
 
     /// <summary>Names of volumes that the catalog has and the keyring has no keys for, ascending: their domain was burned, or never came back from the words.</summary>
     public IReadOnlyList<string> UnreadableVolumes =>
@@ -149,7 +160,7 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
         return new Head
         {
             Volume = volume,
-            VolumeName = volumeName,
+            VolumeName = previous is not null && Shown(previous) is { } named && volumeName == DistinctName(named, Heads) ? named.VolumeName : volumeName,
             Domain = domain,
             Device = _device,
             Incarnation = Incarnation,
@@ -192,7 +203,7 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
             }
 
             await PublishAsync(cancel).ConfigureAwait(false);                                 // 3. the holders
-            return next;
+            return next with { VolumeName = DistinctName(next, Heads) };
         }
         finally
         {
@@ -215,6 +226,15 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
 
     /// <summary>A head that nobody vouches for is kept, and its volume has another name, so that nothing is joined with it and everybody sees it.</summary>
     private Head Shown(SignedHead signed) => IsVouchedFor(signed) ? signed.Head : signed.Head with { VolumeName = signed.Head.VolumeName + UnsignedSuffix };
+
+    private List<Head> NamedHeads() => [.. Catalog.Heads().Where(signed => _domains.ContainsKey(signed.Head.Domain)).Select(Shown)];
+
+    /// <summary>Two volumes of one name come from copies of a state folder that each made theirs. The lowest id keeps the name, and the first digits of its own id stand
+    /// behind the name of any other: the same wherever both are seen, whatever is committed to them. The heads themselves keep the name that was given.</summary>
+    private static string DistinctName(Head head, IReadOnlyList<Head> all) =>
+        all.Any(other => other.VolumeName == head.VolumeName && (other.Volume.Bytes.High, other.Volume.Bytes.Low).CompareTo((head.Volume.Bytes.High, head.Volume.Bytes.Low)) < 0)
+            ? $"{head.VolumeName} ({head.Volume.ToString()[..NameDigits]})"
+            : head.VolumeName;
 
     /// <summary>What holders have not got yet, one line each; empty when nothing lags.</summary>
     public IReadOnlyList<string> Lag()

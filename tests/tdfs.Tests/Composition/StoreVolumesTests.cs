@@ -135,6 +135,55 @@ public sealed class StoreVolumesTests : IDisposable
         IEnumerable<string> Fragments() => _disk.Files().Where(static file => file.StartsWith("holder/fragments/", StringComparison.Ordinal));
     }
 
+    [Fact]
+    public async Task Two_volumes_of_one_name_are_told_apart_in_the_same_way_by_every_state_folder()
+    {
+        Directory.CreateDirectory(Source);
+        await File.WriteAllTextAsync(Path.Join(Source, "file"), "mine", Cancel);
+        StoreKeys keys = Keys(KeyDomain.Create(DomainKind.Realm, _random));
+        FolderHolder.Create(_disk, "/holder", _random).Dispose();
+        await using (BlockStore store = await OpenAsync(keys, "/one"))
+        {
+            await ImportAsync(Volumes(store, "/one"), "mine");
+        }
+
+        // Made by a copy that did not see the first.
+        VolumeId first;
+        VolumeId second;
+        await using (BlockStore store = await OpenAsync(keys, "/two"))
+        {
+            first = Assert.Single(store.Heads).Volume;
+            using Volume volume = Volume.Create(store, "v", store.Realm, _random);
+            var root = new Entry { Type = EntryType.Directory, FileId = 1, Mode = 0x1ed };
+            await volume.AddSnapshotAsync(new SnapshotRecord { Id = SnapshotId.New(_random), TimeNs = 1, Root = root, Labels = ["theirs"] }, null, null, Cancel);
+            second = volume.Root.Id;
+        }
+
+        VolumeId named = new[] { first, second }.OrderBy(static id => id.ToString(), StringComparer.Ordinal).First();
+        VolumeId other = named == first ? second : first;
+        string name = $"v ({other.ToString()[..8]})";
+        foreach (string state in (string[])["/one", "/two", "/three"])
+        {
+            await using BlockStore store = await OpenAsync(keys, state);
+            StoreVolumes volumes = Volumes(store, state);
+            Assert.Equal(["v", name], Volume.Names(store));
+            Assert.Equal(named, store.Heads.Single(static head => head.VolumeName == "v").Volume);
+            string mine = first == named ? "v" : name;
+            string theirs = second == named ? "v" : name;
+            Assert.Contains("mine", (await volumes.SnapshotsAsync(mine, Cancel)).Select(static each => each.Label));
+            Assert.Equal(["theirs"], (await volumes.SnapshotsAsync(theirs, Cancel)).Select(static each => each.Label));
+            Assert.Equal(["file"], await PathsAsync(volumes.ListAsync(mine + "@mine", [], true, Cancel)));
+            Assert.Empty(await PathsAsync(volumes.ListAsync(theirs + "@theirs", [], true, Cancel)));
+
+            // A change of the one with the longer name leaves the names as they are.
+            using Volume longer = (await Volume.TryOpenAsync(store, name, Cancel))!;
+            await longer.EditAsync(static root => ValueTask.FromResult(root with { NextSnapshot = root.NextSnapshot + 1 }), Cancel);
+            Assert.Equal(name, longer.Head!.VolumeName);
+            Assert.Equal(["v", name], Volume.Names(store));
+            Assert.Equal(["v", "v"], store.Catalog.Heads().Select(static signed => signed.Head.VolumeName));
+        }
+    }
+
     [Theory]
     [InlineData("/state")]
     [InlineData("/recovered")]

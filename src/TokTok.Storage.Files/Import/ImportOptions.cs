@@ -17,6 +17,13 @@ public sealed record ImportOptions
     /// <summary>Of a directory with a valid CACHEDIR.TAG keep the tag alone.</summary>
     public bool LeavesOutCaches { get; init; }
 
+    /// <summary>Folders that are left out wherever the walk meets them below a source, the store's own say: known by device and inode, whatever path leads there.
+    /// Those that are not there count for nothing.</summary>
+    public IReadOnlyList<string> OwnFolders { get; init; } = [];
+
+    /// <summary>The source that is itself one of these, which leaves nothing to import; or null.</summary>
+    public string? OwnSource => Sources.FirstOrDefault(source => OwnFolders.Any(own => SourcePaths.IdentityOf(source) is { } identity && identity == SourcePaths.IdentityOf(own)));
+
     /// <summary>Files read at the same time; 0: as many as there are processors.</summary>
     public int Workers { get; init; }
 

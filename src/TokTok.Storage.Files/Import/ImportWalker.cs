@@ -95,6 +95,7 @@ internal sealed class ImportWalker
 
     /// <summary>File ids carried over from links: a file whose names no longer share an inode keeps it for one of them alone.</summary>
     private readonly HashSet<ulong> _linkIds = [];
+    private readonly HashSet<(ulong Device, ulong Inode)> _own = [];
     private readonly XattrReader _xattrs = new();
     private byte[] _path = new byte[512];
 
@@ -104,6 +105,13 @@ internal sealed class ImportWalker
         _run = run;
         _sources = sources;
         _cache = cache;
+        foreach (string folder in options.OwnFolders)
+        {
+            if (SourcePaths.IdentityOf(folder) is { } identity)
+            {
+                _ = _own.Add(identity);
+            }
+        }
     }
 
     /// <summary>Whether the walk was stopped before its end.</summary>
@@ -361,6 +369,13 @@ internal sealed class ImportWalker
         if (fd >= 0)
         {
             child.Handle = new DirectoryHandle(fd);
+        }
+
+        if (isSource && error >= 0 && _own.Contains((child.Stat.Device, child.Stat.Inode)))
+        {
+            child.Handle!.Release();
+            _run.Note($"{frame.Show(name)}: left out, for the store itself lies there");
+            return null;
         }
 
         ReadWish(child);

@@ -71,4 +71,18 @@ internal sealed record SourcePaths(byte[] Root, SourceNode? Filter)
 
     private static byte[] RealPath(string path) =>
         PosixCalls.RealPath(Encoding.UTF8.GetBytes(path), out int error) ?? throw new PosixException(error, "open", path);
+
+    /// <summary>What a folder is known by, whatever path leads to it; null where none is there.</summary>
+    internal static (ulong Device, ulong Inode)? IdentityOf(string folder)
+    {
+        int fd = PosixCalls.OpenPath(Encoding.UTF8.GetBytes(folder));
+        if (fd < 0)
+        {
+            return null;
+        }
+
+        int error = PosixCalls.Stat(fd, out FileStat stat);
+        PosixCalls.Close(fd);
+        return error < 0 ? null : (stat.Device, stat.Inode);
+    }
 }

@@ -52,7 +52,7 @@ internal readonly ref struct StatRecord
 /// A cache: it is written without a sync and renamed when complete. Damage, another device's key, other settings or a volume that has forgotten
 /// the snapshots it leans on mean that it is not used, which is slower and never wrong.
 /// </remarks>
-internal static class StatCache
+public static class StatCache
 {
     internal const int KeyBytes = 32;
     internal const int MaxBases = 8;
@@ -80,7 +80,35 @@ internal static class StatCache
 
     internal static ReadOnlySpan<byte> Magic => "TDFSSTC1"u8;
 
-    internal static string FileName(VolumeId volume) => $"stat-{volume}";
+    private const string FilePrefix = "stat-";
+
+    /// <summary>Of a cache that is being written.</summary>
+    internal const string NewSuffix = ".new";
+
+    /// <summary>Takes away what nobody reads again: caches that a killed import left half written, and those of volumes that are no more.</summary>
+    /// <remarks>The caller holds the writer's lock, so no import is writing one.</remarks>
+    /// <param name="volumes">The volumes there are, whether they can be read or not.</param>
+    public static void Clean(IDisk disk, string folder, IEnumerable<VolumeId> volumes)
+    {
+        ArgumentNullException.ThrowIfNull(disk);
+        HashSet<string> wanted = [.. volumes.Select(FileName)];
+        try
+        {
+            foreach (DiskEntry entry in disk.List(folder))
+            {
+                if (!entry.IsDirectory && entry.Name.StartsWith(FilePrefix, StringComparison.Ordinal) && !wanted.Contains(entry.Name))
+                {
+                    disk.Delete($"{folder}/{entry.Name}");
+                }
+            }
+        }
+        catch (DiskException)
+        {
+            // They only take space; the next writer tries again.
+        }
+    }
+
+    internal static string FileName(VolumeId volume) => FilePrefix + volume;
 
     internal static void WriteAssociated(Span<byte> target, ReadOnlySpan<byte> fileId, ulong index, int bytes)
     {
@@ -361,7 +389,7 @@ internal sealed class StatCacheWriter : IDisposable
     {
         _disk = disk;
         _path = path;
-        _newPath = path + ".new";
+        _newPath = path + StatCache.NewSuffix;
         _random = random;
         _cipher = new AesGcm(key, StatCache.TagBytes);
         random.Fill(_fileId);

@@ -18,7 +18,7 @@ internal static class ImportVerb
         Option<int?> workers = new("--workers") { Description = "Threads that read, cut and compress", HelpName = "n" };
         Verb verb = new(
             "import",
-            "Keeps a folder as a new snapshot; what is known already is not stored again",
+            "Keeps a folder as a new snapshot; what is known already is not stored again, and the store's own folders are left out",
             "tdfs import ~/Documents                     # into the volume host:/home/you/Documents",
             "tdfs import / --one-file-system --exclude /var/cache",
             "tdfs import photos --volume photos --label 'before sorting'")

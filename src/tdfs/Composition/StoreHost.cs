@@ -7,6 +7,7 @@ using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Files;
 using TokTok.Storage.Tdfs.Agent;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
@@ -441,6 +442,11 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             $"tdfs {verb}, process {Environment.ProcessId} on {Environment.MachineName}, since {clock.GetUtcNow():yyyy-MM-dd HH:mm} UTC",
             say,
             cancel).ConfigureAwait(false);
+        if (access == Facades.StoreAccess.Write)
+        {
+            StatCache.Clean(disk, config.StorePath + "/caches", store.Catalog.Heads().Select(static signed => signed.Head.Volume));
+        }
+
         foreach (ConfiguredHolder left in holders.Where(left => left.Make is not null && store.Holders.All(known => known.Address != left.Address || known.Holder is null)))
         {
             say($"{left.Problem}; this run goes on without the holder: attach its disk, or let 'tdfs repair' make a new one there");

@@ -48,6 +48,12 @@ internal sealed class StoreVolumes(
             throw new UserError(ExitCode.Usage, $"found a volume name of {Encoding.UTF8.GetByteCount(name)} bytes, expected 1 to {MaxVolumeNameBytes}; give one with --volume");
         }
 
+        string[] own = [config.StorePath, .. store.Holders.Where(static holder => holder is { Holder: not null, Address.Length: > 0 }).Select(static holder => holder.Address)];
+        if (new ImportOptions { Sources = [request.Folder], OwnFolders = own }.OwnSource is { } itself)
+        {
+            throw new UserError(ExitCode.Usage, $"{itself} is a folder of this store itself, expected one to keep; a store is copied by a [[holder]] in another place");
+        }
+
         Volume volume = await TryOpenAsync(name, cancel).ConfigureAwait(false)
             ?? await Volume.OpenOrCreateAsync(store, name, random, cancel).ConfigureAwait(false);
         _volumes[name] = volume;
@@ -57,6 +63,7 @@ internal sealed class StoreVolumes(
             Excludes = IgnorePatterns.Parse(Encoding.UTF8.GetBytes(string.Join('\n', request.Rules.Exclude))),
             IsOneFileSystem = request.Rules.OneFileSystem,
             LeavesOutCaches = request.Rules.CacheTags,
+            OwnFolders = own,
             Workers = request.Rules.Workers ?? 0,
             Content = new ContentOptions
             {
@@ -625,6 +632,7 @@ internal sealed class StoreVolumes(
     /// <summary>Hands an import's counters on, five times a second.</summary>
     private sealed class ImportWatcher(IProgressSink sink, TimeProvider clock) : IImportObserver, IDisposable
     {
+        private readonly HashSet<string> _noted = new(StringComparer.Ordinal);
         private ITimer? _timer;
 
         /// <summary>To be read when the import has returned.</summary>
@@ -660,7 +668,14 @@ internal sealed class StoreVolumes(
             _ => $"{trouble.Path}: not read: {trouble.Reason}",
         });
 
-        public void Note(string line) => sink.Warn(line);
+        /// <summary>Once, however often a long import goes over the sources.</summary>
+        public void Note(string line)
+        {
+            if (_noted.Add(line))
+            {
+                sink.Warn(line);
+            }
+        }
 
         public void Dispose() => _timer?.Dispose();
     }

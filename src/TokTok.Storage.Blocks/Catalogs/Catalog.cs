@@ -145,6 +145,20 @@ public sealed class Catalog
         }
     }
 
+    /// <summary>Goes back to the heads of an earlier state of this catalog: for a reader that has not got the blocks of later ones.</summary>
+    internal void KeepHeadsOf(Catalog earlier)
+    {
+        IReadOnlyList<SignedHead> heads = earlier.Heads();
+        lock (_gate)
+        {
+            _heads.Clear();
+            foreach (SignedHead head in heads)
+            {
+                _heads.Add((head.Head.Volume, new LogLine(head.Head.Device, head.Head.Incarnation)), head);
+            }
+        }
+    }
+
     /// <summary>The newest head of a line, or null where it has none or another line's supersedes it.</summary>
     public SignedHead? NewestHead(VolumeId volume, uint device, ulong incarnation)
     {

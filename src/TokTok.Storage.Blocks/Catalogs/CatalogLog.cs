@@ -24,6 +24,7 @@ internal sealed class CatalogLog : IDisposable
     private LogCopy? _source;
     private RecordLogExtent _extent;
     private long _checkpointBytes;
+    private List<LogCopy> _found = [];
     private List<LogCopy> _others = [];
     private List<Candidate> _parted = [];
     private bool _isAnotherLine;
@@ -80,6 +81,7 @@ internal sealed class CatalogLog : IDisposable
     {
         var log = new CatalogLog(copies, random);
         List<LogCopy> found = await copies.FindAsync(holders, cancel).ConfigureAwait(false);
+        log._found = found;
         HashSet<LogLine> own = LogCopies.OwnLines(found);
         log._newestNumber = copies.HighestNumber(own);
         List<Candidate> candidates = [];
@@ -125,6 +127,15 @@ internal sealed class CatalogLog : IDisposable
         log.StateWasBehind = log._source is not { LocalPath: not null };
         log._isAnotherLine = log.StateWasBehind || log._parted.Count > 0 || await copies.IsBehindAsync(found.FindAll(copy => own.Contains(copy.Line)), cancel).ConfigureAwait(false);
         return log;
+    }
+
+    /// <summary>Whether a writer beside us added to the files that this catalog was read from, or began others.</summary>
+    internal async ValueTask<bool> HasMovedAsync(LogCopies copies, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
+    {
+        // Our own line grows in the state folder first.
+        bool isHere = !StateWasBehind;
+        List<LogCopy> now = await copies.FindAsync(isHere ? [] : holders, cancel).ConfigureAwait(false);
+        return !now.ToHashSet().SetEquals(_found.Where(copy => !isHere || copy.LocalPath is not null));
     }
 
     /// <summary>A complete catalog, and the copy it was read from.</summary>

@@ -45,6 +45,9 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     /// <summary>Whether a holder has a file of our line that somebody else wrote.</summary>
     internal bool IsForked { get; private set; }
 
+    /// <summary>Whether a file that was listed was gone when it was to be read: a writer beside us ended its life, and what it held is in one that was not listed.</summary>
+    internal bool HasMissed { get; private set; }
+
     /// <summary>From here on files are begun in a line of their own.</summary>
     internal void GoOnAs(ulong incarnation)
     {
@@ -87,6 +90,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
                 {
                     CountObject(found.Name);
                     int read = await holder.ReadObjectAsync(found.Name, 0, bytes, cancel).ConfigureAwait(false);
+                    HasMissed |= read == 0 && found.Length > 0;
                     if (TryParse(bytes.AsSpan(0, read), found.Name) is { } header && header.Kind == kind && CanOpen(header) && ObjectOf(header) == found.Name)
                     {
                         copies.Add(new LogCopy(header, $"{found.Name} at holder {holder.Id}", found.Length, null, holder, found.Name));
@@ -476,7 +480,8 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         }
         catch (DiskException failure) when (failure.Failure == DiskFailure.NotFound)
         {
-            return null; // a writer beside this reader ended the file's life
+            HasMissed = true;
+            return null;
         }
     }
 

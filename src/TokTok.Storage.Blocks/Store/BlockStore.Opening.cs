@@ -39,6 +39,9 @@ public sealed partial class BlockStore
 {
     private const string WriterNote = "writer";
 
+    /// <summary>A file's life ends at most once in a flush, and listing and opening what a folder holds is far quicker than one.</summary>
+    private const int LoadAttempts = 16;
+
     private readonly DirectorySearch _directories;
 
     /// <summary>Opens a store. With <see cref="StoreAccess.Write"/> everything that a crash left behind is put right first.</summary>
@@ -70,11 +73,7 @@ public sealed partial class BlockStore
         {
             IFragmentHolder[] reachable = [.. configured.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
 
-            // The journal is read before the catalog: what a writer beside us moves from one to the other is then seen in at least one.
-            var journalCopies = new LogCopies(disk, Paths.Join(options.StateFolder, "journal"), "journal", RecordLogKind.Journal, keys.Device, keys.Realm);
-            (journal, List<JournalClump> clumps) = await Journal.LoadAsync(journalCopies, reachable, random, cancel).ConfigureAwait(false);
-            var catalogCopies = new LogCopies(disk, Paths.Join(options.StateFolder, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm);
-            catalogLog = await CatalogLog.LoadAsync(catalogCopies, keys.Device, reachable, random, cancel).ConfigureAwait(false);
+            (catalogLog, journal, List<JournalClump> clumps) = await LoadLogsAsync(disk, options.StateFolder, keys, reachable, random, access, cancel).ConfigureAwait(false);
             if (options.MustExist && !catalogLog.WasFound)
             {
                 throw LostCatalog(disk, options.StateFolder, keys.Realm);
@@ -104,7 +103,7 @@ public sealed partial class BlockStore
             }
             else
             {
-                store.TakeJournal([.. clumps, .. (await journal.ReadOthersAsync(catalogLog.Catalog.HasSeen, cancel).ConfigureAwait(false)).SelectMany(static line => line.Clumps)]);
+                store.TakeJournal(clumps);
             }
 
             return store;
@@ -117,6 +116,66 @@ public sealed partial class BlockStore
             writerLock?.Dispose();
             throw;
         }
+    }
+
+    /// <summary>Reads the catalog and the journal; again, beside a writer that ended a file's life between its listing and its reading.</summary>
+    private static async ValueTask<(CatalogLog Catalog, Journal Journal, List<JournalClump> Clumps)> LoadLogsAsync(
+        IDisk disk, string state, StoreKeys keys, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, StoreAccess access, CancellationToken cancel)
+    {
+        for (int attempt = 1; ; attempt++)
+        {
+            // A writer has nobody beside it. What a reader still does not find in the end is missing, and no writer's doing.
+            bool isLast = access == StoreAccess.Write || attempt == LoadAttempts;
+            try
+            {
+                if (await TryLoadLogsAsync(disk, state, keys, holders, random, access, isLast, cancel).ConfigureAwait(false) is { } loaded)
+                {
+                    return loaded;
+                }
+            }
+            catch (DiskException vanished) when (vanished.Failure == DiskFailure.NotFound && !isLast)
+            {
+            }
+        }
+    }
+
+    /// <summary>Reads catalog, journal and catalog: what a reader gets is one state of the store, though a writer beside it goes on.</summary>
+    /// <remarks>
+    /// A writer journals clumps before it commits the head that needs them, and drops them from the journal once the catalog names the arenas that hold them.
+    /// So a head of the first catalog has its blocks in a journal read after it, or in an arena of a catalog read after that one: the heads are those of the first
+    /// catalog, and the arenas those of the last. The other way round a head may come in between whose blocks the journal did not have yet.
+    /// </remarks>
+    private static async ValueTask<(CatalogLog Catalog, Journal Journal, List<JournalClump> Clumps)?> TryLoadLogsAsync(
+        IDisk disk, string state, StoreKeys keys, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, StoreAccess access, bool isLast, CancellationToken cancel)
+    {
+        var journalCopies = new LogCopies(disk, Paths.Join(state, "journal"), "journal", RecordLogKind.Journal, keys.Device, keys.Realm);
+        LogCopies catalogCopies = CatalogCopies();
+        CatalogLog catalog = await CatalogLog.LoadAsync(catalogCopies, keys.Device, holders, random, cancel).ConfigureAwait(false);                            // 1. the heads
+        (Journal journal, List<JournalClump> clumps) = await Journal.LoadAsync(journalCopies, holders, random, cancel).ConfigureAwait(false);                  // 2. their blocks
+        if (access == StoreAccess.Write)
+        {
+            return (catalog, journal, clumps);
+        }
+
+        foreach ((List<JournalClump> Clumps, RecordLogHeader Header, long Bytes) other in await journal.ReadOthersAsync(catalog.Catalog.HasSeen, cancel).ConfigureAwait(false))
+        {
+            clumps.AddRange(other.Clumps);
+        }
+
+        bool hasMissed = catalogCopies.HasMissed || journalCopies.HasMissed;
+        catalogCopies = CatalogCopies();
+        if (await catalog.HasMovedAsync(catalogCopies, holders, cancel).ConfigureAwait(false))
+        {
+            catalogCopies = CatalogCopies();
+            CatalogLog later = await CatalogLog.LoadAsync(catalogCopies, keys.Device, holders, random, cancel).ConfigureAwait(false);                          // 3. where they went since
+            hasMissed |= !catalog.WasFound;
+            later.Catalog.KeepHeadsOf(catalog.Catalog);
+            catalog = later;
+        }
+
+        return (hasMissed || catalogCopies.HasMissed) && !isLast ? null : (catalog, journal, clumps);
+
+        LogCopies CatalogCopies() => new(disk, Paths.Join(state, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm);
     }
 
     /// <summary>Lets go of the store. Blocks not flushed are gone, as after a crash; the index is checkpointed so that the next start is quick.</summary>

@@ -27,7 +27,7 @@ namespace TokTok.Storage.Blocks.Index;
 /// for it. Sessions are pooled, as many as there were calls at once. A find that must read the disk waits for it within the shared lock.
 /// At rest: no plaintext. A score is a hash under the domain's key; who steals the folder learns how many blocks there are, in which arenas at which lengths they lie, and roughly when they came.
 /// </remarks>
-public sealed class FasterIndex : IBlockIndex
+public sealed partial class FasterIndex : IBlockIndex
 {
     /// <summary>The least memory that the index works with.</summary>
     public const long MinMemoryBytes = 16L << 20;
@@ -35,10 +35,10 @@ public sealed class FasterIndex : IBlockIndex
     public const long DefaultMemoryBytes = 128L << 20;
 
     private const int BucketBytes = 64;
-    private const int EntriesPerBucket = 7;
+    internal const int EntriesPerBucket = 7;
     private const int MinTableBits = 12;
     private const int MaxTableBits = 30;
-    private const int RecordBytes = 56;
+    internal const int RecordBytes = 56;
     private const int FlagsOffset = 7;
     private const byte NotOnDiskFlag = 0x08;
     private const int SectorBytes = 512;

@@ -137,21 +137,30 @@ internal sealed class StatCacheReader : IDisposable
     private int _recordBytes;
     private StatRecordKind _kind;
 
-    private StatCacheReader(IDiskFile file, AesGcm cipher, byte[] fileId, long end, ulong segmentCount, SnapshotId[] bases)
+    private StatCacheReader(IDiskFile file, AesGcm cipher, byte[] fileId, long end, ulong segmentCount)
     {
         _file = file;
         _cipher = cipher;
         _fileId = fileId;
         _end = end;
         _segmentCount = segmentCount;
-        Bases = bases;
     }
 
+    internal VolumeId Volume { get; private init; }
+
+    /// <summary>Of the settings that shape entries.</summary>
+    internal required byte[] Fingerprint { get; init; }
+
+    internal ulong SegmentCount => _segmentCount;
+
     /// <summary>The snapshots that hold the blocks the entries name.</summary>
-    internal IReadOnlyList<SnapshotId> Bases { get; }
+    internal required IReadOnlyList<SnapshotId> Bases { get; init; }
 
     /// <summary>Why the stream ended before its end, or null. From there on nothing is known to be unchanged.</summary>
     internal string? Trouble { get; private set; }
+
+    /// <summary>With <see cref="Trouble"/>: where, what was found, what was expected.</summary>
+    internal string? Damage { get; private set; }
 
     internal StatRecordKind Kind => _kind;
 
@@ -193,8 +202,6 @@ internal sealed class StatCacheReader : IDisposable
         IDisk disk, string path, ReadOnlySpan<byte> key, VolumeId volume, ReadOnlySpan<byte> fingerprint, out string? trouble)
     {
         trouble = null;
-        IDiskFile? file = null;
-        AesGcm? cipher = null;
         try
         {
             if (!disk.FileExists(path))
@@ -202,20 +209,57 @@ internal sealed class StatCacheReader : IDisposable
                 return null;
             }
 
-            file = disk.Open(path, DiskOpen.Read);
+            StatCacheReader reader = Open(disk, path, key);
+            if (reader.Volume == volume && reader.Fingerprint.AsSpan().SequenceEqual(fingerprint))
+            {
+                return reader;
+            }
+
+            trouble = reader.Volume == volume
+                ? "the stat cache was written with other settings, so every file is read"
+                : "the stat cache belongs to something else, so every file is read";
+            reader.Dispose();
+            return null;
+        }
+        catch (Exception error) when (error is DiskException or CryptographicException or DamagedFormatException)
+        {
+            trouble = error switch
+            {
+                DiskException => $"the stat cache cannot be read ({error.Message}), so every file is read",
+                CryptographicException => "the stat cache is damaged or another device's, so every file is read",
+                _ => "the stat cache is cut short or of another version, so every file is read",
+            };
+            return null;
+        }
+    }
+
+    /// <summary>Opens a cache of whatever volume and settings.</summary>
+    /// <exception cref="DamagedFormatException">It has not the form of one.</exception>
+    /// <exception cref="CryptographicException">Its footer was not written under the key, or is damaged.</exception>
+    internal static StatCacheReader Open(IDisk disk, string path, ReadOnlySpan<byte> key)
+    {
+        IDiskFile? file = disk.Open(path, DiskOpen.Read);
+        AesGcm? cipher = null;
+        try
+        {
             Span<byte> header = stackalloc byte[StatCache.HeaderBytes];
             Span<byte> footer = stackalloc byte[StatCache.FooterBytes];
             Span<byte> plain = stackalloc byte[StatCache.FooterPlainBytes];
             Span<byte> associated = stackalloc byte[StatCache.AssociatedSize];
             long end = file.Length - StatCache.FooterBytes;
-            if (end < StatCache.HeaderBytes
-                || file.Read(0, header) != header.Length
-                || !header.StartsWith(StatCache.Magic)
-                || header[8..16].ContainsAnyExcept((byte)0)
-                || file.Read(end, footer) != footer.Length)
+            if (end < StatCache.HeaderBytes)
             {
-                trouble = "the stat cache is cut short or of another version, so every file is read";
-                return null;
+                throw new DamagedFormatException($"stat cache: found {file.Length} bytes, expected at least {StatCache.HeaderBytes + StatCache.FooterBytes}");
+            }
+
+            if (file.Read(0, header) != header.Length || !header.StartsWith(StatCache.Magic) || header[8..16].ContainsAnyExcept((byte)0))
+            {
+                throw new DamagedFormatException($"stat cache: found a header that begins with {Convert.ToHexString(header[..16])}, expected {Convert.ToHexString(StatCache.Magic)} and zeros");
+            }
+
+            if (file.Read(end, footer) != footer.Length)
+            {
+                throw new DamagedFormatException("stat cache: found less than a footer at its end, expected one; it was cut short meanwhile");
             }
 
             byte[] fileId = header[16..].ToArray();
@@ -224,17 +268,14 @@ internal sealed class StatCacheReader : IDisposable
             cipher.Decrypt(footer[..StatCache.NonceBytes], footer[StatCache.NonceBytes..^StatCache.TagBytes], footer[^StatCache.TagBytes..], plain, associated);
             var fields = new FieldReader(plain, "stat cache footer");
             ulong segmentCount = fields.U64();
-            bool isWhole = fields.I64() == end;
-            bool isOurs = VolumeId.Read(fields.Bytes(VolumeId.Size)) == volume;
-            bool isSame = fields.Bytes(StatCache.FingerprintBytes).SequenceEqual(fingerprint);
+            long offset = fields.I64();
+            VolumeId volume = VolumeId.Read(fields.Bytes(VolumeId.Size));
+            byte[] fingerprint = fields.Bytes(StatCache.FingerprintBytes).ToArray();
             int baseCount = fields.U8();
             fields.Reserved(7);
-            if (!isWhole || !isOurs || !isSame || baseCount > StatCache.MaxBases)
+            if (offset != end || baseCount > StatCache.MaxBases)
             {
-                trouble = isWhole && isOurs
-                    ? "the stat cache was written with other settings, so every file is read"
-                    : "the stat cache belongs to something else, so every file is read";
-                return null;
+                throw new DamagedFormatException($"stat cache footer: found its offset as {offset} and {baseCount} bases, expected {end} and at most {StatCache.MaxBases}");
             }
 
             var bases = new SnapshotId[baseCount];
@@ -243,18 +284,11 @@ internal sealed class StatCacheReader : IDisposable
                 bases[i] = new SnapshotId(fields.U64());
             }
 
-            var reader = new StatCacheReader(file, cipher, fileId, end, segmentCount, bases);
+            var reader = new StatCacheReader(file, cipher, fileId, end, segmentCount) { Volume = volume, Fingerprint = fingerprint, Bases = bases };
             file = null;
             cipher = null;
             reader.MoveNext();
             return reader;
-        }
-        catch (Exception error) when (error is DiskException or CryptographicException or DamagedFormatException)
-        {
-            trouble = error is DiskException
-                ? $"the stat cache cannot be read ({error.Message}), so every file is read"
-                : "the stat cache is damaged or another device's, so every file is read";
-            return null;
         }
         finally
         {
@@ -291,7 +325,7 @@ internal sealed class StatCacheReader : IDisposable
             }
         }
 
-        Fail();
+        Fail($"segment {_nextSegment - 1}, byte {_position}: found a record that does not fit in the {left} bytes left, or of no known kind, expected a whole one");
     }
 
     /// <summary>From an Enter record, moves past its Leave.</summary>
@@ -314,8 +348,9 @@ internal sealed class StatCacheReader : IDisposable
         CryptographicOperations.ZeroMemory(_plain);
     }
 
-    private void Fail()
+    private void Fail(string damage)
     {
+        Damage ??= damage;
         Trouble ??= "the stat cache is damaged, so the files from here on are read";
         _position = _filled = _recordBytes = 0;
         _nextSegment = _segmentCount;
@@ -327,9 +362,9 @@ internal sealed class StatCacheReader : IDisposable
         _position = _filled = 0;
         if (_nextSegment >= _segmentCount)
         {
-            if (_offset != _end)
+            if (_offset < _end)
             {
-                Trouble ??= _offset < _end ? "the stat cache is damaged, so the files from here on are read" : null;
+                Fail($"byte {_offset}: found {_end - _offset} bytes behind the last of {_segmentCount} segments, expected the footer");
             }
 
             return false;
@@ -342,7 +377,7 @@ internal sealed class StatCacheReader : IDisposable
             uint bytes = _file.Read(_offset, head) == head.Length ? BinaryPrimitives.ReadUInt32LittleEndian(head) : 0;
             if (bytes is 0 or > StatCache.MaxSegmentBytes || _offset + head.Length + bytes + StatCache.TagBytes > _end)
             {
-                Fail();
+                Fail($"segment {_nextSegment}, byte {_offset}: found a length of {bytes}, expected 1 to {StatCache.MaxSegmentBytes} and no more than lies before the footer");
                 return false;
             }
 
@@ -350,7 +385,7 @@ internal sealed class StatCacheReader : IDisposable
             Span<byte> body = _sealed.AsSpan(0, count + StatCache.TagBytes);
             if (_file.Read(_offset + head.Length, body) != body.Length)
             {
-                Fail();
+                Fail($"segment {_nextSegment}, byte {_offset}: found the file's end within it, expected {body.Length} bytes");
                 return false;
             }
 
@@ -363,7 +398,7 @@ internal sealed class StatCacheReader : IDisposable
         }
         catch (Exception error) when (error is DiskException or CryptographicException)
         {
-            Fail();
+            Fail($"segment {_nextSegment}, byte {_offset}: {(error is DiskException ? error.Message : "found bytes that do not decrypt, expected those that were written there")}");
             return false;
         }
     }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using TokTok.Storage.Blocks.Logs;
 using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Recovery;
@@ -6,36 +5,36 @@ using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Tdfs.Output;
+using static TokTok.Storage.Tdfs.Output.DebugField;
 
 namespace TokTok.Storage.Tdfs.Composition;
 
 /// <summary>The part of `tdfs debug` that reads files and objects as they lie: keyring, record logs with every copy, anchors and wrapped keys. Never a key.</summary>
 /// <remarks>What is printed of the keyring is what the running verb opened; its file was checked then.</remarks>
-internal sealed class StateDump(BlockStore store, Keyring keyring, IDisk disk, string stateFolder)
+internal sealed class StateDump(BlockStore store, Keyring keyring, IDisk disk, string stateFolder, DebugPage page)
 {
     private const int MaxObjectBytes = 32 * 1024 * 1024;
 
-    internal bool Keyring(TextWriter target)
+    internal ValueTask KeyringAsync()
     {
-        StoreDump.Put(target, $"account {keyring.Tag}, device {keyring.DeviceNumber} {TerminalText.Clean(keyring.DeviceName)}");
-        bool isWhole = true;
+        page.Row("account", Bare("tag", keyring.Tag), ("device", keyring.DeviceNumber), Bare("name", keyring.DeviceName));
         foreach (KeyDomain domain in keyring.Domains)
         {
-            StoreDump.Put(target, $"domain {domain.Id} {domain.Kind} epochs {string.Join(' ', domain.Epochs)} current {domain.CurrentEpoch}");
+            page.Row("domain", Bare("id", domain.Id), Bare("domain kind", domain.Kind), ("epochs", string.Join(' ', domain.Epochs)), ("current", domain.CurrentEpoch));
         }
 
-        if (keyring.Domains.Count(static domain => domain.Kind == DomainKind.Realm) != 1)
+        int realms = keyring.Domains.Count(static domain => domain.Kind == DomainKind.Realm);
+        if (realms != 1)
         {
-            isWhole = StoreDump.Damaged(target, "the keyring: expected one realm");
+            page.Damaged($"the keyring: found {realms} realms, expected one");
         }
 
-        return isWhole;
+        return ValueTask.CompletedTask;
     }
 
     /// <summary>Every copy of every catalog and journal file. A tail behind the last whole record is what a crash leaves, or damage: both are told.</summary>
-    internal async ValueTask<bool> LogsAsync(TextWriter target, CancellationToken cancel)
+    internal async ValueTask LogsAsync(CancellationToken cancel)
     {
-        bool isWhole = true;
         KeyDomain realm = keyring.Domains.First(static domain => domain.Kind == DomainKind.Realm);
         IFragmentHolder[] holders = [.. store.Holders.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
         foreach ((string name, RecordLogKind kind) in ((string, RecordLogKind)[])[("catalog", RecordLogKind.Catalog), ("journal", RecordLogKind.Journal)])
@@ -46,34 +45,37 @@ internal sealed class StateDump(BlockStore store, Keyring keyring, IDisk disk, s
             foreach (LogCopy copy in found.Where(copy => copies.CanOpen(copy.Header)).OrderBy(static copy => copy.Header.Number))
             {
                 RecordLogExtent extent = await copies.ReadAsync(copy, static _ => { }, cancel).ConfigureAwait(false);
-                StoreDump.Put(target, $"{name} {copy.Header.Number} at {TerminalText.Clean(copy.Where)}: {extent.RecordCount} records, {extent.ValidBytes} bytes, epoch {copy.Header.Epoch}");
+                page.Row(name, Bare("number", copy.Header.Number), ("at", copy.Where), ("records", extent.RecordCount), ("bytes", extent.ValidBytes), ("epoch", copy.Header.Epoch));
                 if (extent.HasTail)
                 {
-                    isWhole = StoreDump.Damaged(target, $"{TerminalText.Clean(copy.Where)}: found {extent.FileBytes - extent.ValidBytes} bytes behind the last whole record, expected none (a crash leaves some, and the next writer begins another file)");
+                    page.Damaged($"{copy.Where}: found {extent.FileBytes - extent.ValidBytes} bytes behind the last whole record, expected none (a crash leaves some, and the next writer begins another file)");
                 }
             }
 
             HashSet<string> readable = [.. found.Select(static copy => copy.LocalPath ?? copy.Holder!.Id + copy.ObjectName)];
             foreach (DiskEntry entry in disk.DirectoryExists(folder) ? disk.List(folder) : [])
             {
-                isWhole &= readable.Contains(folder + "/" + entry.Name) || StoreDump.Damaged(target, $"{folder}/{entry.Name}: found no header of a {name}, expected one");
+                if (!readable.Contains(folder + "/" + entry.Name))
+                {
+                    page.Damaged($"{folder}/{entry.Name}: found no header of a {name}, expected one");
+                }
             }
 
             foreach (IFragmentHolder holder in holders)
             {
                 foreach (HolderObject held in await holder.ListObjectsAsync(name + "/", cancel).ConfigureAwait(false))
                 {
-                    isWhole &= readable.Contains(holder.Id + held.Name) || StoreDump.Damaged(target, $"{held.Name} at holder {holder.Id}: found no header of this device's {name}, expected one, or it is another device's");
+                    if (!readable.Contains(holder.Id + held.Name))
+                    {
+                        page.Damaged($"{held.Name} at holder {holder.Id}: found no header of this device's {name}, expected one, or it is another device's");
+                    }
                 }
             }
         }
-
-        return isWhole;
     }
 
-    internal async ValueTask<bool> AnchorsAsync(TextWriter target, CancellationToken cancel)
+    internal async ValueTask AnchorsAsync(CancellationToken cancel)
     {
-        bool isWhole = true;
         foreach (StoreHolder holder in store.Holders.Where(static holder => holder.Holder is not null))
         {
             string own = Anchor.Prefix + keyring.Tag;
@@ -81,32 +83,32 @@ internal sealed class StateDump(BlockStore store, Keyring keyring, IDisk disk, s
             {
                 if (held.Name.StartsWith(own, StringComparison.Ordinal))
                 {
-                    isWhole &= await CheckAsync(holder, held, target, bytes =>
+                    await CheckAsync(holder, held, bytes =>
                     {
                         Anchor anchor = Anchor.Read(bytes, keyring.AnchorKey.Span, held.Name);
-                        StoreDump.Put(target, $"anchor {anchor.Number} at {TerminalText.Clean(holder.Place)}: device {anchor.Device} time {Show.IsoTime(anchor.TimeNs)} certificates {anchor.Certificates.Count} domains {anchor.WrappedDomains.Count} holders {anchor.Holders.Count} heads {anchor.Heads.Count} logs {anchor.Logs.Count}");
+                        page.Row("anchor", Bare("number", anchor.Number), ("at", holder.Place), ("device", anchor.Device), ("time", Show.IsoTime(anchor.TimeNs)), ("certificates", anchor.Certificates.Count),
+                            ("domains", anchor.WrappedDomains.Count), ("holders", anchor.Holders.Count), ("heads", anchor.Heads.Count), ("logs", anchor.Logs.Count));
                     }, cancel).ConfigureAwait(false);
                 }
             }
 
             foreach (HolderObject held in await holder.Holder!.ListObjectsAsync(Anchor.KeysPrefix + keyring.Tag, cancel).ConfigureAwait(false))
             {
-                isWhole &= await CheckAsync(holder, held, target, bytes =>
+                await CheckAsync(holder, held, bytes =>
                 {
                     (DeviceCertificate certificate, ReadOnlyMemory<byte> wrapped) = Anchor.ReadKeys(bytes, keyring.AnchorKey.Span, keyring.AccountPublicKey, held.Name);
-                    StoreDump.Put(target, $"wrapped keys {held.Name} at {TerminalText.Clean(holder.Place)}: {wrapped.Length} bytes, by device {certificate.DeviceNumber}");
+                    page.Row("wrapped keys", Bare("name", held.Name), ("at", holder.Place), ("bytes", wrapped.Length), ("by device", certificate.DeviceNumber));
                 }, cancel).ConfigureAwait(false);
             }
         }
-
-        return isWhole;
     }
 
-    private static async ValueTask<bool> CheckAsync(StoreHolder holder, HolderObject held, TextWriter target, Action<byte[]> read, CancellationToken cancel)
+    private async ValueTask CheckAsync(StoreHolder holder, HolderObject held, Action<byte[]> read, CancellationToken cancel)
     {
         if (held.Length > MaxObjectBytes)
         {
-            return StoreDump.Damaged(target, string.Create(CultureInfo.InvariantCulture, $"{held.Name} at holder {holder.Id}: found {held.Length} bytes, expected at most {MaxObjectBytes}"));
+            page.Damaged($"{held.Name} at holder {holder.Id}: found {held.Length} bytes, expected at most {MaxObjectBytes}");
+            return;
         }
 
         byte[] bytes = new byte[held.Length];
@@ -119,11 +121,10 @@ internal sealed class StateDump(BlockStore store, Keyring keyring, IDisk disk, s
         try
         {
             read(bytes[..filled]);
-            return true;
         }
         catch (DamagedFormatException damage)
         {
-            return StoreDump.Damaged(target, $"{damage.Message} (at holder {holder.Id})");
+            page.Damaged($"{damage.Message} (at holder {holder.Id})");
         }
     }
 }

@@ -15,8 +15,6 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// <remarks>Owns nothing: the session disposes the store. Repair, reclaim (but a dry run) and reindex need a store opened for writing.</remarks>
 internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase) : IStoreCare
 {
-    private readonly StoreDump _dump = new(store, new StateDump(store, keyring, disk, config.StorePath));
-
     public IReadOnlyList<string> DebugStructures => StoreDump.Structures;
 
     public StoreStatus Status()
@@ -101,7 +99,8 @@ internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig
         return new ReindexResult(kept.Count, kept.Sum(static arena => (long)arena.ClumpCount));
     }
 
-    public ValueTask<bool> DebugAsync(string structure, string? name, TextWriter target, CancellationToken cancel) => _dump.WriteAsync(structure, name, target, cancel);
+    public ValueTask DebugAsync(string structure, string? name, bool withNames, DebugPage page, CancellationToken cancel) =>
+        new StoreDump(store, keyring, config, disk, page, withNames).WriteAsync(structure, name, cancel);
 
     private HolderStatus StatusOf(StoreHolder holder)
     {

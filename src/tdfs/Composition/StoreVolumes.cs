@@ -491,7 +491,7 @@ internal sealed class StoreVolumes(
     private static async ValueTask<Located> FindInAsync(Volume volume, string name, CancellationToken cancel) =>
         Pick(await LocateAllAsync(volume, cancel).ConfigureAwait(false), name, $"{volume.Name}@{name}");
 
-    private static Located Pick(IReadOnlyList<Located> all, string name, string asked)
+    internal static Located Pick(IReadOnlyList<Located> all, string name, string asked)
     {
         if (name.Length == 0)
         {
@@ -609,7 +609,7 @@ internal sealed class StoreVolumes(
         _ => "device",
     };
 
-    private sealed record Located(Volume Volume, SnapshotRecord Record)
+    internal sealed record Located(Volume Volume, SnapshotRecord Record)
     {
         internal long Number => (long)Record.Number;
 

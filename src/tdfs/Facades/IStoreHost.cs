@@ -125,8 +125,9 @@ internal interface IStoreCare
     /// <summary>The structures that <see cref="DebugAsync"/> prints and checks.</summary>
     IReadOnlyList<string> DebugStructures { get; }
 
-    /// <summary>Prints one structure; what names one of several (an arena's id) is given, or null for all. False when the check found damage.</summary>
-    ValueTask<bool> DebugAsync(string structure, string? name, TextWriter target, CancellationToken cancel);
+    /// <summary>Prints one structure, and the checks that failed; what names one of several (an arena's id) is given, or null for all.</summary>
+    /// <param name="withNames">Names of files too, where the structure has any.</param>
+    ValueTask DebugAsync(string structure, string? name, bool withNames, DebugPage page, CancellationToken cancel);
 }
 
 internal sealed record StoreStatus

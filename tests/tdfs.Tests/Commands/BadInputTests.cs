@@ -329,7 +329,17 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         "debug" =>
         [
             new Case("an unknown structure", ["debug", "nonsense"]),
-            new Case("an unknown arena", ["debug", "arenas", "ffff"]),
+            new Case("an unknown arena", ["debug", "arenas", "zzzz"]),
+            new Case("an unknown arena at the holders", ["debug", "fragments", "deadbeef"]),
+            new Case("an unknown volume", ["debug", "volumes", "NOSUCH"]),
+            new Case("the head of an unknown volume", ["debug", "heads", "NOSUCH"]),
+            new Case("an unknown holder", ["debug", "holders", "nowhere"]),
+            new Case("an unknown arena of the index", ["debug", "index", "zzzz"]),
+            new Case("an unknown block of the journal", ["debug", "journal", "zzzz"]),
+            new Case("the stat cache of an unknown volume", ["debug", "stat-caches", "NOSUCH"]),
+            new Case("an unknown tree", ["debug", "trees", "NOSUCH", "--json"]),
+            new Case("a tree of no such score", ["debug", "trees", "deadbeefdeadbeef"]),
+            new Case("a name where there is one", ["debug", "keyring", "mine"]),
         ],
         "agent" => [new Case("nothing to do", ["agent"]), new Case("an unknown deed", ["agent", "dance"])],
         "completion" => [new Case("an unknown shell", ["completion", "csh"]), new Case("no shell", ["completion"])],

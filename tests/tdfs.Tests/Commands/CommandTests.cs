@@ -264,6 +264,25 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Debug_is_lines_or_one_json_object()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("debug"));
+        Assert.Equal("catalog\narena\n", _transcript.Data);
+        Assert.Equal(0, await _transcript.RunAsync("debug", "--json"));
+        Assert.Equal(["catalog", "arena"], Json().GetProperty("structures").EnumerateArray().Select(static each => each.GetString()));
+
+        _transcript.Host.Damage = ["arena 1: found x, expected y"];
+        Assert.Equal(7, await _transcript.RunAsync("debug", "arena", "4f", "--names"));
+        Assert.Equal("arena 4f with names clump count 3\nDAMAGED arena 1: found x, expected y\n", _transcript.Data);
+        Assert.Equal(7, await _transcript.RunAsync("debug", "arena", "4f", "--json"));
+        JsonElement page = Json();
+        Assert.Equal(("arena", "4f", 1, false), (page.GetProperty("structure").GetString(), page.GetProperty("name").GetString(), page.GetProperty("damaged").GetInt32(), page.GetProperty("whole").GetBoolean()));
+        JsonElement row = page.GetProperty("rows")[0];
+        Assert.Equal(("arena", 0, false, 3), (row.GetProperty("kind").GetString(), row.GetProperty("depth").GetInt32(), row.GetProperty("withNames").GetBoolean(), row.GetProperty("clumpCount").GetInt32()));
+        Assert.Equal("arena 1: found x, expected y", page.GetProperty("rows")[1].GetProperty("text").GetString());
+    }
+
+    [Fact]
     public async Task Damage_is_named_and_has_its_code()
     {
         _transcript.Host.Damage = ["fragment 3 of arena x"];

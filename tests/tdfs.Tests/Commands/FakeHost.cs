@@ -106,10 +106,15 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<ReindexResult> ReindexAsync(IProgressSink progress, CancellationToken cancel) => ValueTask.FromResult(new ReindexResult(1, 2));
 
-    public ValueTask<bool> DebugAsync(string structure, string? name, TextWriter target, CancellationToken cancel)
+    public ValueTask DebugAsync(string structure, string? name, bool withNames, DebugPage page, CancellationToken cancel)
     {
-        target.WriteLine($"{structure} {name}");
-        return ValueTask.FromResult(Damage.Count == 0);
+        page.Row(structure, DebugField.Bare("name", name), ("with names", withNames), ("clump count", 3));
+        foreach (string damage in Damage)
+        {
+            page.Damaged(damage);
+        }
+
+        return ValueTask.CompletedTask;
     }
 
     public ValueTask<ImportResult> ImportAsync(ImportRequest request, IProgressSink progress, CancellationToken cancel) =>

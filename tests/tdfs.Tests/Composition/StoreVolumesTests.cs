@@ -235,7 +235,9 @@ public sealed class StoreVolumesTests : IDisposable
             foreach (string structure in (string[])["arenas", "catalog", "fragments", "heads", "index", "journal", "volumes"])
             {
                 using StringWriter shown = new();
-                Assert.True(await care.DebugAsync(structure, null, shown, Cancel), shown.ToString());
+                TextDebugPage page = new(shown);
+                await care.DebugAsync(structure, null, false, page, Cancel);
+                Assert.True(page.IsWhole, shown.ToString());
             }
         }
 

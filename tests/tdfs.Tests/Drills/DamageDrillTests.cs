@@ -311,7 +311,7 @@ public sealed partial class DamageDrillTests(DamageDrillTests.Stores stores) : I
     [GeneratedRegex(@"directory at (\d+) ")]
     private static partial Regex DirectoryAt();
 
-    [GeneratedRegex(@"^  ([0-9a-f]{16}) (\w+) at (\d+) length (\d+) ", RegexOptions.Multiline)]
+    [GeneratedRegex(@"^  clump ([0-9a-f]{16}) (\w+) at (\d+) length (\d+) ", RegexOptions.Multiline)]
     private static partial Regex ClumpLine();
 
     /// <summary>What was done to a fragment: the groups that are damaged now, and whether a record of its file is too.</summary>

@@ -1,0 +1,198 @@
+using System.Globalization;
+using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Index;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Core;
+using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Tdfs.Output;
+using static TokTok.Storage.Tdfs.Output.DebugField;
+
+namespace TokTok.Storage.Tdfs.Composition;
+
+/// <summary>`tdfs debug index`: which kind of index the store has, whether its files are what they should be, and whether what it says of each block is true.</summary>
+/// <remarks>
+/// Format: docs/format.md 16.2. Nothing in the store is written and no writer is disturbed: every byte that the cover names is hashed, then the checkpoint is copied into a temporary
+/// folder, opened there, and asked for every clump of every arena's directory. The copy takes as much room as the index.
+/// Damage: bytes that do not match the cover, and a location that no arena confirms. What the index lacks, or names in an arena that is gone, costs time only: it is told, and is none.
+/// </remarks>
+internal sealed class IndexDump(BlockStore store, StorageConfig config, DebugPage page)
+{
+    private const int Attempts = 4;
+
+    internal async ValueTask WriteAsync(IReadOnlyList<ArenaRecord> arenas, CancellationToken cancel)
+    {
+        string folder = config.StorePath + "/index";
+        List<ArenaRecord> asked = [.. arenas.Where(arena => arena.State != ArenaState.Trashed && store.HasKeysOf(arena))];
+        if (!FasterIndex.IsIn(folder))
+        {
+            page.Row("index", ("in memory", true), ("entries at most", store.Catalog.Arenas().Sum(static arena => (long)arena.ClumpCount)), ("lasting above", GrowingIndex.DefaultMemoryEntries));
+            page.Note($"a store this small has no files of it: each writer fills it from {asked.Count} directories, readers search these");
+            return;
+        }
+
+        string copy = Path.Join(Path.GetTempPath(), string.Create(CultureInfo.InvariantCulture, $"tdfs-index-{Environment.ProcessId}-{Guid.NewGuid():N}"));
+        try
+        {
+            for (int attempt = 1; ; attempt++)
+            {
+                IndexExamination found = FasterIndex.Examine(folder);
+                bool isCopied = found is { Cover: { Count: > 0 }, Damaged.Count: 0, IsMostlyGarbage: false } && TryCopy(folder, copy, found.Cover);
+                if (!isCopied && found is { Cover: { Count: > 0 }, Damaged.Count: 0, IsMostlyGarbage: false } && attempt < Attempts)
+                {
+                    continue; // a writer made another checkpoint meanwhile
+                }
+
+                Put(found);
+                if (isCopied)
+                {
+                    await CompareAsync(copy, found.Cover!, asked, cancel).ConfigureAwait(false);
+                }
+                else
+                {
+                    page.Note($"its entries were not looked at{(found.Damaged.Count > 0 || found.Cover is null ? $": the next writer begins it empty, and fills it from {asked.Count} directories" : "")}");
+                }
+
+                return;
+            }
+        }
+        finally
+        {
+            DeleteCopy(copy);
+        }
+    }
+
+    private void Put(IndexExamination found)
+    {
+        if (found.Cover is { } cover)
+        {
+            long slots = FasterIndex.EntriesPerBucket * (1L << cover.TableBits);
+            page.Row("index", ("lasting", true), ("entries", cover.Count), ("covers the catalog to sequence", cover.Sequence), ("of", store.Catalog.Sequence),
+                ("table of", 1L << cover.TableBits), Bare("unit", "buckets"), ("load percent", cover.Count * 100 / slots),
+                ("log bytes", cover.LogBytes), ("of them garbage", cover.LogBytes == 0 ? 0 : Math.Max(0, cover.LogBytes - (cover.Count * FasterIndex.RecordBytes))), ("log files", found.LogFileBytes));
+            page.Note($"{store.Catalog.Arenas().Count(arena => arena.SealSequence > cover.Sequence)} arenas are younger than what it covers; the next writer adds them");
+            if (cover.Sequence > store.Catalog.Sequence)
+            {
+                page.Note($"it covers more than this catalog has: it is of another one, or a writer went on; a writer that finds it so begins it empty");
+            }
+        }
+        else
+        {
+            page.Row("index", ("lasting", true), ("without a checkpoint", found.Damaged.Count == 0), ("log files", found.LogFileBytes));
+        }
+
+        foreach (Guid token in found.Checkpoints)
+        {
+            page.Row(1, "checkpoint", Bare("token", token), ("counts", token == found.Cover?.Token), ("left over", token != found.Cover?.Token));
+        }
+
+        if (found.IsMostlyGarbage)
+        {
+            page.Note($"more than half of its log is garbage: the next writer begins it empty");
+        }
+
+        foreach (string damage in found.Damaged)
+        {
+            page.Damaged(damage);
+        }
+    }
+
+    private async ValueTask CompareAsync(string folder, FasterIndex.Cover cover, List<ArenaRecord> arenas, CancellationToken cancel)
+    {
+        using var index = new FasterIndex(folder, config.IndexBytes);
+        if (index.Count != cover.Count || index.CoveredSequence != cover.Sequence)
+        {
+            page.Damaged($"the index: found a copy that opens with {index.Count} entries and sequence {index.CoveredSequence}, expected {cover.Count} and {cover.Sequence} as its cover says");
+            return;
+        }
+
+        foreach (ArenaRecord arena in arenas)
+        {
+            cancel.ThrowIfCancellationRequested();
+            ArenaDirectory directory;
+            try
+            {
+                directory = await store.DirectoryAsync(arena, cancel).ConfigureAwait(false);
+            }
+            catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+            {
+                page.Note(1, $"arena {arena.Ordinal} was not compared: {damage.Message}");
+                continue;
+            }
+
+            int right = 0;
+            int elsewhere = 0;
+            int stale = 0;
+            int missing = 0;
+            int wrong = 0;
+            for (int i = 0; i < directory.Count; i++)
+            {
+                ClumpEntry entry = directory[i];
+                if (!index.TryFind(entry.Score, out BlockLocation location))
+                {
+                    missing++;
+                }
+                else if (location == new BlockLocation(arena.Ordinal, entry.Offset, entry.Length))
+                {
+                    right++;
+                }
+                else if (location.ArenaOrdinal != arena.Ordinal && (store.Catalog.Arena(location.ArenaOrdinal) is not { State: not ArenaState.Trashed } other || !store.HasKeysOf(other)))
+                {
+                    stale++;
+                }
+                else if (location.ArenaOrdinal != arena.Ordinal && await IsThereAsync(entry.Score, location, cancel).ConfigureAwait(false))
+                {
+                    elsewhere++;
+                }
+                else
+                {
+                    wrong++;
+                    page.Damaged($"arena {arena.Ordinal}, block {entry.Score}: found arena {location.ArenaOrdinal} at {location.Offset} length {location.Length} in the index, expected arena {arena.Ordinal} at {entry.Offset} length {entry.Length}; run 'tdfs reindex'");
+                }
+            }
+
+            bool isCovered = arena.SealSequence <= cover.Sequence;
+            page.Row(1, "arena", Bare("ordinal", arena.Ordinal), ("clumps", directory.Count), ("right", right), ("in another arena too", elsewhere), ("naming one that is gone", stale), ("missing", missing), ("wrong", wrong), ("not covered yet", !isCovered));
+            if (missing > 0 && isCovered)
+            {
+                page.Note(1, $"what is missing is stored again when it comes again; run 'tdfs reindex'");
+            }
+        }
+    }
+
+    /// <summary>Whether the arena that the index names has the block there: a block may lie in several.</summary>
+    private async ValueTask<bool> IsThereAsync(Score score, BlockLocation location, CancellationToken cancel)
+    {
+        try
+        {
+            ArenaDirectory directory = await store.DirectoryAsync(store.Catalog.Arena(location.ArenaOrdinal)!, cancel).ConfigureAwait(false);
+            return directory.Find(score) is >= 0 and int at && directory[at].Offset == location.Offset && directory[at].Length == location.Length;
+        }
+        catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+        {
+            return true; // it cannot be told, and is the arena's damage
+        }
+    }
+
+    private static bool TryCopy(string folder, string copy, FasterIndex.Cover cover)
+    {
+        DeleteCopy(copy);
+        Create(copy);
+        return FasterIndex.TryCopy(folder, copy, cover);
+    }
+
+#pragma warning disable RS0030 // a folder of this run alone, outside of every store
+    private static void Create(string copy) =>
+        _ = OperatingSystem.IsWindows()
+            ? Directory.CreateDirectory(copy)
+            : Directory.CreateDirectory(copy, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
+
+    private static void DeleteCopy(string copy)
+    {
+        if (Directory.Exists(copy))
+        {
+            Directory.Delete(copy, recursive: true);
+        }
+    }
+#pragma warning restore RS0030
+}

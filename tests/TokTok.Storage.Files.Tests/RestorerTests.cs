@@ -1,5 +1,6 @@
 using System.Runtime.Versioning;
 using System.Text;
+using TokTok.Storage.Core;
 using TokTok.Storage.Files.Posix;
 using TokTok.Storage.Testing;
 
@@ -74,7 +75,7 @@ public sealed class RestorerTests
         // As a kill would leave it.
         _ = Directory.CreateDirectory(Path.Combine(target, "special"));
         ulong id = (await bench.FindAsync(snapshot, "special/large-noise")).FileId;
-        File.WriteAllText(Path.Combine(target, "special", Encoding.ASCII.GetString(FileRestorer.TemporaryName(id))), "half");
+        File.WriteAllText(Path.Combine(target, "special", TemporaryName(await bench.FindAsync(snapshot, "special"), id)), "half");
         File.Delete(Path.Combine(target, "special/large-noise"));
 
         RestoreProgress progress = await bench.RestoreAsync(snapshot, new RestoreOptions { Target = target, Resumes = true });
@@ -205,6 +206,128 @@ public sealed class RestorerTests
         Assert.Null(new FileInfo(Path.Combine(target, "a")).LinkTarget);
     }
 
+    [Fact]
+    public async Task A_restore_that_ends_at_any_step_leaves_no_unfinished_directory_closed_and_is_resumed()
+    {
+        using var bench = new ImportBench();
+        var random = new Random(31);
+        foreach (string path in new[] { "a", "closed/b", "closed/inner/c", "closed/inner/d", "closed/inner/deep/e", "closed/z", "other/f", "y" })
+        {
+            byte[] bytes = new byte[9000]; // in a block of its own
+            random.NextBytes(bytes);
+            _ = Directory.CreateDirectory(Path.GetDirectoryName(Path.Combine(bench.Source, path))!);
+            File.WriteAllBytes(Path.Combine(bench.Source, path), bytes);
+        }
+
+        string[] folders = ["closed/inner/deep", "closed/inner", "closed", "other", ""];
+        string source = bench.Source;
+        try
+        {
+            foreach (string folder in folders)
+            {
+                File.SetUnixFileMode(Path.Combine(source, folder), Closed);
+            }
+
+            SnapshotRecord snapshot = (await bench.ImportAsync()).Snapshot;
+            int steps = int.MaxValue;
+            for (int at = 1; at <= steps; at++)
+            {
+                string target = bench.Folder.At($"target{at}");
+                using var cancel = new CancellationTokenSource();
+                var blocks = new StoppingBlocks(bench.Volume.Blocks, at, cancel);
+                var restorer = new Restorer(new SortedTable(blocks, TableOptions.Default), snapshot.Links);
+                try
+                {
+                    _ = await restorer.RunAsync(snapshot.Root, default, new RestoreOptions { Target = target, Workers = 1 + (at % 2) }, null, cancel.Token);
+                }
+                catch (OperationCanceledException)
+                {
+                }
+
+                steps = cancel.IsCancellationRequested ? steps : at - 1;
+                foreach (string folder in folders.Where(folder => Directory.Exists(Path.Combine(target, folder))))
+                {
+                    string made = Path.Combine(target, folder);
+                    int missing = Directory.GetFileSystemEntries(Path.Combine(source, folder)).Count(each => !Path.Exists(Path.Combine(made, Path.GetFileName(each))));
+                    Assert.True(missing == 0 || File.GetUnixFileMode(made) != Closed, $"step {at}: '{folder}' is closed, and {missing} names are not in it");
+                }
+
+                RestoreProgress progress = await bench.RestoreAsync(snapshot, new RestoreOptions { Target = target, Resumes = true });
+                Assert.Empty(bench.RestoreTroubles);
+                Assert.True(progress.IsComplete);
+                Assert.Empty(TreeCompare.Differences(source, target));
+                Open(target);
+            }
+
+            Assert.InRange(steps, 8, 100);
+        }
+        finally
+        {
+            Open(source);
+        }
+    }
+
+    [Theory]
+    [InlineData(Closed)]
+    [InlineData(UnixFileMode.None)]
+    public async Task What_is_missing_in_directories_that_an_earlier_restore_closed_is_put_back(UnixFileMode mode)
+    {
+        using var bench = new ImportBench();
+        SnapshotRecord snapshot = await SmallAsync(bench);
+        string target = bench.Folder.At("target");
+        try
+        {
+            _ = await bench.RestoreAsync(snapshot, new RestoreOptions { Target = target });
+            File.Delete(Path.Combine(target, "c/d"));
+            File.Delete(Path.Combine(target, "a"));
+            File.SetUnixFileMode(Path.Combine(target, "c"), mode);
+            File.SetUnixFileMode(target, mode);
+            RestoreProgress progress = await bench.RestoreAsync(snapshot, new RestoreOptions { Target = target, Resumes = true });
+            Assert.Empty(bench.RestoreTroubles);
+            Assert.True(progress.IsComplete);
+            Assert.Empty(TreeCompare.Differences(bench.Source, target));
+        }
+        finally
+        {
+            Open(target);
+        }
+    }
+
+    [Fact]
+    public async Task What_a_restore_left_in_the_source_is_restored_like_any_other_name()
+    {
+        using var bench = new ImportBench();
+        SnapshotRecord first = await SmallAsync(bench);
+        for (int turn = 0; turn < 3; turn++)
+        {
+            // As often as somebody may import what a killed restore left, each time with the names it would have taken.
+            SnapshotRecord before = (await bench.ImportAsync()).Snapshot;
+            foreach (string name in new[] { "a", "b" })
+            {
+                bench.Write(TemporaryName(before.Root, (await bench.FindAsync(before, name)).FileId), $"left of {name} in turn {turn}");
+            }
+        }
+
+        SnapshotRecord snapshot = (await bench.ImportAsync()).Snapshot;
+        Assert.Equal(first.Root.Totals.Entries + 6, snapshot.Root.Totals.Entries);
+        await bench.AssertRestoresAsync(snapshot, bench.Source);
+    }
+
+    private const UnixFileMode Closed = UnixFileMode.UserRead | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
+
+    private static string TemporaryName(Entry directory, ulong fileId) =>
+        Encoding.ASCII.GetString(new RestoreFrame(null, [], null, directory.Children).TemporaryName(fileId));
+
+    /// <summary>So that whoever is not root can take it away.</summary>
+    private static void Open(string folder)
+    {
+        File.SetUnixFileMode(folder, Closed | UnixFileMode.UserWrite);
+        foreach (string inner in Directory.GetDirectories(folder))
+        {
+            Open(inner);
+        }
+    }
+
     private static async Task<SnapshotRecord> SmallAsync(ImportBench bench)
     {
         bench.Write("a", "alpha");
@@ -214,6 +337,35 @@ public sealed class RestorerTests
         // Whole seconds, which the runtime can set elsewhere too.
         File.SetLastWriteTimeUtc(Path.Combine(bench.Source, "b"), new DateTime(2021, 2, 3, 4, 5, 6, DateTimeKind.Utc));
         return (await bench.ImportAsync()).Snapshot;
+    }
+
+    /// <summary>Cancels at a read, which fails then.</summary>
+    private sealed class StoppingBlocks(IBlockStore inner, int at, CancellationTokenSource stop) : IBlockStore
+    {
+        private int _reads;
+
+        public async ValueTask<BlockRead> ReadAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel)
+        {
+            if (Interlocked.Increment(ref _reads) == at)
+            {
+                await stop.CancelAsync();
+            }
+
+            cancel.ThrowIfCancellationRequested();
+            return await inner.ReadAsync(score, type, target, cancel);
+        }
+
+        public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => inner.WriteAsync(type, plain, cancel);
+
+        public ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel) => inner.ContainsAsync(score, type, cancel);
+
+        public ValueTask FlushAsync(CancellationToken cancel) => inner.FlushAsync(cancel);
+
+        public int Survive => inner.Survive;
+
+        public int Weakest => inner.Weakest;
+
+        public IBlockStore At(int other) => inner.At(other);
     }
 
     private sealed class StopAfter(int files, CancellationTokenSource cancel) : IRestoreObserver

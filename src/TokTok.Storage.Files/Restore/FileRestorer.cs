@@ -1,5 +1,4 @@
 using System.Buffers;
-using System.Text;
 using TokTok.Storage.Core;
 using TokTok.Storage.Files.Posix;
 
@@ -10,9 +9,6 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
 {
     private byte[] _buffer = ArrayPool<byte>.Shared.Rent(BlockLimits.MaxBlockBytes);
     private byte[] _present = [];
-
-    internal static byte[] TemporaryName(ulong fileId) =>
-        Encoding.ASCII.GetBytes(string.Create(System.Globalization.CultureInfo.InvariantCulture, $".tdfs-restoring-{fileId:x16}"));
 
     public void Dispose()
     {
@@ -67,7 +63,7 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
             attributes = [];
         }
 
-        byte[] temporary = TemporaryName(job.Entry.FileId);
+        byte[] temporary = job.Frame.TemporaryName(job.Entry.FileId);
         bool isMade = job.Entry.Type == EntryType.File
             ? await WriteFileAsync(job, temporary, attributes, cancel).ConfigureAwait(false)
             : MakeOther(job, temporary, attributes);

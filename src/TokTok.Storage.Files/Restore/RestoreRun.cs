@@ -1,11 +1,18 @@
+using System.Buffers.Binary;
+using System.Text;
+using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Files.Posix;
 
 namespace TokTok.Storage.Files;
 
-/// <summary>A directory that is being filled; whoever lets go last sets its metadata.</summary>
-internal sealed class RestoreFrame(RestoreFrame? parent, byte[] name, Entry? metadata)
+/// <summary>A directory that is being filled; whoever lets go last sets its metadata, if every name in it had its turn.</summary>
+/// <param name="children">What the snapshot has in it; null for a folder that gets a single file.</param>
+internal sealed class RestoreFrame(RestoreFrame? parent, byte[] name, Entry? metadata, TableRoot? children)
 {
+    private const string TemporaryPrefix = ".tdfs-restoring-";
+
     private int _holders = 1;
+    private volatile byte[]? _nameKey;
 
     internal RestoreFrame? Parent { get; } = parent;
 
@@ -20,10 +27,43 @@ internal sealed class RestoreFrame(RestoreFrame? parent, byte[] name, Entry? met
 
     internal IAsyncEnumerator<TableItem>? Items { get; set; }
 
+    /// <summary>The walker came to its end.</summary>
+    internal bool IsWalked { get; set; }
+
+    /// <summary>The restore ended before something in it was done: it is unfinished, and keeps the mode in which the next one can go on.</summary>
+    internal bool IsCutOff { get; set; }
+
     /// <summary>Nothing more can be put into it.</summary>
     internal bool IsBroken { get; set; }
 
     internal void Hold() => Interlocked.Increment(ref _holders);
+
+    /// <summary>What a file is called while it is written: always the same for this directory of this tree, so that a later restore finds what one that was
+    /// cut off left. It depends on all names in the directory: none of them can be it, though a tree may hold what a restore left in its source.</summary>
+    internal byte[] TemporaryName(ulong fileId)
+    {
+        if (_nameKey is null)
+        {
+            byte[] key = new byte[Blake3.HashSize];
+            if (children is { Depth: > 0 })
+            {
+                children.Top.Score.Write(key);
+            }
+            else
+            {
+                Blake3.Hash((children?.Inline ?? default).Span, key);
+            }
+
+            _nameKey = key;
+        }
+
+        Span<byte> named = stackalloc byte[Blake3.HashSize + sizeof(ulong)];
+        _nameKey.CopyTo(named);
+        BinaryPrimitives.WriteUInt64LittleEndian(named[Blake3.HashSize..], fileId);
+        Span<byte> hash = stackalloc byte[Blake3.HashSize];
+        Blake3.Hash(named, hash);
+        return Encoding.ASCII.GetBytes(TemporaryPrefix + Convert.ToHexStringLower(hash[..16]));
+    }
 
     internal bool LetGo() => Interlocked.Decrement(ref _holders) == 0;
 }
@@ -51,6 +91,8 @@ internal sealed class RestoredLink(byte[] path)
 /// <summary>What the walker and the workers of one restore share.</summary>
 internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOptions options, IRestoreObserver? observer)
 {
+    private const uint OwnerMode = 0x1C0; // 0700
+
     private readonly Lock _gate = new();
     private readonly PosixNames _names = new();
 
@@ -67,8 +109,6 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
 
     /// <summary>For blocks of large files, beside the workers.</summary>
     internal SpareHands Hands { get; } = SpareHands.OfThisMachine();
-
-    internal bool IsAborted { get; set; }
 
     /// <summary>Used by the walker alone.</summary>
     internal Dictionary<ulong, RestoredLink> Links { get; } = [];
@@ -102,7 +142,7 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
         return [.. path];
     }
 
-    /// <summary>Lets go of a directory; the last one sets its metadata, for nothing below it changes any more.</summary>
+    /// <summary>Lets go of a directory; the last one sets its metadata, for no name in it changes any more. One that is unfinished gets none: another may have to go on in it.</summary>
     internal void Release(RestoreFrame frame)
     {
         if (!frame.LetGo())
@@ -110,9 +150,10 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
             return;
         }
 
+        bool isFinished = frame.IsWalked && !frame.IsCutOff;
         if (frame.Handle is { } handle)
         {
-            if (frame.Metadata is { } entry && !IsAborted)
+            if (frame.Metadata is { } entry && isFinished)
             {
                 FileRestorer.SetMetadata(this, frame, [], entry, handle.Fd, [], isOpen: true, LoadNow(frame, entry));
             }
@@ -121,7 +162,27 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
             frame.Handle = null;
         }
 
-        _ = Interlocked.Increment(ref Progress.DirectoriesValue);
+        _ = isFinished ? Interlocked.Increment(ref Progress.DirectoriesValue) : 0;
+    }
+
+    /// <summary>Lets the owner work in a directory that an earlier restore, or somebody else, has closed to writing. Its own mode comes last.</summary>
+    internal static void LetIn(int fd, FileStat stat)
+    {
+        if ((stat.Permissions & OwnerMode) != OwnerMode)
+        {
+            _ = PosixCalls.SetMode(fd, stat.Permissions | OwnerMode); // who may not, will be told by what fails in it
+        }
+    }
+
+    /// <summary>The same for one that cannot even be opened; opens it then.</summary>
+    internal static int LetInAndOpen(int parent, ReadOnlySpan<byte> name)
+    {
+        if (PosixCalls.Stat(parent, name, out FileStat stat) < 0 || stat.Type != PosixType.Directory || PosixCalls.SetMode(parent, name, stat.Permissions | OwnerMode) < 0)
+        {
+            return -Errno.EACCES;
+        }
+
+        return PosixCalls.OpenDirectory(parent, name);
     }
 
     /// <summary>Makes a directory, or opens the one that is there. Null, and reported, where neither can be.</summary>
@@ -132,19 +193,29 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
             return null;
         }
 
-        int made = PosixCalls.MakeDirectory(parent.Handle.Fd, name, 0x1C0);
+        int made = PosixCalls.MakeDirectory(parent.Handle.Fd, name, OwnerMode);
         ThrowIfFatal(made, parent, name);
+        bool setsMetadata = made >= 0 || Options.Resumes || Options.Existing is ExistingFiles.OverwriteIfDifferent or ExistingFiles.Replace;
         int fd = made is < 0 and not -Errno.EEXIST ? made : PosixCalls.OpenDirectory(parent.Handle.Fd, name);
+        if (fd == -Errno.EACCES && made == -Errno.EEXIST && setsMetadata)
+        {
+            fd = LetInAndOpen(parent.Handle.Fd, name);
+        }
+
         if (fd < 0)
         {
-            bool isTaken = made == -Errno.EEXIST;
+            bool isTaken = made == -Errno.EEXIST && fd is -Errno.ENOTDIR or -Errno.ELOOP;
             Report(isTaken ? RestoreTroubleKind.Exists : RestoreTroubleKind.NotMade, parent, name, isTaken ? "is there, and is not a directory" : Errno.Text(-fd));
             return null;
         }
 
-        bool setsMetadata = made >= 0 || Options.Resumes || Options.Existing is ExistingFiles.OverwriteIfDifferent or ExistingFiles.Replace;
         _ = PosixCalls.Stat(fd, out FileStat stat);
-        return new RestoreFrame(parent, name, setsMetadata ? entry : null) { Handle = new DirectoryHandle(fd), Stat = stat };
+        if (setsMetadata)
+        {
+            LetIn(fd, stat);
+        }
+
+        return new RestoreFrame(parent, name, setsMetadata ? entry : null, entry.Children) { Handle = new DirectoryHandle(fd), Stat = stat };
     }
 
     /// <summary>Gives a file that is there another name.</summary>
@@ -186,7 +257,7 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
                     return;
                 }
 
-                byte[] temporary = FileRestorer.TemporaryName(entry.FileId);
+                byte[] temporary = frame.TemporaryName(entry.FileId);
                 _ = PosixCalls.Remove(directory, temporary, isDirectory: false);
                 result = PosixCalls.HardLink(from, fromName, directory, temporary);
                 result = result < 0 ? result : PosixCalls.Rename(directory, temporary, name);

@@ -7,8 +7,9 @@ namespace TokTok.Storage.Files;
 
 /// <summary>Writes a tree of a volume into a folder.</summary>
 /// <remarks>
-/// One walker makes the directories and hands files to workers through a bounded queue; a directory gets its metadata when all below it is done.
-/// Every file is written under a name of its own (<c>.tdfs-restoring-…</c>), gets its metadata, and is then renamed: under its final name there is
+/// One walker makes the directories and hands files to workers through a bounded queue; a directory gets its metadata when every name in it is made. Where a restore
+/// ends before, it does not: its owner can go on in it, and a resumed restore opens what is closed to writing until it has finished.
+/// Every file is written under a name that no file of its directory has (<c>.tdfs-restoring-…</c>), gets its metadata, and is then renamed: under its final name there is
 /// never half a file, and a restore that was cut off can be resumed. Names go relative to open directories, through no symbolic link, and only names
 /// that are names (<see cref="Entry.IsName"/>): no tree, however made, and nobody who moves directories meanwhile, leads out of the target.
 /// Owners before attributes before modes before times, since each may undo the one before.
@@ -53,6 +54,7 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
         while (work.Reader.TryRead(out RestoreJob? left))
         {
             left.Handle!.Release();
+            left.Frame.IsCutOff = true;
             run.Release(left.Frame);
         }
 
@@ -73,7 +75,6 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
             catch (Exception error)
             {
                 _ = Interlocked.CompareExchange(ref first, error, null);
-                run.IsAborted = true;
                 await abort.CancelAsync().ConfigureAwait(false);
             }
         }
@@ -85,6 +86,18 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
         string shown = PathText.Show(path);
         int fd = PosixCalls.OpenPath(path);
         bool isNew = fd == -Errno.ENOENT;
+        bool setsMetadata = entry.Type == EntryType.Directory && (isNew || options.Resumes || options.Existing != ExistingFiles.Skip);
+        if (fd == -Errno.EACCES && setsMetadata)
+        {
+            int slash = path.AsSpan().LastIndexOf((byte)'/');
+            int parent = PosixCalls.OpenPath(slash == 0 ? "/"u8 : path.AsSpan(0, slash));
+            if (parent >= 0)
+            {
+                fd = RestoreRun.LetInAndOpen(parent, path.AsSpan(slash + 1));
+                PosixCalls.Close(parent);
+            }
+        }
+
         if (isNew)
         {
             int slash = path.AsSpan().LastIndexOf((byte)'/');
@@ -114,9 +127,13 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
             }
         }
 
-        bool setsMetadata = entry.Type == EntryType.Directory && (isNew || options.Existing != ExistingFiles.Skip);
         _ = PosixCalls.Stat(fd, out FileStat stat);
-        return new RestoreFrame(null, [], setsMetadata ? entry : null) { Handle = new DirectoryHandle(fd), Stat = stat };
+        if (setsMetadata)
+        {
+            RestoreRun.LetIn(fd, stat);
+        }
+
+        return new RestoreFrame(null, [], setsMetadata ? entry : null, entry.Type == EntryType.Directory ? entry.Children : null) { Handle = new DirectoryHandle(fd), Stat = stat };
     }
 
     private async Task WalkAsync(
@@ -144,6 +161,7 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
                 if (!isFound)
                 {
                     way.RemoveAt(way.Count - 1);
+                    frame.IsWalked = true;
                     Unpark(run, frame);
                     await frame.Items!.DisposeAsync().ConfigureAwait(false);
                     run.Release(frame);
@@ -269,6 +287,7 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
         catch
         {
             job.Handle?.Release();
+            frame.IsCutOff = true;
             run.Release(frame);
             throw;
         }
@@ -307,6 +326,11 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
             try
             {
                 isThere = await writer.RestoreAsync(job, cancel).ConfigureAwait(false);
+            }
+            catch
+            {
+                job.Frame.IsCutOff = true;
+                throw;
             }
             finally
             {

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Globalization;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 
@@ -10,7 +11,8 @@ namespace TokTok.Storage.Blocks.Fragments;
 /// Locks: _gate serialises everything that writes; readers take none. Reads of fragments go through files kept open (<see cref="OpenFragments"/>), everything else opens its own.
 /// A file is replaced by rename, so a reader has the old one or the new one; groups written in place were damaged before.
 /// Durable: when a call returns, its bytes and names are synced, and not before; what a crash leaves behind is said at each order of writes.
-/// One process at a time should write; a second one is safe (its temporary names are random) but does not see the first one's gate.
+/// One process at a time should write; a second one is safe but does not see the first one's gate. Each holds a lock of its own, whose number its temporaries bear:
+/// they are deleted only by who holds that lock. A process beyond <see cref="MaxLocks"/> has none; what it is writing may go when another starts, and its call then fails.
 /// </remarks>
 public sealed class FolderHolder : IFragmentHolder, IDisposable
 {
@@ -19,6 +21,9 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
     private const int IdentityBytes = 8 + HolderId.Size + Blake3.HashSize;
     private const int CopyBytes = 1024 * 1024;
     private const int KeptOpenCount = 32;
+
+    /// <summary>Processes that may write at once, each under a lock of its own.</summary>
+    private const int MaxLocks = 16;
 
     private static readonly string[] s_folders = ["fragments", "trash", "damaged", "objects", "tmp"];
 
@@ -31,6 +36,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
     private readonly HashSet<string> _knownFolders = [];
     private readonly OpenFragments _open = new(KeptOpenCount);
     private readonly IDisposable? _lock;
+    private readonly int _lockNumber;
 
     private FolderHolder(IDisk disk, string root, IRandomSource random, HolderId id, bool mayWrite)
     {
@@ -38,7 +44,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         _root = root;
         _random = random;
         Id = id;
-        _lock = mayWrite ? CleanTemporaries() : null;
+        _lock = mayWrite ? TakeLock(out _lockNumber) : null;
     }
 
     private static ReadOnlySpan<byte> Magic => "TDFSHLD1"u8;
@@ -893,7 +899,11 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         }
     }
 
-    private string TemporaryPath() => _root + "/tmp/" + TemporaryName(_random);
+    private string TemporaryPath() => _root + "/tmp/" + TemporaryPrefix(_lockNumber) + TemporaryName(_random);
+
+    private static string TemporaryPrefix(int lockNumber) => lockNumber == 0 ? "" : $"{lockNumber}-";
+
+    private string LockPath(int lockNumber) => _root + (lockNumber == 0 ? "/lock" : $"/lock-{lockNumber}");
 
     private string FolderOf(ArenaId id) => _root + "/fragments/" + id.ToString()[..2];
 
@@ -912,18 +922,22 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         return IsObjectName(name) ? _root + "/objects/" + name : throw new ArgumentException($"'{name}' is no name of an object", nameof(name));
     }
 
-    /// <summary>Deletes what an earlier run left unfinished, unless another process is at work. Returns the lock that says we are.</summary>
-    private IDisposable? CleanTemporaries()
+    /// <summary>Takes the first lock that is free, and deletes what earlier runs left unfinished under it; under other locks too, where nobody holds them.</summary>
+    private IDisposable? TakeLock(out int lockNumber)
     {
+        lockNumber = 0;
         try
         {
-            IDisposable? held = _disk.TryLock(_root + "/lock");
-            if (held is not null && _disk.DirectoryExists(_root + "/tmp"))
+            IDisposable? held = null;
+            for (int number = 0; number < MaxLocks && held is null; number++)
             {
-                foreach (DiskEntry entry in _disk.List(_root + "/tmp"))
-                {
-                    _disk.Delete(_root + "/tmp/" + entry.Name);
-                }
+                held = _disk.TryLock(LockPath(number));
+                lockNumber = held is null ? 0 : number;
+            }
+
+            if (held is not null)
+            {
+                CleanTemporaries(lockNumber);
             }
 
             return held;
@@ -932,5 +946,32 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         {
             return null;    // a disk that cannot be written can still be read
         }
+    }
+
+    private void CleanTemporaries(int ownNumber)
+    {
+        foreach (IGrouping<int, string> names in ListIfThere(_root + "/tmp").Select(static entry => entry.Name).GroupBy(LockNumberOf))
+        {
+            IDisposable? borrowed = names.Key == ownNumber ? null : _disk.TryLock(LockPath(names.Key));
+            using (borrowed)
+            {
+                if (borrowed is null && names.Key != ownNumber)
+                {
+                    continue;   // another process is at work
+                }
+
+                foreach (string name in names)
+                {
+                    _disk.Delete(_root + "/tmp/" + name);
+                }
+            }
+        }
+    }
+
+    /// <summary>Whose a temporary is; of a name that nobody gave, the first one's.</summary>
+    private static int LockNumberOf(string name)
+    {
+        int dash = name.IndexOf('-', StringComparison.Ordinal);
+        return dash > 0 && int.TryParse(name.AsSpan(0, dash), NumberStyles.None, CultureInfo.InvariantCulture, out int number) && number < MaxLocks ? number : 0;
     }
 }

@@ -54,6 +54,48 @@ public sealed class FolderHolderTests
 {
     private readonly SimulatedDisk _disk = new();
 
+    [Fact]
+    public async Task What_a_second_writer_is_writing_stays_when_the_first_has_ended_and_a_third_begins()
+    {
+        CodedArena arena = CodedArena.Make(1, 1, 64 * 1024);
+        FolderHolder first = Holder();
+        using FolderHolder second = Holder();
+        first.Dispose();
+        FolderHolder? third = null;
+        _disk.OnOperation = operation =>
+        {
+            if (operation.Kind == SimulatedOperationKind.Sync && operation.Path.StartsWith("h/tmp/", StringComparison.Ordinal))
+            {
+                _disk.OnOperation = null;
+                third = FolderHolder.Open(_disk, "/h", new SeededRandom(10));
+            }
+
+            return null;
+        };
+        await arena.PutAsync(second, 0);
+        Assert.NotNull(third);
+        third.Dispose();
+        Assert.NotNull(await second.InspectAsync(arena.Id, default));
+    }
+
+    [Fact]
+    public void What_a_second_writer_left_behind_goes_when_the_next_one_begins()
+    {
+        Holder().Dispose();
+        string[] left = ["/h/tmp/0123456789abcdef0123456789abcdef", "/h/tmp/1-0123456789abcdef0123456789abcdef", "/h/tmp/99-x"];
+        foreach (string path in left)
+        {
+            _disk.Plant(path, [1]);
+        }
+
+        using IDisposable? another = _disk.TryLock("/h/lock-1");
+        Holder().Dispose();
+        Assert.Equal(["1-0123456789abcdef0123456789abcdef"], _disk.List("/h/tmp").Select(static entry => entry.Name));
+        another!.Dispose();
+        Holder().Dispose();
+        Assert.Empty(_disk.List("/h/tmp"));
+    }
+
     private FolderHolder Holder(string root = "/h") =>
         _disk.FileExists(root + "/holder") ? FolderHolder.Open(_disk, root, new SeededRandom(9)) : FolderHolder.Create(_disk, root, new SeededRandom(root.Length));
 

@@ -14,6 +14,9 @@ public sealed class Catalog
     internal const int MaxAnnounceCount = 1024;
     internal const int MaxForgetCount = 4096;
 
+    /// <summary>So many dates are known to be counted: a clock that is set right at every start shows two dates a day, and one of them is always the same.</summary>
+    internal const int MaxDateCount = 32;
+
     private readonly Lock _gate = new();
     private readonly Dictionary<uint, ArenaRecord> _arenas = [];
     private readonly Dictionary<ArenaId, uint> _ordinals = [];
@@ -25,6 +28,7 @@ public sealed class Catalog
     private readonly List<DeviceCertificate> _certificates = [];
     private ulong _sequence;
     private uint _nextOrdinal = 1;
+    private readonly List<uint> _dates = []; // counted as running days, the last one last
     private uint _runningDays;
     private uint _lastDate;
 
@@ -70,6 +74,15 @@ public sealed class Catalog
             {
                 return _lastDate;
             }
+        }
+    }
+
+    /// <summary>Whether a date is among those last counted as running days.</summary>
+    internal bool HasCounted(uint date)
+    {
+        lock (_gate)
+        {
+            return _dates.Contains(date);
         }
     }
 
@@ -213,9 +226,7 @@ public sealed class Catalog
                     }
 
                     _nextOrdinal = reader.U32();
-                    _runningDays = reader.U32();
-                    _lastDate = reader.U32();
-                    reader.End();
+                    ApplyDayLocked(ref reader);
                     return; // the sequence counts what came before
                 case CatalogRecordKind.End:
                     reader.End();
@@ -255,9 +266,7 @@ public sealed class Catalog
 
                     break;
                 case CatalogRecordKind.Day:
-                    _runningDays = reader.U32();
-                    _lastDate = reader.U32();
-                    reader.End();
+                    ApplyDayLocked(ref reader);
                     break;
                 default:
                     if (kind < (byte)CatalogRecordKind.FirstOptional)
@@ -280,12 +289,19 @@ public sealed class Catalog
             var writer = new FieldWriter(1024);
             writer.U8((byte)CatalogRecordKind.Begin);
             // Every record between begin and end counts again on replay: begin says what is left after them.
-            ulong repeated = (ulong)(_holders.Count + AnnounceRunsLocked().Count + _arenas.Count + _heads.Count + _seen.Count + _certificates.Count);
+            ulong repeated = (ulong)(_holders.Count + AnnounceRunsLocked().Count + _arenas.Count + _heads.Count + _seen.Count + _certificates.Count + DatesToRepeatLocked().Count);
             writer.U64(_sequence - Math.Min(_sequence, repeated));
             writer.U32(_nextOrdinal);
             writer.U32(_runningDays);
             writer.U32(_lastDate);
             append(writer);
+            foreach (uint date in DatesToRepeatLocked())
+            {
+                writer.Clear();
+                WriteDay(writer, _runningDays, date);
+                append(writer);
+            }
+
             foreach (HolderRecord holder in _holders)
             {
                 writer.Clear();
@@ -391,6 +407,22 @@ public sealed class Catalog
         writer.U8((byte)CatalogRecordKind.Day);
         writer.U32(runningDays);
         writer.U32(date);
+    }
+
+    /// <summary>What a checkpoint says of counted dates: nothing beyond its begin record where they are that one date.</summary>
+    private List<uint> DatesToRepeatLocked() => _dates.Count > 1 ? _dates : [];
+
+    private void ApplyDayLocked(ref FieldReader reader)
+    {
+        _runningDays = reader.U32();
+        _lastDate = reader.U32();
+        reader.End();
+        if (_runningDays > 0)
+        {
+            _dates.Remove(_lastDate);
+            _dates.Add(_lastDate);
+            _dates.RemoveRange(0, Math.Max(0, _dates.Count - MaxDateCount));
+        }
     }
 
     private List<(uint First, List<ArenaId> Ids)> AnnounceRunsLocked()

@@ -120,8 +120,15 @@ internal sealed class Journal : IDisposable
                         }
 
                         JournalClump clump = ReadClump(body, copy.Where);
-                        clumps[(clump.Domain, clump.Score)] = clump;
-                        carried.Add((clump.Domain, clump.Score));
+                        (DomainId Domain, Score Score) key = (clump.Domain, clump.Score);
+
+                        // A block may be open in two classes, whose records come in any order: what is to survive more serves both.
+                        if (!clumps.TryGetValue(key, out JournalClump? known) || clump.Survive >= known.Survive)
+                        {
+                            clumps[key] = clump;
+                        }
+
+                        carried.Add(key);
                     },
                     cancel).ConfigureAwait(false);
                 if (best is null || extent.ValidBytes > bestExtent.ValidBytes)

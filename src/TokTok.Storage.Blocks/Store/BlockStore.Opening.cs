@@ -291,14 +291,12 @@ public sealed partial class BlockStore
 
         try
         {
+            // Overwritten, never deleted first: whoever is killed here, or finds no space, has left a note all the same.
             lastEndedInOrder = !disk.FileExists(notePath);
-            if (!lastEndedInOrder)
-            {
-                disk.Delete(notePath);
-            }
-
-            using IDiskFile file = disk.Open(notePath, DiskOpen.CreateNew);
-            file.Write(0, System.Text.Encoding.UTF8.GetBytes(writerNote));
+            byte[] note = System.Text.Encoding.UTF8.GetBytes(writerNote);
+            using IDiskFile file = disk.Open(notePath, lastEndedInOrder ? DiskOpen.CreateNew : DiskOpen.ReadWrite);
+            file.Write(0, note);
+            file.Truncate(note.Length);
         }
         catch
         {
@@ -605,7 +603,7 @@ public sealed partial class BlockStore
     private void CountRunningDay()
     {
         uint today = Today();
-        if (today != Catalog.LastDate)
+        if (!Catalog.HasCounted(today))
         {
             uint days = Catalog.RunningDays + 1;
             _catalogLog.Append(writer => Catalog.WriteDay(writer, days, today));

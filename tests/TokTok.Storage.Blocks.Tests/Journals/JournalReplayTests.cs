@@ -1,0 +1,39 @@
+using TokTok.Storage.Blocks.Journals;
+using TokTok.Storage.Blocks.Logs;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Testing;
+
+namespace TokTok.Storage.Blocks.Tests.Journals;
+
+public sealed class JournalReplayTests
+{
+    private readonly SimulatedDisk _disk = new();
+    private readonly SeededRandom _random = new(4);
+
+    [Theory]
+    [InlineData(2, 0)]
+    [InlineData(0, 2)]
+    public async Task Of_a_block_in_two_classes_the_stronger_record_is_kept_whichever_comes_last(int first, int last)
+    {
+        using KeyDomain realm = KeyDomain.Create(DomainKind.Realm, _random);
+        Score score = Score.Read(_random.Bytes(Score.Size));
+        LogCopies Copies() => new(_disk, "/journal", "journal", RecordLogKind.Journal, 1, realm);
+        (Journal written, _) = await Journal.LoadAsync(Copies(), [], _random, CancellationToken.None);
+        using (written)
+        {
+            Assert.False(written.TryContinue(1, mayContinue: true));
+            await written.RenewAsync([], [], CancellationToken.None);
+            foreach (int survive in new[] { first, last })
+            {
+                written.Append(new JournalClump(realm.Id, 1, survive, BlockType.Data, 100, 20_000, score, _random.Bytes(100)));
+            }
+
+            written.Sync();
+        }
+
+        (Journal read, List<JournalClump> clumps) = await Journal.LoadAsync(Copies(), [], _random, CancellationToken.None);
+        read.Dispose();
+        Assert.Equal(2, Assert.Single(clumps).Survive);
+    }
+}

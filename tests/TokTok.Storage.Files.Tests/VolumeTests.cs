@@ -38,12 +38,12 @@ public sealed class VolumeTests
         using Volume reopened = (await Volume.TryOpenAsync(store, "v", default))!;
         IReadOnlyList<SnapshotRecord> all = await reopened.ListSnapshotsAsync(default);
         Assert.Equal(["label 1", "label 2", "label 3"], all.Select(one => one.Labels[0]));
-        Assert.Equal(all[2], SnapshotNames.Find(all, "latest"));
-        Assert.Equal(all[1], SnapshotNames.Find(all, "label 2"));
-        Assert.Equal(all[1], SnapshotNames.Find(all, "1970-01-03"));
-        Assert.Equal(all[0], SnapshotNames.Find(all, all[0].Id.ToString()[..12]));
-        Assert.Contains("3 snapshots", Assert.Throws<SnapshotNameException>(() => SnapshotNames.Find(all, "1970-01")).Message, StringComparison.Ordinal);
-        Assert.Throws<SnapshotNameException>(() => SnapshotNames.Find(all, "nonsense"));
+        Assert.Equal(all[2], SnapshotNames.Find(all, "latest", TimeZoneInfo.Utc));
+        Assert.Equal(all[1], SnapshotNames.Find(all, "label 2", TimeZoneInfo.Utc));
+        Assert.Equal(all[1], SnapshotNames.Find(all, "1970-01-03", TimeZoneInfo.Utc));
+        Assert.Equal(all[0], SnapshotNames.Find(all, all[0].Id.ToString()[..12], TimeZoneInfo.Utc));
+        Assert.Equal(all[2], SnapshotNames.Find(all, "1970-01", TimeZoneInfo.Utc)); // of several the newest
+        Assert.Throws<SnapshotNameException>(() => SnapshotNames.Find(all, "nonsense", TimeZoneInfo.Utc));
         await reopened.MarkAsync(all[1], true, default);
         await reopened.RemoveSnapshotsAsync([all[0]], default);
 
@@ -53,6 +53,24 @@ public sealed class VolumeTests
         Assert.Equal(2, left.Count);
         Assert.True(left[0].IsMarked);
         Assert.Equal("renamed", left[0].Labels[0]);
+    }
+
+    /// <summary>Lists show local time, so a time that was read there is matched there; one with a Z is UTC.</summary>
+    [Fact]
+    public async Task A_time_without_a_zone_is_the_one_that_lists_show()
+    {
+        var store = new MemoryVolumeStore();
+        using Volume volume = await Volume.OpenOrCreateAsync(store, "v", SystemRandom.Instance, default);
+        TimeZoneInfo east = TimeZoneInfo.CreateCustomTimeZone("east", TimeSpan.FromHours(9), "east", "east");
+        await volume.AddSnapshotAsync(await MakeAsync(store, volume, 20 * 3_600_000_000_000L, 3), null, null, default); // 20:00 UTC is 05:00 of the next day in the east
+        await volume.AddSnapshotAsync(await MakeAsync(store, volume, (30 * 3_600_000_000_000L) + 123_456_789, 3), null, null, default);
+        IReadOnlyList<SnapshotRecord> all = await volume.ListSnapshotsAsync(default);
+        Assert.Equal(all[0], SnapshotNames.Find(all, "1970-01-02 05:00", east));
+        Assert.Equal(all[0], SnapshotNames.Find(all, "1970-01-01T20Z", east));
+        Assert.Equal(all[0], SnapshotNames.Find(all, "1970-01-01", TimeZoneInfo.Utc));
+        Assert.Equal(all[1], SnapshotNames.Find(all, "1970-01-02", east));
+        Assert.Equal(all[1], SnapshotNames.Find(all, "1970-01-02T06:00:00.123456789Z", east)); // as JSON has it
+        Assert.Equal("No snapshot at that time (local): 1970-01-01.", Assert.Throws<SnapshotNameException>(() => SnapshotNames.Find(all, "1970-01-01", east)).Message);
     }
 
     [Fact]

@@ -30,7 +30,7 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
         {
             if (present.Type == PosixType.Directory)
             {
-                run.Report(RestoreTroubleKind.Exists, job.Frame, job.Name, "is there, and is a directory");
+                run.Report(RestoreTroubleKind.CannotGiveWay, job.Frame, job.Name, "a directory stands where a file belongs");
                 return false;
             }
 

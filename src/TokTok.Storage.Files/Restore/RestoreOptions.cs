@@ -48,7 +48,7 @@ public enum RestoreTroubleKind
     /// <summary>The store cannot give the bytes, or what it gives is no tree. The file is not there, or was left as it was.</summary>
     Damaged,
 
-    /// <summary>The name is taken by something that was not to be touched, or cannot give way.</summary>
+    /// <summary>The name is taken by something that was not to be touched.</summary>
     Exists,
 
     /// <summary>The filesystem refused to make it.</summary>
@@ -59,6 +59,9 @@ public enum RestoreTroubleKind
 
     /// <summary>Read back, it was not what had been written.</summary>
     NotVerified,
+
+    /// <summary>The name is taken by what never gives way: a directory where a file belongs, or the reverse.</summary>
+    CannotGiveWay,
 }
 
 public readonly record struct RestoreTrouble(RestoreTroubleKind Kind, string Path, string Reason);
@@ -78,7 +81,7 @@ public sealed class RestoreProgress
     internal long DirectoriesValue;
     internal long BytesValue;
     internal long KeptValue;
-    internal readonly long[] TroubleValues = new long[5];
+    internal readonly long[] TroubleValues = new long[6];
 
     /// <summary>Names done that are not directories, kept ones included.</summary>
     public long FileCount => Volatile.Read(ref FilesValue);

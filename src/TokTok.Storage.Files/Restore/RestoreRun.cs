@@ -205,7 +205,7 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
         if (fd < 0)
         {
             bool isTaken = made == -Errno.EEXIST && fd is -Errno.ENOTDIR or -Errno.ELOOP;
-            Report(isTaken ? RestoreTroubleKind.Exists : RestoreTroubleKind.NotMade, parent, name, isTaken ? "is there, and is not a directory" : Errno.Text(-fd));
+            Report(isTaken ? RestoreTroubleKind.CannotGiveWay : RestoreTroubleKind.NotMade, parent, name, isTaken ? "something else stands where a directory belongs" : Errno.Text(-fd));
             return null;
         }
 

@@ -52,7 +52,14 @@ internal static class AgentVerb
         Verb verb = new("lock", "Makes the agent forget every keyring", "tdfs agent lock");
         verb.Does(context, (run, _) =>
         {
-            run.Output.Say(Client(run).TryLock([]) == true ? "locked" : "locked already: the agent held no keyring");
+            bool held = Client(run).TryLock([]) == true;
+            run.Output.Result(
+                json =>
+                {
+                    json.WriteBoolean("locked", true);
+                    json.WriteBoolean("wasUnlocked", held);
+                },
+                _ => run.Output.Say(held ? "locked" : "locked already: the agent held no keyring"));
             return Task.FromResult(ExitCode.Ok);
         });
         return verb;
@@ -63,7 +70,14 @@ internal static class AgentVerb
         Verb verb = new("stop", "Ends the agent", "tdfs agent stop");
         verb.Does(context, (run, _) =>
         {
-            run.Output.Say(Client(run).TryStop() ? "stopped" : "stopped already: no agent runs");
+            bool ran = Client(run).TryStop();
+            run.Output.Result(
+                json =>
+                {
+                    json.WriteBoolean("stopped", true);
+                    json.WriteBoolean("wasRunning", ran);
+                },
+                _ => run.Output.Say(ran ? "stopped" : "stopped already: no agent runs"));
             return Task.FromResult(ExitCode.Ok);
         });
         return verb;

@@ -1,6 +1,7 @@
 using System.CommandLine;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
+using System.Globalization;
 
 namespace TokTok.Storage.Tdfs.Commands;
 
@@ -151,9 +152,18 @@ internal static class CommandTree
     private static string NameOf(CommandResult result) =>
         result.Parent is CommandResult { Command: Verb } above ? $"{NameOf(above)} {result.Command.Name}" : result.Command.Name;
 
+    /// <summary>What the parser tells with the name of a type, in words.</summary>
+    private static string? NotANumber(ParseError error)
+    {
+        SymbolResult? result = error.SymbolResult is ArgumentResult { Parent: OptionResult above } ? above : error.SymbolResult;
+        return result is OptionResult { Option: Option<int?> option, Tokens: [{ Value: string given }] } && !int.TryParse(given, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out _)
+            ? $"found {option.Name} '{given}', expected a whole number"
+            : null;
+    }
+
     private static UserError Explain(ParseResult parsed)
     {
-        string trouble = parsed.Errors[0].Message.TrimEnd('.');
+        string trouble = NotANumber(parsed.Errors[0]) ?? parsed.Errors[0].Message.TrimEnd('.');
         if (parsed.CommandResult.Command is not Verb verb)
         {
             if (parsed.UnmatchedTokens.Count > 0)

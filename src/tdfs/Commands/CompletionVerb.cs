@@ -56,6 +56,11 @@ internal static class CompletionVerb
         };
         verb.Does(context, (run, _) =>
         {
+            if (run.Output.IsJson)
+            {
+                throw new UserError(ExitCode.Usage, "found --json with completion, expected none: completion writes a shell's script");
+            }
+
             run.Output.Data.Write(run.Get(shell) switch { "bash" => Bash, "zsh" => Zsh, _ => Fish });
             run.Output.Data.Flush();
             return Task.FromResult(ExitCode.Ok);

@@ -10,7 +10,7 @@ internal static class LsVerb
 {
     internal static Verb Create(VerbContext context)
     {
-        Argument<string> snapshot = new("snapshot") { Description = "latest, VOLUME@latest, VOLUME@NUMBER, a label, or the beginning of a time" };
+        Argument<string> snapshot = new("snapshot") { Description = "latest, VOLUME@latest, VOLUME@NUMBER, a label, or the beginning of a time as `tdfs snapshots` shows it (the newest of that beginning)" };
         Argument<string?> path = new("path") { Description = "The folder or file", Arity = ArgumentArity.ZeroOrOne };
         Option<bool> recursive = new("--recursive", "-r") { Description = "With everything below" };
         Option<bool> isLong = new("--long", "-l") { Description = "With mode, owner, size and time" };

@@ -42,7 +42,7 @@ internal sealed class FolderRedundancy(StorageConfig config)
 
             if (parsed.NeededPlaces > _placement.PlaceCount)
             {
-                throw new UserError(ExitCode.Config, parsed.Data is null
+                throw new UserError(ExitCode.Usage, parsed.Data is null
                     ? _placement.CannotSurvive(parsed.Survive)
                     : $"{parsed} needs {parsed.NeededPlaces} places, one for each fragment, and {_placement.PlaceCount} {(_placement.PlaceCount == 1 ? "is" : "are")} configured; add a [[holder]] in another place or ask for less");
             }

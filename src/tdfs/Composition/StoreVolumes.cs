@@ -18,6 +18,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// <summary>The volumes of an open store, as the verbs ask for them.</summary>
 /// <remarks>
 /// A snapshot's number is given out once and stays; where two lines of one volume gave out the same, its id's first digits (four or more) tell them apart.
+/// Times in names are those of the clock's local zone, which lists show too.
 /// Volumes stay open as long as this does; one verb at a time uses it.
 /// </remarks>
 internal sealed class StoreVolumes(
@@ -250,7 +251,7 @@ internal sealed class StoreVolumes(
         }
 
         watcher.Dispose();
-        return new RestoreResult(done.FileCount, done.Bytes, done.KeptCount, watcher.Problems, watcher.DamagedPaths) { HasOnlyTaken = watcher.HasOnlyTaken };
+        return new RestoreResult(done.FileCount - done.KeptCount, done.Bytes, done.KeptCount, watcher.Problems, watcher.DamagedPaths) { HasOnlyTaken = watcher.HasOnlyTaken };
     }
 
     public async ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel)
@@ -271,7 +272,7 @@ internal sealed class StoreVolumes(
             // All names are looked up before anything goes, so that numbers mean what the user saw.
             foreach (string name in request.Snapshots)
             {
-                Located found = await FindAsync(request.Volume is { } volume ? $"{volume}@{name}" : name, cancel).ConfigureAwait(false);
+                Located found = await FindAsync(request.Volume is { } volume ? $"{volume}@{name}" : name, cancel, mustBeOne: true).ConfigureAwait(false);
                 if (!all.Any(each => each.Volume.Name == found.Volume.Name))
                 {
                     all.AddRange(await LocateAllAsync(found.Volume, cancel).ConfigureAwait(false));
@@ -432,11 +433,9 @@ internal sealed class StoreVolumes(
 
     private async ValueTask<Volume> OpenAsync(string name, CancellationToken cancel) =>
         await TryOpenAsync(name, cancel).ConfigureAwait(false)
-        ?? throw new UserError(
-            ExitCode.NotFound,
-            store.UnreadableVolumes.Contains(name)
-                ? $"volume {name} cannot be read: its keys were burned or never came back; `tdfs snapshots` lists the volumes there are"
-                : $"no volume {name}; `tdfs snapshots` lists the volumes there are");
+        ?? throw (store.UnreadableVolumes.Contains(name)
+            ? new UserError(ExitCode.NotFound, $"volume {name} cannot be read: its keys were burned or never came back; `tdfs snapshots` lists the volumes there are")
+            : NoVolume(name));
 
     private static async ValueTask<List<Located>> LocateAllAsync(Volume volume, CancellationToken cancel)
     {
@@ -469,29 +468,39 @@ internal sealed class StoreVolumes(
     }
 
     /// <summary>VOLUME@NAME by the longest volume name that fits, for names of volumes may hold an @ too; else NAME among all volumes.</summary>
-    private async ValueTask<Located> FindAsync(string name, CancellationToken cancel)
+    /// <param name="mustBeOne">Whether a time that several snapshots begin with is refused, where the newest of them would be taken.</param>
+    private async ValueTask<Located> FindAsync(string name, CancellationToken cancel, bool mustBeOne = false)
     {
         string? prefix = Volume.Names(store).Concat(store.UnreadableVolumes).Where(volume => name.StartsWith(volume + "@", StringComparison.Ordinal)).MaxBy(static volume => volume.Length);
         if (prefix is not null)
         {
-            return await FindInAsync(await OpenAsync(prefix, cancel).ConfigureAwait(false), name[(prefix.Length + 1)..], cancel).ConfigureAwait(false);
+            Volume volume = await OpenAsync(prefix, cancel).ConfigureAwait(false);
+            return Pick(await LocateAllAsync(volume, cancel).ConfigureAwait(false), name[(prefix.Length + 1)..], name, clock.LocalTimeZone, mustBeOne);
         }
 
         List<Located> all = await LocateAllAsync((string?)null, cancel).ConfigureAwait(false);
         try
         {
-            return Pick(all, name, name);
+            return Pick(all, name, name, clock.LocalTimeZone, mustBeOne);
         }
         catch (UserError unknown) when (_damaged.Count > 0)
         {
             throw new UserError(ExitCode.Damaged, $"{unknown.Message}; volume {_damaged[0].Name} is damaged and was not looked through: {_damaged[0].Why}", unknown);
         }
+        catch (UserError) when (name.LastIndexOf('@') > 0)
+        {
+            throw NoVolume(name[..name.LastIndexOf('@')]);
+        }
     }
 
-    private static async ValueTask<Located> FindInAsync(Volume volume, string name, CancellationToken cancel) =>
-        Pick(await LocateAllAsync(volume, cancel).ConfigureAwait(false), name, $"{volume.Name}@{name}");
+    private UserError NoVolume(string name)
+    {
+        string? near = NearestName.Find(name, Volume.Names(store));
+        return new UserError(ExitCode.NotFound, $"no volume {name}{(near is null ? "" : $", was {near} meant")}; `tdfs snapshots` lists the volumes there are");
+    }
 
-    internal static Located Pick(IReadOnlyList<Located> all, string name, string asked)
+    /// <param name="zone">The zone that lists show times in.</param>
+    internal static Located Pick(IReadOnlyList<Located> all, string name, string asked, TimeZoneInfo zone, bool mustBeOne = false)
     {
         if (name.Length == 0)
         {
@@ -504,7 +513,8 @@ internal sealed class StoreVolumes(
         }
 
         List<Located> labelled = [.. all.Where(each => each.Record.Labels.Contains(name))];
-        if (labelled.Count == 0 && name.All(char.IsAsciiDigit) && long.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out long number))
+        bool isNumber = name.All(char.IsAsciiDigit);
+        if (labelled.Count == 0 && isNumber && long.TryParse(name, NumberStyles.None, CultureInfo.InvariantCulture, out long number))
         {
             List<Located> numbered = [.. all.Where(each => each.Number == number)];
             if (numbered.Count > 0)
@@ -518,10 +528,22 @@ internal sealed class StoreVolumes(
             return labelled.DistinctBy(static each => each.Volume.Name).Count() == 1 ? labelled.MaxBy(static each => each.Record.TimeNs)! : Single(labelled, asked);
         }
 
+        SnapshotRecord[] records = [.. all.Select(static each => each.Record)];
+        Located Of(SnapshotRecord record) => all.First(each => ReferenceEquals(each.Record, record));
+        if (SnapshotNames.IsTime(name) && SnapshotNames.AtTime(records, name, zone) is { Count: > 1 } then)
+        {
+            List<Located> candidates = [.. then.Select(Of)];
+            return mustBeOne || candidates.DistinctBy(static each => each.Volume.Name).Count() > 1 ? Single(candidates, asked) : Of(SnapshotNames.Newest(then));
+        }
+
         try
         {
-            SnapshotRecord record = SnapshotNames.Find([.. all.Select(static each => each.Record)], name);
-            return all.First(each => ReferenceEquals(each.Record, record));
+            return Of(SnapshotNames.Find(records, name, zone));
+        }
+        catch (SnapshotNameException) when (isNumber)
+        {
+            Located newest = Of(SnapshotNames.Newest(records));
+            throw new UserError(ExitCode.NotFound, $"no snapshot {asked}: none has that number, the newest is {newest.Volume.Name}@{newest.Number}; `tdfs snapshots` lists what there is");
         }
         catch (SnapshotNameException unknown)
         {
@@ -539,7 +561,7 @@ internal sealed class StoreVolumes(
 
         bool areNumbersTelling = found.DistinctBy(static each => (each.Volume.Name, each.Number)).Count() == found.Count;
         IEnumerable<string> names = found.Take(3).Select(each => areNumbersTelling ? $"{each.Volume.Name}@{each.Number}" : $"{each.Volume.Name}@{each.Record.Id}");
-        throw new UserError(ExitCode.NotFound, $"{asked}: found {found.Count} snapshots, expected one; say which, such as {string.Join(" or ", names)}");
+        throw new UserError(ExitCode.NotFound, $"{asked}: found {found.Count} snapshots, expected one; say which, such as {string.Join(" or ", names)}{(found.Count > 3 ? $", or another of {found.Count - 3}" : "")}");
     }
 
     private static async ValueTask<TreeItem> ResolveAsync(Located found, byte[] path, CancellationToken cancel) =>
@@ -716,9 +738,14 @@ internal sealed class StoreVolumes(
             }
             else
             {
-                bool isTaken = trouble.Kind == RestoreTroubleKind.Exists;
-                _otherCount += isTaken ? 0 : 1;
-                Problems.Add($"{trouble.Path}: {trouble.Reason}{(isTaken ? "; --overwrite replaces files that are in the way" : "")}");
+                string? advice = trouble.Kind switch
+                {
+                    RestoreTroubleKind.Exists => "--overwrite replaces files that are in the way",
+                    RestoreTroubleKind.CannotGiveWay => "no --overwrite replaces it, move it away",
+                    _ => null,
+                };
+                _otherCount += advice is null ? 1 : 0;
+                Problems.Add($"{trouble.Path}: {trouble.Reason}{(advice is null ? "" : "; " + advice)}");
             }
         }
 

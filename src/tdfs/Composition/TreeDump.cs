@@ -121,7 +121,7 @@ internal sealed class TreeDump(BlockStore store, DebugPage page, bool withNames)
                 }
             }
 
-            StoreVolumes.Located found = StoreVolumes.Pick(all, prefix is null ? name : name[(prefix.Length + 1)..], name);
+            StoreVolumes.Located found = StoreVolumes.Pick(all, prefix is null ? name : name[(prefix.Length + 1)..], name, TimeZoneInfo.Local);
             all.RemoveAll(each => ReferenceEquals(each.Volume, found.Volume));
             return (found.Volume, found.Record);
         }

@@ -7,6 +7,7 @@ namespace TokTok.Storage.Tdfs.Facades;
 /// <summary>What Files does for the verbs: trees in, snapshots, trees out.</summary>
 /// <remarks>
 /// A snapshot is named "latest", a label, a number or the beginning of its time, alone or as VOLUME@NAME; alone it must mean one snapshot of all volumes.
+/// Of several whose time begins so the newest is meant, if they are of one volume; to forget takes a name that means one.
 /// An unknown one is a <see cref="UserError"/> with <see cref="ExitCode.NotFound"/>. Paths are bytes, parts separated by '/'.
 /// </remarks>
 internal interface IVolumes
@@ -151,6 +152,7 @@ internal sealed record RestoreRequest
     public bool Verify { get; init; }
 }
 
+/// <param name="FileCount">Files written; those that were there and stayed are counted apart.</param>
 internal sealed record RestoreResult(long FileCount, long Bytes, long SkippedFileCount, IReadOnlyList<string> Problems, IReadOnlyList<string> DamagedPaths)
 {
     /// <summary>The problems are names that something else has taken, and nothing more.</summary>

@@ -17,8 +17,8 @@ internal sealed class CommandOutput
 
     public required TimeProvider Clock { get; init; }
 
-    /// <summary>The zone that times are shown in.</summary>
-    public TimeZoneInfo Zone { get => field ??= TimeZoneInfo.Local; init; }
+    /// <summary>The zone that times are shown in: the one in which a snapshot's name is a time.</summary>
+    public TimeZoneInfo Zone { get => field ??= Clock.LocalTimeZone; init; }
 
     /// <summary>Whether Talk is a terminal, and how wide: null when it is none.</summary>
     public Func<int>? TerminalWidth { get; init; }

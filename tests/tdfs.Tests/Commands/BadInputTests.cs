@@ -235,7 +235,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a holder's folder of other things", line) { Config = "[[holder]]\npath = \"{source}\"\nplace = \"blue\"\n" },
             new Case("a damaged holder file", line) { Prepare = static stage => Overwrite(stage.Store + "/fragments/holder", 10, [255, 254, 253]) },
         ],
-        "snapshots" => [new Case("an unknown volume", ["snapshots", "photos"])],
+        "snapshots" => [new Case("an unknown volume", ["snapshots", "photos"]), new Case("a volume that is nearly one", ["snapshots", "vv"])],
         "log" =>
         [
             new Case("no volume given", ["log"]),
@@ -280,6 +280,8 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
                 Talks = true,
             },
             new Case("a file that exists", ["restore", "v@latest", "{target}", "--path", "note.txt"]) { Prepare = static stage => stage.Place("note.txt", "something else"), Talks = true },
+            new Case("a folder where a file belongs", [.. line, "--path", "note.txt", "--overwrite", "always"]) { Prepare = static stage => stage.Place("note.txt/inside", "mine"), Talks = true },
+            new Case("a file where a folder belongs", [.. line, "--overwrite", "always"]) { Prepare = static stage => stage.Place("folder", "mine"), Talks = true },
             new Case("an unknown way to overwrite", [.. line, "--overwrite", "maybe"]),
             new Case("a damaged journal", line) { Prepare = static stage => Damage(stage.Store, "/journal/") },
         ],
@@ -291,6 +293,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("both names and rules", ["forget", "v@1", "--keep"]),
             new Case("rules that keep nothing", ["forget", "--keep-last", "0"]),
             new Case("a number out of bounds", ["forget", "--keep-last", "-1"]),
+            new Case("a number that is none", ["forget", "--keep-last", "abc"]),
         ],
         "recover" =>
         [
@@ -352,6 +355,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         new Case("an unknown number", [verb, "v@77", .. rest]),
         new Case("an unknown name", [verb, "before-the-flood", .. rest]),
         new Case("an unknown volume", [verb, "photos@latest", .. rest]),
+        new Case("a number of an unknown volume", [verb, "vw@1", .. rest]),
         new Case("an empty name", [verb, "", .. rest]),
     ];
 
@@ -470,7 +474,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
 
         internal void Place(string name, string text)
         {
-            Directory.CreateDirectory(Target);
+            Directory.CreateDirectory(Path.GetDirectoryName(Path.Join(Target, name))!);
             File.WriteAllText(Path.Join(Target, name), text);
         }
 

@@ -46,7 +46,10 @@ public sealed class CommandTests : IDisposable
         { ["import"], 2, "`tdfs import --help` shows how it is used" },
         { ["import", ""], 2, "found an empty folder name" },
         { ["import", "/x", "--workers", "0"], 2, "found --workers 0, expected 1 to 256" },
-        { ["import", "/x", "--workers", "many"], 2, "many" },
+        { ["import", "/x", "--workers", "many"], 2, "tdfs: found --workers 'many', expected a whole number; `tdfs import --help`" },
+        { ["import", "/x", "--workers", "1", "--workers", "2"], 2, "--workers" },
+        { ["forget", "--keep-last", "99999999999"], 2, "found --keep-last '99999999999', expected a whole number" },
+        { ["status", "--passphrase-fd", "three"], 2, "found --passphrase-fd 'three', expected a whole number" },
         { ["import", "/x", "/y"], 2, "/y" },
         { ["ls", "latest", @"a\q"], 2, "found a backslash that begins no escape" },
         { ["cat", "latest", "a", "--json"], 2, "cat writes the file's bytes" },
@@ -58,6 +61,7 @@ public sealed class CommandTests : IDisposable
         { ["forget", "--keep-last", "-1"], 2, "found --keep-last -1, expected 0 to 10000" },
         { ["debug", "nonsense"], 2, "expected one of catalog, arena" },
         { ["completion", "csh"], 2, "csh" },
+        { ["completion", "bash", "--json"], 2, "found --json with completion, expected none" },
         { ["status", "--config", "/nowhere/storage.toml"], 3, "/nowhere/storage.toml: found no such file" },
         { ["status", "--store", ""], 2, "found an empty --store" },
         { ["status", "--config", ""], 2, "found an empty --config, expected a file" },
@@ -357,6 +361,19 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(0, await _transcript.RunAsync("agent", "status"));
         Assert.Equal("locked: the agent holds no keyring\n", _transcript.Data);
         Assert.Equal(0, await _transcript.RunAsync("agent", "lock", "--quiet"));
+        Assert.Equal("", _transcript.Talk);
+        Assert.Equal(0, await _transcript.RunAsync("agent", "stop"));
+        Assert.Equal(("", "stopped already: no agent runs\n"), (_transcript.Data, _transcript.Talk));
+    }
+
+    [Theory]
+    [InlineData("status", "running")]
+    [InlineData("lock", "wasUnlocked")]
+    [InlineData("stop", "wasRunning")]
+    public async Task Agent_answers_in_JSON_too(string verb, string property)
+    {
+        Assert.Equal(0, await _transcript.RunAsync("agent", verb, "--json"));
+        Assert.False(Json().GetProperty(property).GetBoolean());
         Assert.Equal("", _transcript.Talk);
     }
 }

@@ -58,6 +58,10 @@ public sealed class StoreVolumesTests : IDisposable
         RestoreResult restored = await volumes.RestoreAsync(
             new RestoreRequest { Snapshot = "v@latest", Path = [], Target = target, Overwrite = Overwrite.Never, Verify = true }, new Silent(), Cancel);
         Assert.Empty(restored.DamagedPaths);
+        Assert.Equal((2, 0), (restored.FileCount, restored.SkippedFileCount));
+        RestoreResult again = await volumes.RestoreAsync(
+            new RestoreRequest { Snapshot = "v@latest", Path = [], Target = target, Overwrite = Overwrite.Never }, new Silent(), Cancel);
+        Assert.Equal((0, 2), (again.FileCount, again.SkippedFileCount)); // a file is restored or was there, not both
         Assert.Equal(photo, await File.ReadAllBytesAsync(Path.Join(target, "sub", "photo"), Cancel));
 
         HealthInfo health = await volumes.HealthAsync("latest", [], false, new Silent(), Cancel);
@@ -89,6 +93,33 @@ public sealed class StoreVolumesTests : IDisposable
         await ImportAsync(volumes, "one");
         UserError error = await Assert.ThrowsAsync<UserError>(() => volumes.CatAsync(name, "x"u8.ToArray(), Stream.Null, Cancel).AsTask());
         Assert.Equal(ExitCode.NotFound, error.Code);
+    }
+
+    /// <summary>A time without a zone is the one that `tdfs snapshots` shows. Of several that begin so the newest is meant, except to forget, and except across volumes.</summary>
+    [Fact]
+    public async Task A_day_means_its_newest_snapshot_in_the_zone_that_lists_show()
+    {
+        await using BlockStore store = await OpenAsync();
+        var clock = new EasternClock { Now = new DateTimeOffset(2026, 11, 20, 20, 0, 0, TimeSpan.Zero) }; // 05:00 of the 21st there
+        StoreVolumes volumes = Volumes(store, clock: clock);
+        Directory.CreateDirectory(Source);
+        foreach (string label in (string[])["one", "two"])
+        {
+            await File.WriteAllTextAsync(Path.Join(Source, label), label, Cancel);
+            await ImportAsync(volumes, label);
+            clock.Now += TimeSpan.FromHours(1);
+        }
+
+        Assert.Equal(["one", "two"], await PathsAsync(volumes.ListAsync("2026-11-21", [], false, Cancel)));
+        Assert.Equal(["one"], await PathsAsync(volumes.ListAsync("v@2026-11-21 05", [], false, Cancel)));
+        Assert.Equal(["one"], await PathsAsync(volumes.ListAsync("v@2026-11-20T20:00Z", [], false, Cancel)));
+        Assert.Equal(ExitCode.NotFound, (await Assert.ThrowsAsync<UserError>(() => PathsAsync(volumes.ListAsync("2026-11-20", [], false, Cancel)))).Code);
+        UserError which = await Assert.ThrowsAsync<UserError>(async () => await volumes.ForgetAsync(new ForgetRequest { Snapshots = ["2026-11-21"] }, Cancel));
+        Assert.Equal("2026-11-21: found 2 snapshots, expected one; say which, such as v@2 or v@1", which.Message);
+        await ImportAsync(volumes, "three", "w");
+        which = await Assert.ThrowsAsync<UserError>(() => PathsAsync(volumes.ListAsync("2026-11-21", [], false, Cancel)));
+        Assert.Equal("2026-11-21: found 3 snapshots, expected one; say which, such as w@1 or v@2 or v@1", which.Message);
+        Assert.Equal(["one", "two"], await PathsAsync(volumes.ListAsync("v@2026-11-21", [], false, Cancel)));
     }
 
     [Fact]
@@ -262,11 +293,20 @@ public sealed class StoreVolumesTests : IDisposable
         return paths;
     }
 
-    private StoreVolumes Volumes(BlockStore store, string cacheFolder = "/state") => new(
-        store, StorageConfig.Parse("storage.toml", default, _folder, _folder), _disk, cacheFolder, _random.Bytes(32), _random, TimeProvider.System);
+    private StoreVolumes Volumes(BlockStore store, string cacheFolder = "/state", TimeProvider? clock = null) => new(
+        store, StorageConfig.Parse("storage.toml", default, _folder, _folder), _disk, cacheFolder, _random.Bytes(32), _random, clock ?? TimeProvider.System);
 
-    private async Task<ImportResult> ImportAsync(StoreVolumes volumes, string label) => await volumes.ImportAsync(
-        new ImportRequest { Folder = Source, Volume = "v", Label = label, Rules = new ImportConfig { Exclude = [] } }, new Silent(), Cancel);
+    private sealed class EasternClock : TimeProvider
+    {
+        public DateTimeOffset Now { get; set; }
+
+        public override TimeZoneInfo LocalTimeZone { get; } = TimeZoneInfo.CreateCustomTimeZone("east", TimeSpan.FromHours(9), "east", "east");
+
+        public override DateTimeOffset GetUtcNow() => Now;
+    }
+
+    private async Task<ImportResult> ImportAsync(StoreVolumes volumes, string label, string volume = "v") => await volumes.ImportAsync(
+        new ImportRequest { Folder = Source, Volume = volume, Label = label, Rules = new ImportConfig { Exclude = [] } }, new Silent(), Cancel);
 
     private async Task<BlockStore> OpenAsync()
     {

@@ -1,4 +1,5 @@
 using TokTok.Storage.Blocks.Logs;
+using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Core;
 
 namespace TokTok.Storage.Blocks.Catalogs;
@@ -151,38 +152,27 @@ internal sealed class CatalogLog : IDisposable
         foreach (IGrouping<ulong, LogCopy> number in line.GroupBy(static copy => copy.Header.Number).OrderByDescending(static group => group.Key))
         {
             // Longest first, the local one before equals: usually one read suffices.
+            (LogCopy Copy, DiskException Failure)? unread = null;
             foreach (LogCopy copy in number.OrderByDescending(static copy => copy.Bytes).ThenBy(static copy => copy.LocalPath is null))
             {
-                bool isKnown = false;
-                foreach (Candidate longer in complete)
+                try
                 {
-                    isKnown |= await _copies.IsPrefixAsync(copy, longer.Copy, cancel).ConfigureAwait(false);
+                    await TakeCandidateAsync(complete, copy, cancel).ConfigureAwait(false);
                 }
+                catch (DiskException failure) when (copy.LocalPath is null)
+                {
+                    _copies.Lag[copy.Holder!.Id] = failure.Message;
+                }
+                catch (DiskException failure) when (failure.Failure == DiskFailure.Failed)
+                {
+                    unread = (copy, failure);
+                }
+            }
 
-                if (isKnown && copy.LocalPath is null)
-                {
-                    continue;
-                }
-
-                var catalog = new Catalog();
-                bool isComplete = false;
-                RecordLogExtent extent = await _copies.ReadAsync(
-                    copy,
-                    body =>
-                    {
-                        isComplete |= body[0] == (byte)CatalogRecordKind.End;
-                        catalog.Apply(body);
-                    },
-                    cancel).ConfigureAwait(false);
-                if (isComplete)
-                {
-                    // A local copy that ends where a holder's does is the same file: it is the one to go on with.
-                    complete.RemoveAll(other => isKnown && other.Copy.Header.LogId == copy.Header.LogId && other.Extent.ValidBytes == extent.ValidBytes);
-                    if (!isKnown || complete.TrueForAll(other => other.Copy.Header.LogId != copy.Header.LogId))
-                    {
-                        complete.Add(new Candidate(catalog, copy, extent));
-                    }
-                }
+            // Where the disk fails under the state folder's own copy, another will do only if nothing of it is missing there.
+            if (unread is { } gone && complete.TrueForAll(each => each.Copy.Header.LogId != gone.Copy.Header.LogId || each.Extent.ValidBytes < gone.Copy.Bytes))
+            {
+                throw gone.Failure;
             }
 
             if (complete.Count > 0)
@@ -192,6 +182,49 @@ internal sealed class CatalogLog : IDisposable
         }
 
         return complete;
+    }
+
+    /// <summary>Adds a copy that is complete, in the place of those that it goes further than: cut off or damaged before where it ends, or at a holder and no longer than it.</summary>
+    private async ValueTask TakeCandidateAsync(List<Candidate> complete, LogCopy copy, CancellationToken cancel)
+    {
+        Candidate? longer = null;
+        foreach (Candidate each in complete)
+        {
+            longer ??= await _copies.IsPrefixAsync(copy, each.Copy, cancel).ConfigureAwait(false) ? each : null;
+        }
+
+        if (longer is not null && copy.LocalPath is null)
+        {
+            return;
+        }
+
+        var catalog = new Catalog();
+        bool isComplete = false;
+        RecordLogExtent extent = await _copies.ReadAsync(
+            copy,
+            body =>
+            {
+                isComplete |= body[0] == (byte)CatalogRecordKind.End;
+                catalog.Apply(body);
+            },
+            cancel).ConfigureAwait(false);
+        if (!isComplete)
+        {
+            return;
+        }
+
+        for (int i = complete.Count - 1; i >= 0; i--)
+        {
+            if (complete[i].Extent.ValidBytes <= extent.ValidBytes && await _copies.IsPrefixAsync(complete[i].Copy, copy, cancel).ConfigureAwait(false))
+            {
+                complete.RemoveAt(i);
+            }
+        }
+
+        if (longer is null || !complete.Contains(longer))
+        {
+            complete.Add(new Candidate(catalog, copy, extent));
+        }
     }
 
     /// <summary>Reads what other lines wrote since this catalog last took it up.</summary>
@@ -264,6 +297,18 @@ internal sealed class CatalogLog : IDisposable
     /// <summary>Without a writer, changes are made in memory only: a rehearsal of recovery.</summary>
     internal void Rehearse() => _isRehearsal = true;
 
+    /// <summary>What a holder lacks of the newest file, as seen when it was loaded and published since; null when it has all.</summary>
+    internal string? Missing(HolderId holder) => Newest is { } newest ? _copies.Missing(holder, newest.Header, newest.Bytes) : null;
+
+    /// <summary>The newest file of our own line, and how much of it is durable and valid.</summary>
+    private (RecordLogHeader Header, long Bytes)? Newest => Position ?? (_source is { LocalPath: not null } ? (_source.Header, _extent.ValidBytes) : null);
+
+    /// <summary>Whether a holder has any catalog of ours, be it an older one.</summary>
+    internal bool IsAt(HolderId holder) => _copies.HasAny(holder);
+
+    /// <summary>Compares every copy of the newest file. One line for each that is damaged.</summary>
+    internal ValueTask<List<string>> CheckAsync(IReadOnlyList<StoreHolder> holders, CancellationToken cancel) => _copies.CheckAsync(Newest, holders, cancel);
+
     /// <summary>Appends one record and applies it.</summary>
     internal void Append(Action<FieldWriter> write)
     {
@@ -319,7 +364,7 @@ internal sealed class CatalogLog : IDisposable
         await _copies.PublishAsync(_writer!, holders, cancel).ConfigureAwait(false);
         if (header.Number >= 2)
         {
-            await _copies.DeleteBelowAsync(header with { Number = header.Number - 1 }, holders, cancel).ConfigureAwait(false);
+            await _copies.DeleteBelowAsync(_writer!, header.Number - 1, holders, cancel).ConfigureAwait(false);
         }
     }
 
@@ -328,7 +373,7 @@ internal sealed class CatalogLog : IDisposable
     {
         if (_newestNumber >= 2)
         {
-            await _copies.DeleteBelowAsync(_writer!.Header with { Number = _newestNumber - 1 }, [], cancel).ConfigureAwait(false);
+            await _copies.DeleteBelowAsync(_writer!, _newestNumber - 1, [], cancel).ConfigureAwait(false);
         }
     }
 

@@ -111,7 +111,9 @@ internal sealed class ArenaRepair
         }
 
         int written = await WriteBackAsync(before, wanted, cancel).ConfigureAwait(false);
-        return new RepairReport(before, await VerifyAsync(cancel).ConfigureAwait(false), written);
+        string? reasons = Reasons().Aggregate((string?)null, static (all, reason) => all is null ? reason : $"{all}; {reason}");
+        IReadOnlyList<FragmentReport> after = await VerifyAsync(cancel).ConfigureAwait(false);
+        return new RepairReport(before, [.. after.Select(report => report.Health != FragmentHealth.Good && wanted.ContainsKey(report.Index) ? report with { Detail = report.Detail ?? reasons } : report)], written);
     }
 
     /// <summary>Reads verified bytes of a fragment, rebuilt from the others where it is damaged or missing. Writes nothing back.</summary>
@@ -181,10 +183,12 @@ internal sealed class ArenaRepair
 
     private DamagedBlockException TooFew(int index, int group)
     {
-        IEnumerable<string> reasons = _sources.Select(static source => source?.Detail).OfType<string>().Distinct(StringComparer.Ordinal);
-        return new DamagedBlockException(string.Join("; ", reasons.Prepend(
+        return new DamagedBlockException(string.Join("; ", Reasons().Prepend(
             $"arena {_id}: group {group} of fragment {index} is damaged, and fewer than {_data} of {_places.Count} fragments have it good")));
     }
+
+    /// <summary>What disks and damaged records said of the sources so far.</summary>
+    private IEnumerable<string> Reasons() => _sources.Select(static source => source?.Detail).OfType<string>().Distinct(StringComparer.Ordinal);
 
     private DamagedBlockException Disagreement(int index, int group) =>
         new($"arena {_id}: group {group} of fragment {index} as rebuilt from {_data} good fragments does not match its name {_places[index].Name}");

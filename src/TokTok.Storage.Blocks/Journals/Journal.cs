@@ -1,5 +1,6 @@
 using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Logs;
+using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Core;
 
 namespace TokTok.Storage.Blocks.Journals;
@@ -24,6 +25,7 @@ internal sealed class Journal : IDisposable
     private readonly FieldWriter _body = new(64 * 1024);
     private RecordLogWriter? _writer;
     private ulong _newestNumber;
+    private LogCopy? _newest;
     private LogCopy? _continuable;
     private RecordLogExtent _extent;
     private List<LogCopy> _others = [];
@@ -47,6 +49,15 @@ internal sealed class Journal : IDisposable
     internal (RecordLogHeader Header, long Bytes)? Position => _writer is null ? null : (_writer.Header, _writer.SyncedBytes);
 
     internal bool IsForked => _copies.IsForked;
+
+    /// <summary>What a holder lacks of the newest file, as seen when it was loaded and published since; null when it has all.</summary>
+    internal string? Missing(HolderId holder) => Newest is { } newest ? _copies.Missing(holder, newest.Header, newest.Bytes) : null;
+
+    /// <summary>Compares every copy of the newest file. One line for each that is damaged.</summary>
+    internal ValueTask<List<string>> CheckAsync(IReadOnlyList<StoreHolder> holders, CancellationToken cancel) => _copies.CheckAsync(Newest, holders, cancel);
+
+    /// <summary>The newest file of our own line, and how much of it is durable and valid.</summary>
+    private (RecordLogHeader Header, long Bytes)? Newest => Position ?? (_newest is { LocalPath: not null } ? (_newest.Header, _extent.ValidBytes) : null);
 
     /// <summary>Reads the journals of the state folder's own line here and at holders, oldest first. Writes nothing.</summary>
     internal static async ValueTask<(Journal Journal, List<JournalClump> Clumps)> LoadAsync(
@@ -93,6 +104,7 @@ internal sealed class Journal : IDisposable
             older.AddRange(clumps.Keys);
             LogCopy? best = null;
             RecordLogExtent bestExtent = default;
+            (LogCopy Copy, DiskException Failure)? unread = null;
             foreach (LogCopy copy in number.OrderByDescending(static copy => copy.Bytes).ThenBy(static copy => copy.LocalPath is null))
             {
                 if (best is not null && copy.Header.LogId == best.Header.LogId && copy.Bytes <= bestExtent.ValidBytes && isOneLine)
@@ -102,40 +114,61 @@ internal sealed class Journal : IDisposable
 
                 // Two copies of one file hold the same clumps, so reading both changes nothing.
                 var carried = new HashSet<(DomainId Domain, Score Score)>();
-                RecordLogExtent extent = await _copies.ReadAsync(
-                    copy,
-                    body =>
-                    {
-                        if (IsCarried(body, copy.Where))
+                RecordLogExtent extent;
+                try
+                {
+                    extent = await _copies.ReadAsync(
+                        copy,
+                        body =>
                         {
-                            foreach ((DomainId Domain, Score Score) gone in older)
+                            if (IsCarried(body, copy.Where))
                             {
-                                if (isOneLine && !carried.Contains(gone))
+                                foreach ((DomainId Domain, Score Score) gone in older)
                                 {
-                                    clumps.Remove(gone);
+                                    if (isOneLine && !carried.Contains(gone))
+                                    {
+                                        clumps.Remove(gone);
+                                    }
                                 }
+
+                                return;
                             }
 
-                            return;
-                        }
+                            JournalClump clump = ReadClump(body, copy.Where);
+                            (DomainId Domain, Score Score) key = (clump.Domain, clump.Score);
 
-                        JournalClump clump = ReadClump(body, copy.Where);
-                        (DomainId Domain, Score Score) key = (clump.Domain, clump.Score);
+                            // A block may be open in two classes, whose records come in any order: what is to survive more serves both.
+                            if (!clumps.TryGetValue(key, out JournalClump? known) || clump.Survive >= known.Survive)
+                            {
+                                clumps[key] = clump;
+                            }
 
-                        // A block may be open in two classes, whose records come in any order: what is to survive more serves both.
-                        if (!clumps.TryGetValue(key, out JournalClump? known) || clump.Survive >= known.Survive)
-                        {
-                            clumps[key] = clump;
-                        }
+                            carried.Add(key);
+                        },
+                        cancel).ConfigureAwait(false);
+                }
+                catch (DiskException failure) when (copy.LocalPath is null)
+                {
+                    _copies.Lag[copy.Holder!.Id] = failure.Message;
+                    continue;
+                }
+                catch (DiskException failure) when (failure.Failure == DiskFailure.Failed)
+                {
+                    unread = (copy, failure);
+                    continue;
+                }
 
-                        carried.Add(key);
-                    },
-                    cancel).ConfigureAwait(false);
                 if (best is null || extent.ValidBytes > bestExtent.ValidBytes)
                 {
                     best = copy;
                     bestExtent = extent;
                 }
+            }
+
+            // Where the disk fails under the state folder's own copy, another will do only if nothing of it is missing there.
+            if (unread is { } missed && (best is null || best.Header.LogId != missed.Copy.Header.LogId || bestExtent.ValidBytes < missed.Copy.Bytes))
+            {
+                throw missed.Failure;
             }
 
             if (!isOwn)
@@ -144,6 +177,7 @@ internal sealed class Journal : IDisposable
             }
 
             _continuable = best is { LocalPath: not null } && !bestExtent.HasTail && number.Key == _newestNumber && !_isAnotherLine ? best : null;
+            _newest = best;
             _extent = bestExtent;
         }
 
@@ -183,7 +217,7 @@ internal sealed class Journal : IDisposable
     {
         Renew(open);                                                                                  // 1. the open clumps, again
         await _copies.PublishAsync(Writer, holders, cancel).ConfigureAwait(false);                    // 2. and at the holders
-        await _copies.DeleteBelowAsync(Writer.Header, holders, cancel).ConfigureAwait(false);  // 3. only now the old ones
+        await _copies.DeleteBelowAsync(Writer, Writer.Header.Number, holders, cancel).ConfigureAwait(false); // 3. only now the old ones
     }
 
     public void Dispose() => _writer?.Dispose();

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Globalization;
 
+using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Core.Keys;
@@ -32,7 +33,8 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     private const int CompareBytes = 256 * 1024;
     private const int NumberDigits = 16;
 
-    private readonly Dictionary<(HolderId Holder, string ObjectName), RecordLogHeader> _atHolders = [];
+    private readonly Dictionary<(HolderId Holder, string ObjectName), (RecordLogHeader Header, long Bytes)> _atHolders = [];
+    private readonly Dictionary<LogCopy, RecordLogExtent> _extents = new(ReferenceEqualityComparer.Instance); // of the copies that were read
     private readonly Dictionary<(HolderId Holder, string ObjectName), long> _published = []; // compared with ours in this process
     private readonly List<(LogLine? Line, ulong Number)> _names = [];
 
@@ -94,7 +96,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
                     if (TryParse(bytes.AsSpan(0, read), found.Name) is { } header && header.Kind == kind && CanOpen(header) && ObjectOf(header) == found.Name)
                     {
                         copies.Add(new LogCopy(header, $"{found.Name} at holder {holder.Id}", found.Length, null, holder, found.Name));
-                        _atHolders[(holder.Id, found.Name)] = header;
+                        _atHolders[(holder.Id, found.Name)] = (header, found.Length);
                     }
                 }
             }
@@ -123,9 +125,16 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         foreach (LogCopy there in own.Where(static copy => copy.LocalPath is null))
         {
             LogCopy? local = here.GetValueOrDefault(there.Header.Number);
-            if (local is null ? there.Header.Number > highest : !await IsPrefixAsync(there, local, cancel).ConfigureAwait(false))
+            try
             {
-                return true;
+                if (local is null ? there.Header.Number > highest : !await IsPrefixAsync(there, local, cancel).ConfigureAwait(false))
+                {
+                    return true;
+                }
+            }
+            catch (DiskException failure)
+            {
+                Lag[there.Holder!.Id] = failure.Message;
             }
         }
 
@@ -178,7 +187,8 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         return BinaryPrimitives.ReadUInt64LittleEndian(hash) | 1;
     }
 
-    /// <summary>Whether one copy's records are the first of another's. Bytes behind the last record, as a crash leaves them, do not count.</summary>
+    /// <summary>Whether one copy's records are the first of another's. Bytes behind the last record, as a crash or damage leaves them, do not count.</summary>
+    /// <remarks>Of a copy that was read what is valid counts; of another its length does, until a difference makes it be read.</remarks>
     internal async ValueTask<bool> IsPrefixAsync(LogCopy shorter, LogCopy longer, CancellationToken cancel)
     {
         if (shorter.Header.LogId != longer.Header.LogId)
@@ -186,7 +196,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             return false;
         }
 
-        if (shorter.Bytes <= longer.Bytes)
+        if (shorter.Bytes <= (_extents.TryGetValue(longer, out RecordLogExtent known) ? known.ValidBytes : longer.Bytes))
         {
             // Every record has a nonce and a tag of its own: files that parted before end differently.
             byte[] one = await ReadTailAsync(shorter, shorter.Bytes, cancel).ConfigureAwait(false);
@@ -197,19 +207,23 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             }
         }
 
-        long valid = (await ReadAsync(shorter, static _ => { }, cancel).ConfigureAwait(false)).ValidBytes;
-        if (valid > (await ReadAsync(longer, static _ => { }, cancel).ConfigureAwait(false)).ValidBytes)
-        {
-            return false;
-        }
+        long valid = await ValidBytesAsync(shorter, cancel).ConfigureAwait(false);
+        return valid <= await ValidBytesAsync(longer, cancel).ConfigureAwait(false) && await IsSameAsync(shorter, longer, valid, cancel).ConfigureAwait(false);
+    }
 
+    internal async ValueTask<long> ValidBytesAsync(LogCopy copy, CancellationToken cancel) =>
+        (_extents.TryGetValue(copy, out RecordLogExtent extent) ? extent : await ReadAsync(copy, static _ => { }, cancel).ConfigureAwait(false)).ValidBytes;
+
+    /// <summary>Whether two copies have the same first bytes.</summary>
+    internal async ValueTask<bool> IsSameAsync(LogCopy one, LogCopy other, long bytes, CancellationToken cancel)
+    {
         byte[] first = new byte[CompareBytes];
         byte[] second = new byte[CompareBytes];
-        for (long at = 0; at < valid; at += CompareBytes)
+        for (long at = 0; at < bytes; at += CompareBytes)
         {
-            int count = (int)Math.Min(CompareBytes, valid - at);
-            await FillAsync(shorter, at, first.AsMemory(0, count), cancel).ConfigureAwait(false);
-            await FillAsync(longer, at, second.AsMemory(0, count), cancel).ConfigureAwait(false);
+            int count = (int)Math.Min(CompareBytes, bytes - at);
+            await FillAsync(one, at, first.AsMemory(0, count), cancel).ConfigureAwait(false);
+            await FillAsync(other, at, second.AsMemory(0, count), cancel).ConfigureAwait(false);
             if (!first.AsSpan(0, count).SequenceEqual(second.AsSpan(0, count)))
             {
                 return false;
@@ -224,20 +238,26 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     {
         byte[] key = new byte[32];
         KeyOf(copy.Header, key);
+        RecordLogExtent extent;
         try
         {
             if (copy.LocalPath is null)
             {
-                return await RecordLogReader.ReadAsync(copy.Holder!, copy.ObjectName, copy.Bytes, key, handler, cancel).ConfigureAwait(false);
+                extent = await RecordLogReader.ReadAsync(copy.Holder!, copy.ObjectName, copy.Bytes, key, handler, cancel).ConfigureAwait(false);
             }
-
-            using IDiskFile file = disk.Open(copy.LocalPath, DiskOpen.Read);
-            return RecordLogReader.Read(file, key, handler);
+            else
+            {
+                using IDiskFile file = disk.Open(copy.LocalPath, DiskOpen.Read);
+                extent = RecordLogReader.Read(file, key, handler);
+            }
         }
         finally
         {
             Array.Clear(key);
         }
+
+        _extents[copy] = extent;
+        return extent;
     }
 
     internal bool CanOpen(RecordLogHeader header) => header.Domain == realm.Id && realm.Epochs.Contains(header.Epoch);
@@ -299,7 +319,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
                 }
 
                 _published[(holder.Id, name)] = at;
-                _atHolders[(holder.Id, name)] = writer.Header;
+                _atHolders[(holder.Id, name)] = (writer.Header, at);
                 Lag.Remove(holder.Id);
             }
             catch (DiskException failure)
@@ -319,16 +339,11 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             return 0;
         }
 
+        // All of it, once a process: damage in the middle of a copy would make everything behind it worthless.
         var copy = new LogCopy(writer.Header, name, found.Length, null, holder, name);
-        if (found.Length >= RecordLogHeader.Size && found.Length <= writer.SyncedBytes)
+        if (found.Length >= RecordLogHeader.Size && found.Length <= writer.SyncedBytes && await IsOursAsync(writer, copy, found.Length, cancel).ConfigureAwait(false))
         {
-            byte[] theirs = await ReadTailAsync(copy, found.Length, cancel).ConfigureAwait(false);
-            byte[] ours = new byte[theirs.Length];
-            writer.ReadSynced(found.Length - ours.Length, ours);
-            if (theirs.AsSpan().SequenceEqual(ours))
-            {
-                return found.Length;
-            }
+            return found.Length;
         }
 
         byte[] headerBytes = new byte[RecordLogHeader.Size];
@@ -343,32 +358,82 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             return null;
         }
 
-        // A crash, or a full disk, in the middle of an append leaves our records and noise behind them.
-        long valid = (await ReadAsync(copy, static _ => { }, cancel).ConfigureAwait(false)).ValidBytes;
-        byte[] same = new byte[CompareBytes];
-        byte[] other = new byte[CompareBytes];
-        for (long at = 0; at < valid; at += CompareBytes)
+        // A crash, or a full disk, in the middle of an append leaves our records and noise behind them; so does damage.
+        long valid = await ValidBytesAsync(copy, cancel).ConfigureAwait(false);
+        return valid <= writer.SyncedBytes && await IsOursAsync(writer, copy, valid, cancel).ConfigureAwait(false) ? 0 : null;
+    }
+
+    private async ValueTask<bool> IsOursAsync(RecordLogWriter writer, LogCopy copy, long bytes, CancellationToken cancel)
+    {
+        byte[] ours = new byte[CompareBytes];
+        byte[] theirs = new byte[CompareBytes];
+        for (long at = 0; at < bytes; at += CompareBytes)
         {
-            int count = (int)Math.Min(CompareBytes, valid - at);
-            await FillAsync(copy, at, other.AsMemory(0, count), cancel).ConfigureAwait(false);
-            if (writer.ReadSynced(at, same.AsSpan(0, count)) != count || !same.AsSpan(0, count).SequenceEqual(other.AsSpan(0, count)))
+            int count = (int)Math.Min(CompareBytes, bytes - at);
+            await FillAsync(copy, at, theirs.AsMemory(0, count), cancel).ConfigureAwait(false);
+            if (writer.ReadSynced(at, ours.AsSpan(0, count)) != count || !ours.AsSpan(0, count).SequenceEqual(theirs.AsSpan(0, count)))
             {
-                return null;
+                return false;
             }
         }
 
-        return 0;
+        return true;
     }
 
-    /// <summary>Deletes our files of lower numbers, here and at the holders. The caller has made sure that nothing in them is needed.</summary>
-    internal async ValueTask DeleteBelowAsync(RecordLogHeader below, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
+    /// <summary>What a holder lacks of a file, as far as it was seen or published; null when it has all.</summary>
+    internal string? Missing(HolderId holder, RecordLogHeader header, long bytes)
+    {
+        string name = ObjectOf(header);
+        long there = _atHolders.TryGetValue((holder, name), out (RecordLogHeader Header, long Bytes) held) && held.Header.LogId == header.LogId ? held.Bytes : 0;
+        return there >= bytes ? null : $"it has {there} of {bytes} bytes of {name}";
+    }
+
+    /// <summary>Compares the holders' copies of a file with ours, byte for byte: one line for each that is damaged. One that is not there yet, or not all of it, lags and is whole.</summary>
+    /// <param name="file">The newest of our line, and how much of it is durable; null when the state folder has none.</param>
+    internal async ValueTask<List<string>> CheckAsync((RecordLogHeader Header, long Bytes)? file, IReadOnlyList<StoreHolder> holders, CancellationToken cancel)
+    {
+        var lines = new List<string>();
+        if (file is not var (header, bytes) || !disk.FileExists(PathOf(header.Number)))
+        {
+            return lines; // or a writer beside this reader ended the file's life
+        }
+
+        string path = PathOf(header.Number);
+        var ours = new LogCopy(header, path, bytes, path, null, ObjectOf(header));
+        foreach (StoreHolder holder in holders)
+        {
+            try
+            {
+                HolderObject found = (await holder.Holder!.ListObjectsAsync(ours.ObjectName, cancel).ConfigureAwait(false)).FirstOrDefault(each => each.Name == ours.ObjectName);
+                var copy = new LogCopy(header, ours.ObjectName, found.Length, null, holder.Holder, ours.ObjectName);
+                if (found.Name is not null && !await IsSameAsync(copy, ours, Math.Min(found.Length, bytes), cancel).ConfigureAwait(false))
+                {
+                    lines.Add($"{ours.ObjectName} at {holder.Place}: found damage, expected a copy of {bytes} bytes");
+                }
+            }
+            catch (DiskException failure)
+            {
+                lines.Add($"{ours.ObjectName} at {holder.Place}: {failure.Message}");
+            }
+        }
+
+        return lines;
+    }
+
+    /// <summary>Whether a holder has any file of our kind that our keys open.</summary>
+    internal bool HasAny(HolderId holder) => _atHolders.Keys.Any(key => key.Holder == holder);
+
+    /// <summary>Deletes our files of lower numbers, here and at those holders that have all of the file that is being written.</summary>
+    /// <param name="writer">What it has synced makes the files below needless.</param>
+    /// <param name="number">The lowest that stays.</param>
+    internal async ValueTask DeleteBelowAsync(RecordLogWriter writer, ulong number, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
         if (disk.DirectoryExists(folder))
         {
             bool changed = false;
             foreach (DiskEntry entry in disk.List(folder))
             {
-                if (ulong.TryParse(entry.Name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong found) && found < below.Number)
+                if (ulong.TryParse(entry.Name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong found) && found < number)
                 {
                     disk.Delete(Paths.Join(folder, entry.Name));
                     changed = true;
@@ -383,12 +448,17 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
         foreach (IFragmentHolder holder in holders)
         {
+            if (!_published.TryGetValue((holder.Id, ObjectOf(writer.Header)), out long there) || there < writer.SyncedBytes)
+            {
+                continue; // what is there is all that it has of what was promised
+            }
+
             try
             {
-                foreach (((HolderId Holder, string ObjectName) key, RecordLogHeader header) in _atHolders.ToList())
+                foreach (((HolderId Holder, string ObjectName) key, (RecordLogHeader header, long _)) in _atHolders.ToList())
                 {
                     // Those of other lines stay: whoever writes them may be there still.
-                    if (key.Holder == holder.Id && header.Device == below.Device && header.Incarnation == below.Incarnation && header.Number < below.Number)
+                    if (key.Holder == holder.Id && header.Device == writer.Header.Device && header.Incarnation == writer.Header.Incarnation && header.Number < number)
                     {
                         await holder.DeleteObjectAsync(key.ObjectName, cancel).ConfigureAwait(false);
                         _atHolders.Remove(key);

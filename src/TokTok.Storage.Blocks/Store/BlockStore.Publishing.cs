@@ -1,4 +1,5 @@
 using TokTok.Storage.Blocks.Logs;
+using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Recovery;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
@@ -10,6 +11,7 @@ public sealed partial class BlockStore
 {
     private ulong _anchorNumber;
     private readonly HashSet<HolderId> _haveKeys = [];
+    private readonly HashSet<HolderId> _haveLag = []; // said once
     private Dictionary<DomainId, ReadOnlyMemory<byte>>? _wrappedDomains;
 
     /// <summary>Brings every reachable holder up to date. A holder that fails only lags.</summary>
@@ -26,6 +28,7 @@ public sealed partial class BlockStore
             await _catalogLog.PublishAsync(holders, cancel).ConfigureAwait(false);
         }
 
+        await _journal.PublishAsync(JournalHolders(), cancel).ConfigureAwait(false); // compares what is there with ours, once a process
         foreach (IFragmentHolder holder in holders)
         {
             try
@@ -38,6 +41,87 @@ public sealed partial class BlockStore
                 Note($"anchor: {failure.Message}");
             }
         }
+
+        foreach (StoreHolder holder in _holders)
+        {
+            if ((_catalogLog.Lag.GetValueOrDefault(holder.Id) ?? _journal.Lag.GetValueOrDefault(holder.Id)) is { } line && _haveLag.Add(holder.Id))
+            {
+                Note($"holder {holder.Place} lags behind: {line}; it gets what it lacks when it can take it");
+            }
+        }
+    }
+
+    /// <summary>Whether words and holders would bring everything back: reads each holder's newest anchor, its wrapped keys, and its copies of catalog and journal.
+    /// One line for each that is damaged or not there at all; a change that is published mends them. What merely lags is said by <see cref="Lag"/>.</summary>
+    public async ValueTask<IReadOnlyList<string>> CheckCopiesAsync(CancellationToken cancel)
+    {
+        HashSet<HolderId> known = [.. Catalog.Holders().Select(static holder => holder.Id)];
+        List<StoreHolder> present = [.. _holders.Where(holder => holder is { Holder: not null, IsGone: false } && known.Contains(holder.Id))];
+        List<IFragmentHolder> withJournal = JournalHolders();
+        List<string> lines = await _catalogLog.CheckAsync(present, cancel).ConfigureAwait(false);
+        lines.AddRange(await _journal.CheckAsync([.. present.Where(holder => withJournal.Contains(holder.Holder!))], cancel).ConfigureAwait(false));
+        foreach (StoreHolder holder in present)
+        {
+            if (!_catalogLog.IsAt(holder.Id))
+            {
+                lines.Add($"found no catalog at {holder.Place}, expected a copy");
+            }
+
+            try
+            {
+                lines.AddRange((await CheckKeysAsync(holder.Holder!, cancel).ConfigureAwait(false)).Select(line => $"{line}, at {holder.Place}"));
+            }
+            catch (DiskException failure)
+            {
+                lines.Add($"{holder.Place}: {failure.Message}");
+            }
+        }
+
+        return lines;
+    }
+
+    private async ValueTask<List<string>> CheckKeysAsync(IFragmentHolder holder, CancellationToken cancel)
+    {
+        var lines = new List<string>();
+        HolderObject newest = (await holder.ListObjectsAsync(Anchor.Prefix + _keys.Tag, cancel).ConfigureAwait(false)).OrderBy(static found => found.Name, StringComparer.Ordinal).LastOrDefault();
+        try
+        {
+            if (newest.Name is null)
+            {
+                lines.Add("found no anchor, expected one");
+            }
+            else
+            {
+                Anchor.Read(await AccountFinder.ReadObjectAsync(holder, newest.Name, cancel).ConfigureAwait(false), _keys.AnchorKey.Span, newest.Name);
+            }
+        }
+        catch (DamagedFormatException damage)
+        {
+            lines.Add(damage.Message);
+        }
+
+        foreach (KeyDomain domain in _domains.Values.Where(static domain => domain.Kind != DomainKind.Burnable))
+        {
+            string name = Anchor.KeysNameOf(_keys.Tag, domain.Id, domain.CurrentEpoch);
+            byte[] held = await AccountFinder.ReadObjectAsync(holder, name, cancel).ConfigureAwait(false);
+            try
+            {
+                if (held.Length == 0)
+                {
+                    lines.Add($"found no {name}, expected the wrapped keys of a domain");
+                }
+                else
+                {
+                    Anchor.ReadKeys(held, _keys.AnchorKey.Span, _keys.AccountPublicKey.Span, name);
+                }
+            }
+            catch (DamagedFormatException damage)
+            {
+                lines.Add(damage.Message);
+            }
+        }
+
+        return lines;
     }
 
     private async ValueTask PutAnchorAsync(IFragmentHolder holder, CancellationToken cancel)

@@ -240,13 +240,16 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
     public IReadOnlyList<string> Lag()
     {
         var lines = new List<string>();
-        foreach (StoreHolder holder in _holders)
+        List<IFragmentHolder> withJournal = JournalHolders();
+        foreach (StoreHolder holder in _holders.Where(static holder => !holder.IsGone))
         {
-            if (holder.Problem is not null && !holder.IsGone)
+            if (holder.Problem is not null)
             {
                 lines.Add($"holder {holder.Place}: {holder.Problem}");
             }
-            else if (_catalogLog.Lag.TryGetValue(holder.Id, out string? line) || _journal.Lag.TryGetValue(holder.Id, out line))
+            else if (holder.Holder is not null
+                && (_catalogLog.Lag.GetValueOrDefault(holder.Id) ?? _journal.Lag.GetValueOrDefault(holder.Id)
+                    ?? (IsWritable ? null : _catalogLog.Missing(holder.Id) ?? (withJournal.Contains(holder.Holder) ? _journal.Missing(holder.Id) : null))) is { } line) // a writer publishes at its end
             {
                 lines.Add($"holder {holder.Place}: {line}");
             }

@@ -9,7 +9,7 @@ using TokTok.Storage.Core.Hashing;
 
 namespace TokTok.Storage.Blocks.Upkeep;
 
-/// <summary>What a check found. Damaged has one line a fragment or directory that is not as the catalog says.</summary>
+/// <summary>What a check found. Damaged has one line a fragment or directory that is not as the catalog says, and one a copy at a holder that recovery would need.</summary>
 public sealed record ScrubReport(long ArenaCount, long FragmentCount, long ReadBytes, IReadOnlyList<string> Damaged);
 
 /// <summary>What a repair wrote, and what it had to leave, one line each.</summary>
@@ -68,6 +68,7 @@ public sealed class Scrubber(BlockStore store)
             progress?.Invoke("checking fragments", done, total);
         }
 
+        damaged.AddRange(await store.CheckCopiesAsync(cancel).ConfigureAwait(false));
         return new ScrubReport(arenas.Count, fragments, read, damaged);
     }
 
@@ -336,7 +337,7 @@ public sealed class Scrubber(BlockStore store)
         string detail = report.Detail is null ? "" : $" ({report.Detail})";
         string found = report.Health switch
         {
-            FragmentHealth.Missing => "found nothing under its name",
+            FragmentHealth.Missing => "found nothing under its name" + detail,
             FragmentHealth.Unreachable => "found no way to it" + detail,
             FragmentHealth.Damaged when report.DamagedGroups.Count > 0 =>
                 $"found {report.DamagedGroups.Count} of {FragmentFile.GroupsOf(arena.Layout.SliceBytes)} groups damaged, the first at byte {report.DamagedGroups[0] * FragmentFile.GroupBytes}" + detail,

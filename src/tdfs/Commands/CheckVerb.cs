@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Text.Json;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
 
@@ -26,36 +27,38 @@ internal static class CheckVerb
                 using ProgressWriter progress = run.Output.StartProgress();
                 CheckResult result = await store.Care.CheckAsync(run.Get(readAll), progress, cancel).ConfigureAwait(false);
                 progress.Dispose();
-                run.Output.Result(
-                    json =>
-                    {
-                        json.WriteBoolean("clean", result.IsClean);
-                        json.WriteNumber("arenas", result.ArenaCount);
-                        json.WriteNumber("fragments", result.FragmentCount);
-                        json.WriteNumber("blocks", result.BlockCount);
-                        json.WriteNumber("readBytes", result.ReadBytes);
-                        Report.WriteList(json, "damaged", result.Damaged);
-                        Report.WriteList(json, "unreadablePaths", result.UnreadablePaths);
-                    },
-                    text =>
-                    {
-                        foreach (string damage in result.Damaged)
-                        {
-                            text.WriteLine("damaged: " + TerminalText.Clean(damage));
-                        }
-
-                        foreach (string path in result.UnreadablePaths)
-                        {
-                            text.WriteLine("unreadable: " + path);
-                        }
-
-                        text.WriteLine(
-                            $"{(result.IsClean ? "clean" : "NOT clean")}: {Show.Count(result.ArenaCount, "arena")}, {Show.Count(result.FragmentCount, "fragment")}, "
-                            + $"{Show.Count(result.BlockCount, "block")}, {Show.Size(result.ReadBytes)} read");
-                    });
+                run.Output.Result(json => WriteResult(json, result), text => WriteResult(text, result));
                 return result.IsClean ? ExitCode.Ok : ExitCode.Damaged;
             }
         });
         return verb;
+    }
+
+    internal static void WriteResult(Utf8JsonWriter json, CheckResult result)
+    {
+        json.WriteBoolean("clean", result.IsClean);
+        json.WriteNumber("arenas", result.ArenaCount);
+        json.WriteNumber("fragments", result.FragmentCount);
+        json.WriteNumber("blocks", result.BlockCount);
+        json.WriteNumber("readBytes", result.ReadBytes);
+        Report.WriteList(json, "damaged", result.Damaged);
+        Report.WriteList(json, "unreadablePaths", result.UnreadablePaths);
+    }
+
+    internal static void WriteResult(TextWriter text, CheckResult result)
+    {
+        foreach (string damage in result.Damaged)
+        {
+            text.WriteLine("damaged: " + TerminalText.Clean(damage));
+        }
+
+        foreach (string path in result.UnreadablePaths)
+        {
+            text.WriteLine("unreadable: " + path);
+        }
+
+        text.WriteLine(
+            $"{(result.IsClean ? "clean" : "NOT clean")}: {Show.Count(result.ArenaCount, "arena")}, {Show.Count(result.FragmentCount, "fragment")}, "
+            + $"{Show.Count(result.BlockCount, "block")}, {Show.Size(result.ReadBytes)} read");
     }
 }

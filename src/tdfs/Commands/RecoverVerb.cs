@@ -12,22 +12,28 @@ internal static class RecoverVerb
     internal static Verb Create(VerbContext context)
     {
         Option<bool> drill = new("--drill") { Description = "Prove that words and holders suffice, in a temporary folder; the store is not touched" };
+        Option<bool> readAll = new("--read-all") { Description = "With --drill: read every byte of every fragment, not only structures and names" };
         Option<int?> wordsFd = new("--words-fd") { Description = "Read the words from this file descriptor, on one line", HelpName = "n" };
         Verb verb = new(
             "recover",
             "Rebuilds a lost store from its 24 words and the holders that storage.toml names",
-            "tdfs recover --drill    # do it once a year",
+            "tdfs recover --drill    # do it now and then; with --read-all once a year",
             "tdfs recover            # on the new machine, holders attached and named in storage.toml")
         {
-            drill, wordsFd,
+            drill, readAll, wordsFd,
         };
         verb.Does(context, async (run, cancel) =>
         {
             bool isDrill = run.Get(drill);
+            if (run.Get(readAll) && !isDrill)
+            {
+                throw new UserError(ExitCode.Usage, "found --read-all without --drill, expected both; after a recovery, `tdfs check --read-all` reads every byte");
+            }
+
             StorageConfig config = run.LoadConfig();
             using SecretBuffer words = ReadWords(context, run.Get(wordsFd), cancel);
             using SecretBuffer? passphrase = isDrill ? null : run.Passphrases.ReadNew(cancel);
-            RecoverRequest request = new() { Config = config, Words = words, NewPassphrase = passphrase, IsDrill = isDrill };
+            RecoverRequest request = new() { Config = config, Words = words, NewPassphrase = passphrase, IsDrill = isDrill, ReadAll = run.Get(readAll) };
             using ProgressWriter progress = run.Output.StartProgress();
             RecoverResult result = await run.Host.RecoverAsync(request, progress, cancel).ConfigureAwait(false);
             progress.Dispose();
@@ -39,11 +45,26 @@ internal static class RecoverVerb
                     json.WriteNumber("arenas", result.ArenaCount);
                     json.WriteNumber("snapshots", result.SnapshotCount);
                     Report.WriteList(json, "problems", result.Problems);
+                    if (result.Proof is { } proof)
+                    {
+                        json.WriteStartObject("check");
+                        CheckVerb.WriteResult(json, proof);
+                        json.WriteEndObject();
+                    }
                 },
-                text => text.WriteLine(
-                    $"{(isDrill ? "the drill found" : "recovered")} {Show.Count(result.SnapshotCount, "snapshot")} and {Show.Count(result.ArenaCount, "arena")} at {Show.Count(result.HolderCount, "holder")}"
-                    + (isDrill ? "; the store was not touched" : "")));
-            return Report.Problems(run.Output, result.Problems) ? ExitCode.Reported : ExitCode.Ok;
+                text =>
+                {
+                    text.WriteLine(
+                        $"{(isDrill ? "the drill found" : "recovered")} {Show.Count(result.SnapshotCount, "snapshot")} and {Show.Count(result.ArenaCount, "arena")} at {Show.Count(result.HolderCount, "holder")}"
+                        + (isDrill ? "; the store was not touched" : ""));
+                    if (result.Proof is { } proof)
+                    {
+                        CheckVerb.WriteResult(text, proof);
+                    }
+                });
+            return Report.Problems(run.Output, result.Problems) | result.Proof is { IsClean: false }
+                ? result.Proof is { IsClean: false } ? ExitCode.Damaged : ExitCode.Reported
+                : ExitCode.Ok;
         });
         return verb;
     }

@@ -149,9 +149,15 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
                         LockKeyring(target, keyring, request.NewPassphrase);
                     }
 
-                    problems.AddRange(store.UnreadableVolumes.Select(static name => $"volume {name} cannot be read: its keys were burned or never came back"));
-                    long snapshots = (await VolumesOf(store, keyring, target).SnapshotsAsync(null, cancel).ConfigureAwait(false)).Count;
-                    return new RecoverResult(reachable.Length, store.Catalog.Arenas().Count, snapshots, problems);
+                    StoreVolumes volumes = VolumesOf(store, keyring, target);
+                    long snapshots = (await volumes.SnapshotsAsync(null, cancel).ConfigureAwait(false)).Count;
+                    problems.AddRange(volumes.UnreadableVolumes.Select(static volume => $"volume {volume.Name} cannot be read: {volume.Why}"));
+
+                    // Finding is not proving: a drill looks at every fragment, and walks every tree that a head names.
+                    CheckResult? proof = request.IsDrill
+                        ? await new StoreCare(store, keyring, target, disk, hasPassphrase: false).CheckAsync(request.ReadAll, progress, cancel).ConfigureAwait(false)
+                        : null;
+                    return new RecoverResult(reachable.Length, store.Catalog.Arenas().Count, snapshots, problems) { Proof = proof };
                 }
             }
             finally

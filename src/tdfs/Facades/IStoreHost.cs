@@ -96,9 +96,16 @@ internal sealed record RecoverRequest
     public SecretBuffer? NewPassphrase { get; init; }
 
     public bool IsDrill { get; init; }
+
+    /// <summary>In a drill: read every byte, as a check does.</summary>
+    public bool ReadAll { get; init; }
 }
 
-internal sealed record RecoverResult(int HolderCount, long ArenaCount, long SnapshotCount, IReadOnlyList<string> Problems);
+internal sealed record RecoverResult(int HolderCount, long ArenaCount, long SnapshotCount, IReadOnlyList<string> Problems)
+{
+    /// <summary>What a drill found when it checked what it had recovered; null otherwise.</summary>
+    public CheckResult? Proof { get; init; }
+}
 
 /// <summary>An open store. Dispose flushes nothing: what a verb acknowledged is durable before.</summary>
 internal interface IStoreSession : IAsyncDisposable

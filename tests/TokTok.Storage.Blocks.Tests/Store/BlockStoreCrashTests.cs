@@ -78,6 +78,7 @@ public sealed class BlockStoreCrashTests
                 Assert.DoesNotContain(arena.Fragments, static fragment => fragment.Holder == FragmentPlace.Nowhere);
             }
 
+            await again.PublishAsync(CancellationToken.None);
             Assert.Empty((await new Scrubber(again).CheckAsync(true, null, CancellationToken.None)).Damaged);
         }
 

@@ -14,6 +14,7 @@ public sealed class ScrubberTests
         await using BlockStore store = await fixture.OpenAsync();
         List<(Score Score, byte[] Bytes)> written = await StoreFixture.WriteAsync(store, 0, 60);
         await store.SealAllAsync(CancellationToken.None);
+        await store.PublishAsync(CancellationToken.None);
         return written;
     }
 
@@ -129,6 +130,7 @@ public sealed class ScrubberTests
         FolderHolder.Create(fixture.Disk, "/holder3", fixture.Random).Dispose();
         await using (BlockStore store = await fixture.OpenAsync())
         {
+            await store.PublishAsync(CancellationToken.None);
             ScrubReport check = await new Scrubber(store).CheckAsync(false, null, CancellationToken.None);
             Assert.Equal(check.ArenaCount, check.Damaged.Count);
             Assert.All(check.Damaged, static line => Assert.Contains(" at /holder2: found no way to it", line, StringComparison.Ordinal));

@@ -140,6 +140,46 @@ public sealed class StateDrillTests(StateDrillTests.Stores stores) : IClassFixtu
     }
 
     [Fact]
+    public async Task A_drill_says_what_the_words_would_not_bring_back()
+    {
+        foreach (string file in Directory.GetFiles(Path.Join(_store.Holders[0], "fragments"), "*", SearchOption.AllDirectories))
+        {
+            File.Delete(file);
+        }
+
+        string[] line = ["recover", "--drill", "--words-fd", "0", "--no-progress", "--json"];
+        Outcome within = (await _store.RunWithAsync(_store.Words + "\n", line)).Expect(7);
+        Assert.NotEmpty(within.Json.GetProperty("check").GetProperty("damaged").EnumerateArray());
+        Assert.Empty(within.Json.GetProperty("check").GetProperty("unreadablePaths").EnumerateArray());
+
+        foreach (string file in Directory.GetFiles(Path.Join(_store.Holders[1], "fragments"), "*", SearchOption.AllDirectories))
+        {
+            byte[] noise = new byte[new FileInfo(file).Length];
+            new Random(1).NextBytes(noise);
+            await File.WriteAllBytesAsync(file, noise, DrillStore.Cancel);
+        }
+
+        Outcome beyond = (await _store.RunWithAsync(_store.Words + "\n", line)).Expect(7);
+        Assert.True(beyond.Json.GetProperty("check").GetProperty("damaged").GetArrayLength() > within.Json.GetProperty("check").GetProperty("damaged").GetArrayLength());
+    }
+
+    [Fact]
+    public async Task One_damaged_bit_in_a_copy_of_a_log_is_found_and_mended()
+    {
+        foreach (string kind in (string[])["journal", "catalog"])
+        {
+            string path = Directory.GetFiles(Path.Join(_store.Holders[0], "objects", kind)).Order(StringComparer.Ordinal).Last();
+            byte[] bytes = await File.ReadAllBytesAsync(path, DrillStore.Cancel);
+            bytes[bytes.Length / 2] ^= 4;
+            await File.WriteAllBytesAsync(path, bytes, DrillStore.Cancel);
+            Outcome check = (await _store.RunAsync("check", "--no-progress")).Expect(7);
+            Assert.Contains(kind + "/", check.Text, StringComparison.Ordinal);
+            (await _store.RunAsync("repair", "--no-progress")).Expect(0);
+            await _store.AssertCleanAsync();
+        }
+    }
+
+    [Fact]
     public async Task Wrong_words_are_one_line_and_exit_code_6()
     {
         string[] words = _store.Words.Split(' ');

@@ -83,6 +83,25 @@ public sealed class ImportRedundancyTests : IDisposable
     }
 
     [Fact]
+    public async Task Unchanged_files_that_a_commit_in_between_left_unchecked_have_their_turn_in_the_next_pass()
+    {
+        string[] names = [.. Enumerable.Range(0, 12).Select(static i => $"photos/{i:d2}.bin")];
+        for (int i = 0; i < names.Length; i++)
+        {
+            Write(names[i], i);
+        }
+
+        _ = await ImportAsync();
+        Ask("photos", "survive=2");
+        ImportResult result = await RunAsync(workers: 1, commitBytes: 1); // the walk is over long before the first file is looked at
+        Assert.True(result.IsFinished);
+        foreach (string name in names)
+        {
+            Assert.Equal((name, 2), (name, await WeakestOfAsync(result.Snapshot, name)));
+        }
+    }
+
+    [Fact]
     public async Task A_file_of_several_names_is_as_strong_as_the_strongest_of_their_directories()
     {
         Write("a/name.bin", 1);
@@ -188,13 +207,14 @@ public sealed class ImportRedundancyTests : IDisposable
 
     private async Task<SnapshotRecord> ImportAsync(string source = "") => (await RunAsync(source)).Snapshot;
 
-    private async Task<ImportResult> RunAsync(string source = "")
+    private async Task<ImportResult> RunAsync(string source = "", int workers = 3, long commitBytes = long.MaxValue)
     {
         _volume ??= await Volume.OpenOrCreateAsync(_store, "v", _random, CancellationToken.None);
         var options = new ImportOptions
         {
             Sources = [At(source)],
-            Workers = 3,
+            Workers = workers,
+            CommitBytes = commitBytes,
             Cache = new ImportCachePlace(_disk, "/cache", new byte[32], _random),
         };
         return await new Importer(_store, _volume, _random, new LaterClock()).RunAsync(options, new SnapshotTexts(), new Notes(_notes), CancellationToken.None);

@@ -18,7 +18,7 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
     private readonly HashSet<ulong> _skippedLinks = [];
     private long _waitingBytes;
 
-    /// <summary>Names were left out because the import was stopped.</summary>
+    /// <summary>Names were left out, or stayed unchecked, because the walk ended before they had their turn.</summary>
     internal bool HasSkipped => FirstSkipped is not null;
 
     /// <summary>The first in the order of the walk.</summary>
@@ -88,6 +88,8 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
             slot.Entry = null;
         }
 
+        // One that has its old entry and was to be checked stays, and is still to have its turn.
+        FirstSkipped ??= slot.IsSkipped ? slot : null;
         if (slot.Entry is null)
         {
             directory.IsSame = false;
@@ -96,7 +98,6 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
                 _ = _skippedLinks.Add(slot.FileId);
             }
 
-            FirstSkipped ??= slot.IsSkipped ? slot : null;
             if (slot.OldEntry.Length > 0)
             {
                 // For its file id. The directory's table does not have it, so the next import must not take that table over.

@@ -200,6 +200,15 @@ public sealed class Catalog
         }
     }
 
+    /// <summary>Whether another line of catalogs than this was ever met: another state folder, or an earlier life of this one, which may go on writing.</summary>
+    internal bool HasMetOthers(uint device, ulong incarnation)
+    {
+        lock (_gate)
+        {
+            return _seen.Keys.Any(line => line.Kind == RecordLogKind.Catalog && (line.Device != device || line.Incarnation != incarnation));
+        }
+    }
+
     /// <summary>The incarnation under which a line's heads are entered here, where it parted from ours under the same one; else 0.</summary>
     internal ulong AliasOf(RecordLogHeader log)
     {

@@ -50,7 +50,11 @@ public sealed record ArenaRecord
 
     public required ulong SealSequence { get; init; }
 
+    /// <summary>Of a trashed arena.</summary>
     public uint TrashedOnDay { get; init; }
+
+    /// <summary>Of one that is not: the running day on which it was taken up from a holder, where another line had left it and may still write what wants it. 0: this line sealed it.</summary>
+    public uint AdoptedOnDay { get; init; }
 
     /// <summary>k + m places, by fragment index. Never changed in place.</summary>
     public required IReadOnlyList<FragmentPlace> Fragments { get; init; }
@@ -93,7 +97,7 @@ public sealed record ArenaRecord
         writer.U32((uint)DirectoryOffset);
         writer.I64(SealedAtSeconds);
         writer.U64(SealSequence);
-        writer.U32(TrashedOnDay);
+        writer.U32(State == ArenaState.Trashed ? TrashedOnDay : AdoptedOnDay);
         foreach (FragmentPlace fragment in Fragments)
         {
             fragment.Name.Write(writer.Take(FragmentName.Size));
@@ -117,7 +121,7 @@ public sealed record ArenaRecord
         int directoryOffset = reader.Count(ArenaLayout.MaxImageBytes, "directory offset");
         long sealedAt = reader.I64();
         ulong sealSequence = reader.U64();
-        uint trashedOnDay = reader.U32();
+        uint day = reader.U32();
         if (state is < 1 or > 3 || !ArenaLayout.IsValid(dataFragments, parityFragments, sliceBytes) || directoryOffset < ArenaHeader.Size)
         {
             throw reader.Damaged($"arena {ordinal}: state {state}, {dataFragments}+{parityFragments}, slice {sliceBytes}, directory at {directoryOffset}");
@@ -143,7 +147,8 @@ public sealed record ArenaRecord
             DirectoryOffset = directoryOffset,
             SealedAtSeconds = sealedAt,
             SealSequence = sealSequence,
-            TrashedOnDay = trashedOnDay,
+            TrashedOnDay = state == (byte)ArenaState.Trashed ? day : 0,
+            AdoptedOnDay = state == (byte)ArenaState.Trashed ? 0 : day,
             Fragments = fragments,
         };
     }

@@ -611,9 +611,11 @@ public sealed partial class BlockStore
     }
 
     /// <summary>Arenas announced and never sealed: whole ones are adopted, the others deleted at holders that can be reached.</summary>
+    /// <remarks>With a catalog that another line left at a holder nothing is deleted yet: who announced them may be sealing them now. The next opening does.</remarks>
     private async ValueTask SettleAnnouncedAsync(CancellationToken cancel)
     {
         var settled = new List<uint>();
+        bool isTheirs = _catalogLog.StateWasBehind;
         foreach ((uint ordinal, ArenaId id) in Catalog.Announced())
         {
             var held = new List<(StoreHolder Holder, HeldArena Arena)>();
@@ -635,17 +637,25 @@ public sealed partial class BlockStore
                 }
                 catch (DamagedFormatException)
                 {
-                    await holder.Holder.DeleteAsync(id, cancel).ConfigureAwait(false); // announced and not whole: nothing was promised of it
+                    if (!isTheirs)
+                    {
+                        await holder.Holder.DeleteAsync(id, cancel).ConfigureAwait(false); // announced and not whole: nothing was promised of it
+                    }
                 }
             }
 
-            if (held.Count > 0 && await TryAdoptAsync(ordinal, id, held, cancel).ConfigureAwait(false))
+            if (held.Count > 0 && await TryAdoptAsync(ordinal, id, held, cancel, isTheirs ? Catalog.RunningDays : 0).ConfigureAwait(false))
             {
                 if (allAnswered)
                 {
                     await CompleteAsync(ordinal, cancel).ConfigureAwait(false);
                 }
 
+                continue;
+            }
+
+            if (isTheirs)
+            {
                 continue;
             }
 
@@ -693,15 +703,21 @@ public sealed partial class BlockStore
     /// <summary>Whether any copy of a catalog was found when the store was opened.</summary>
     public bool WasCatalogFound => _catalogLog.WasFound;
 
-    /// <summary>Takes up every arena that holders keep and the catalog does not know. Returns how many.</summary>
+    /// <summary>Takes up every arena that holders keep and the catalog does not know. Returns how many. What another line released is released here too.</summary>
     public async ValueTask<int> AdoptUnknownAsync(CancellationToken cancel)
     {
         ThrowIfCannotAdopt();
         var found = new Dictionary<ArenaId, List<(StoreHolder Holder, HeldArena Arena)>>();
+        var live = new HashSet<ArenaId>();
         foreach (StoreHolder holder in _holders.Where(static holder => holder.Holder is not null))
         {
             foreach (HeldArenaEntry entry in await holder.Holder!.ListAsync(cancel).ConfigureAwait(false))
             {
+                if (!entry.IsInTrash)
+                {
+                    live.Add(entry.Id);
+                }
+
                 if (entry.Damage is not null && !Catalog.Knows(entry.Id))
                 {
                     Note($"arena file {entry.Id} in {holder.Place}: {entry.Damage}");
@@ -724,7 +740,7 @@ public sealed partial class BlockStore
         {
             cancel.ThrowIfCancellationRequested();
             uint ordinal = Catalog.NextOrdinal;
-            if (await TryAdoptAsync(ordinal, id, held, cancel).ConfigureAwait(false))
+            if (await TryAdoptAsync(ordinal, id, held, cancel, Catalog.RunningDays).ConfigureAwait(false))
             {
                 adopted++;
                 AdoptedCount++;
@@ -735,11 +751,34 @@ public sealed partial class BlockStore
             }
         }
 
+        ReleaseWhatIsOutOfPlace(live);
         return adopted;
     }
 
+    /// <summary>An arena that lies in the trash at its holders, or nowhere at them, was released by another line: hits on it are misses from here, so that what is wanted of
+    /// it is written again. What is in the trash is read there meanwhile, and a reclaim or repair takes back what a head wants.</summary>
+    /// <param name="live">What the holders that answer have out of the trash.</param>
+    private void ReleaseWhatIsOutOfPlace(HashSet<ArenaId> live)
+    {
+        List<ArenaRecord> released =
+        [
+            .. Catalog.Arenas().Where(arena => arena.State == ArenaState.Sealed && arena.Owner == _device && !live.Contains(arena.Id)
+                && arena.Fragments.All(fragment => fragment.Holder == FragmentPlace.Nowhere || HolderOf(fragment.Holder)?.Holder is not null)),
+        ];
+        foreach (ArenaRecord arena in released)
+        {
+            _catalogLog.Append((arena with { State = ArenaState.Trashed, TrashedOnDay = Catalog.RunningDays }).Write);
+        }
+
+        if (released.Count > 0)
+        {
+            Note($"{released.Count} arenas are no longer where this state folder left them: another copy of it released them, or they were lost; what is imported again is written again, and 'tdfs check' tells what snapshots lack");
+        }
+    }
+
     /// <summary>Understands an arena from its fragments alone, verifies it whole, and records it.</summary>
-    private async ValueTask<bool> TryAdoptAsync(uint ordinal, ArenaId id, List<(StoreHolder Holder, HeldArena Arena)> held, CancellationToken cancel)
+    /// <param name="onDay">The running day, for an arena that this line did not announce.</param>
+    private async ValueTask<bool> TryAdoptAsync(uint ordinal, ArenaId id, List<(StoreHolder Holder, HeldArena Arena)> held, CancellationToken cancel, uint onDay = 0)
     {
         HeldArena? shape = held.Select(static item => item.Arena).FirstOrDefault();
         if (shape is null || !ArenaLayout.IsValid(shape.DataFragments, shape.ParityFragments, shape.SliceBytes))
@@ -781,7 +820,7 @@ public sealed partial class BlockStore
             await holder.Holder!.SettleAsync(id, cancel).ConfigureAwait(false);
         }
 
-        _catalogLog.AppendSealed(ArenaRecord.Of(header, ordinal, places));
+        _catalogLog.AppendSealed(ArenaRecord.Of(header, ordinal, places) with { AdoptedOnDay = onDay });
         return true;
     }
 

@@ -18,6 +18,18 @@ public sealed partial class BlockStore
 {
     internal int TrashDays => _options.TrashDays;
 
+    /// <summary>Running days for which an arena that was adopted is not released yet: another line may be in the middle of writing what wants it. As many as the trash keeps one.</summary>
+    internal uint WaitsFor(ArenaRecord arena)
+    {
+        uint age = Catalog.RunningDays - Math.Min(Catalog.RunningDays, arena.AdoptedOnDay);
+        return arena.AdoptedOnDay == 0 || age >= TrashDays ? 0 : (uint)TrashDays - age;
+    }
+
+    /// <summary>Places of absent holders at which another line may have left a head that was never seen here. Empty where no other line was ever met.</summary>
+    internal IReadOnlyList<string> PlacesOfOthers() => Catalog.HasMetOthers(_device, Incarnation)
+        ? [.. _holders.Where(static holder => holder is { Holder: null, IsGone: false }).Select(static holder => holder.Place).Distinct()]
+        : [];
+
     internal bool IsPending(Score score) => _pending.ContainsKey(score);
 
     /// <summary>Blocks in open arenas: durable in the journal once flushed.</summary>
@@ -165,7 +177,7 @@ public sealed partial class BlockStore
         {
             foreach (ArenaRecord arena in arenas)
             {
-                _catalogLog.AppendSealed(arena with { State = ArenaState.Sealed, TrashedOnDay = 0 }); // 2. records, as if sealed now: an index takes it up again
+                _catalogLog.AppendSealed(arena with { State = ArenaState.Sealed }); // 2. records, as if sealed now: an index takes it up again
             }
 
             _catalogLog.Sync();

@@ -59,6 +59,8 @@ public sealed record ReclaimReport
 /// → flush (copies durable, catalog synced) → tombstones durable → holders move files to the trash → after running days the trash is emptied. A crash anywhere
 /// leaves every wanted block in at least one arena or the journal: condemned arenas are ordinary ones again at the next start, and a tombstone is acted on again
 /// by the next reclaim. The trash is emptied only by a run that marked from every head, found every block, and took back what was wanted of it.
+/// Other lines: an arena that was adopted is left alone for as many running days as the trash keeps one, for its writer may not have committed what wants it;
+/// and where another line was ever met, an absent holder may have a head of it, so the trash is not emptied until every holder answers.
 /// The store's lock keeps other writing processes out, so no writer can have begun earlier; readers go on, and find trashed arenas until they are emptied.
 /// </remarks>
 public sealed class Reclaimer(BlockStore store, IRootWalker walker)
@@ -89,6 +91,8 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         long liveBytes = 0;
         long deadBytes = 0;
         int arenaCount = 0;
+        int waitingCount = 0;
+        uint waitingDays = 0;
         var victims = new List<(ArenaRecord Arena, long Live)>();
         foreach (ArenaRecord arena in store.Catalog.Arenas())
         {
@@ -115,8 +119,21 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             deadBytes += arena.ClumpBytes - its;
             if (its * 100 < (long)arena.ClumpBytes * options.LivePercent)
             {
+                uint waits = store.WaitsFor(arena);
+                if (waits > 0)
+                {
+                    waitingCount++;
+                    waitingDays = Math.Max(waitingDays, waits);
+                    continue;
+                }
+
                 victims.Add((arena, its));
             }
+        }
+
+        if (waitingCount > 0)
+        {
+            reasons.Add($"{waitingCount} arenas came from another copy of this device's state, which may still be writing what wants them: they are left alone for {waitingDays} more running days");
         }
 
         long moved = 0;
@@ -228,6 +245,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         long waiting = 0;
         uint days = 0;
         var forgotten = new List<uint>();
+        IReadOnlyList<string> unheard = store.PlacesOfOthers();
         foreach (ArenaRecord arena in store.Catalog.Arenas().Where(static arena => arena.State == ArenaState.Trashed))
         {
             uint age = store.Catalog.RunningDays - Math.Min(store.Catalog.RunningDays, arena.TrashedOnDay);
@@ -248,6 +266,13 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
 
                 waiting += StoredBytes(arena);
                 days = Math.Max(days, (uint)store.TrashDays - age);
+                continue;
+            }
+
+            if (unheard.Count > 0)
+            {
+                waiting += StoredBytes(arena);
+                AddOnce(reasons, $"the trash is not emptied while holder {unheard[0]} is away: another copy of this device's state may have left snapshots there that want some of it; attach it, or take it out of storage.toml");
                 continue;
             }
 

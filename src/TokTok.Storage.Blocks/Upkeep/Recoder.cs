@@ -59,7 +59,7 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
                 continue;
             }
 
-            if (isAllThere && (look.Rising == look.Live || !IsMendable(arena)) && (look.Live > 0 || !IsMendable(arena)))
+            if (isAllThere && store.WaitsFor(arena) == 0 && (look.Rising == look.Live || !IsMendable(arena)) && (look.Live > 0 || !IsMendable(arena)))
             {
                 emptied.Add((arena, look.Live));
                 total += look.Live;

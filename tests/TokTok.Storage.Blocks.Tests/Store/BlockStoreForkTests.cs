@@ -3,6 +3,7 @@ using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Core.Keys;
 
 namespace TokTok.Storage.Blocks.Tests.Store;
@@ -10,6 +11,8 @@ namespace TokTok.Storage.Blocks.Tests.Store;
 /// <summary>Two state folders that write as one device: restored, copied, or lost and found. Nothing of either is lost, and neither overwrites the other.</summary>
 public sealed class BlockStoreForkTests
 {
+    private const string There = "/there";
+
     private static readonly VolumeId s_volume = new(new Bytes16(0, 7));
 
     [Fact]
@@ -241,45 +244,124 @@ public sealed class BlockStoreForkTests
     public async Task Reclaim_takes_back_from_the_trash_what_a_head_of_another_line_came_to_want()
     {
         var fixture = new StoreFixture();
-        List<(Score Score, byte[] Bytes)> written;
-        Head first;
-        await using (BlockStore store = await fixture.OpenAsync())
+        List<(Score Score, byte[] Bytes)> written = await CommitHereAndRecoverThereAsync(fixture);
+        await using (BlockStore there = await OpenAsync(fixture, There))
         {
-            written = await StoreFixture.WriteAsync(store, 0, 200);
-            first = await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), null);
+            await ForgetAndReclaimAsync(fixture);
+            await StoreFixture.WriteAsync(there, 0, 200);
+            Assert.Equal(0, there.PendingCount); // it counts on the arenas that are in the trash now
+            await StoreFixture.CommitAsync(there, s_volume, written.Select(static item => item.Score), Assert.Single(there.Heads));
         }
 
-        Dictionary<string, byte[]> here = Take(fixture);
-        await (await fixture.OpenAsync()).DisposeAsync();
-        Dictionary<string, byte[]> there = Take(fixture);
-
-        Put(fixture, here);
-        await using (BlockStore store = await fixture.OpenAsync())
-        {
-            await StoreFixture.CommitAsync(store, s_volume, [], Assert.Single(store.Heads));
-            Assert.NotEqual(0, (await new Reclaimer(store, new ListWalker()).RunAsync(new ReclaimOptions(), null, CancellationToken.None)).TrashedArenas);
-        }
-
-        here = Take(fixture);
-        Put(fixture, there);
-        await using (BlockStore store = await fixture.OpenAsync())
-        {
-            IEnumerable<Score> again = (await StoreFixture.WriteAsync(store, 0, 200)).Select(static item => item.Score);
-            await StoreFixture.CommitAsync(store, s_volume, again, Assert.Single(store.Heads));
-        }
-
-        Take(fixture);
-        Put(fixture, here);
         for (int day = 0; day < 10; day++)
         {
-            await using BlockStore store = await fixture.OpenAsync();
-            ReclaimReport report = await new Reclaimer(store, new ListWalker()).RunAsync(new ReclaimOptions(), null, CancellationToken.None);
-            Assert.Equal(0, report.MissingBlocks);
-            await StoreFixture.AssertAllAsync(store, written);
+            await ReclaimAsync(fixture, written);
             fixture.Clock.Advance(TimeSpan.FromDays(1));
         }
 
         Assert.DoesNotContain(fixture.Disk.Files(), static path => path.StartsWith("holder0/trash/", StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task What_another_line_released_is_written_again_by_a_folder_that_counted_on_it(bool isTrashEmpty)
+    {
+        var fixture = new StoreFixture();
+        List<(Score Score, byte[] Bytes)> written = await CommitHereAndRecoverThereAsync(fixture);
+        await ForgetAndReclaimAsync(fixture, emptyTrashNow: isTrashEmpty);
+        await using (BlockStore there = await OpenAsync(fixture, There))
+        {
+            Assert.Contains(fixture.Notes, static note => note.Contains("no longer where this state folder left them", StringComparison.Ordinal));
+            await StoreFixture.WriteAsync(there, 0, 200);
+            await StoreFixture.CommitAsync(there, s_volume, written.Select(static item => item.Score), Assert.Single(there.Heads));
+            await StoreFixture.AssertAllAsync(there, written);
+        }
+
+        for (int day = 0; day < 10; day++)
+        {
+            await ReclaimAsync(fixture, written);
+            await ReclaimAsync(fixture, written, There);
+            fixture.Clock.Advance(TimeSpan.FromDays(1));
+        }
+    }
+
+    [Fact]
+    public async Task Arenas_of_another_line_that_has_not_committed_yet_are_left_alone()
+    {
+        var fixture = new StoreFixture();
+        await CommitHereAndRecoverThereAsync(fixture);
+        await using BlockStore there = await OpenAsync(fixture, There);
+        Head head = await StoreFixture.CommitAsync(there, s_volume, [], Assert.Single(there.Heads)); // so that the other looks what is new
+        List<(Score Score, byte[] Bytes)> written = await StoreFixture.WriteAsync(there, 1000, 200);
+        await there.FlushAsync(CancellationToken.None);
+        for (int day = 0; day < 8; day++)
+        {
+            await using BlockStore here = await fixture.OpenAsync();
+            ReclaimReport report = await new Reclaimer(here, new ListWalker()).RunAsync(new ReclaimOptions { EmptyTrashNow = true }, null, CancellationToken.None);
+            if (day < 7)
+            {
+                Assert.Contains(report.Reasons, static reason => reason.Contains("left alone", StringComparison.Ordinal));
+                await StoreFixture.AssertAllAsync(there, written);
+            }
+            else
+            {
+                Assert.NotEqual(0, report.TrashedArenas); // it was killed, say: not for ever
+            }
+
+            fixture.Clock.Advance(TimeSpan.FromDays(1));
+        }
+
+        Assert.Equal(head, Assert.Single(there.Heads));
+    }
+
+    [Fact]
+    public async Task The_trash_is_not_emptied_while_a_holder_is_away_at_which_another_line_may_have_left_a_head()
+    {
+        var fixture = new StoreFixture(holderCount: 2);
+        fixture.Options = fixture.Options with { Survive = 0 };
+        List<(Score Score, byte[] Bytes)> written = await CommitHereAndRecoverThereAsync(fixture);
+        await ReclaimAsync(fixture, written, There);
+        await ForgetAndReclaimAsync(fixture);
+        Dictionary<string, byte[]> holder = Take(fixture, "holder1/");
+        for (int day = 0; day < 9; day++)
+        {
+            fixture.Clock.Advance(TimeSpan.FromDays(1));
+            ReclaimReport waiting = await ReclaimAsync(fixture, []);
+            Assert.Equal(0, waiting.FreedBytes);
+            Assert.Equal(day >= 6, waiting.Reasons.Any(static reason => reason.StartsWith("the trash is not emptied while holder /holder1 is away", StringComparison.Ordinal)));
+        }
+
+        Put(fixture, holder);
+        Assert.NotEqual(0, (await ReclaimAsync(fixture, [])).FreedBytes);
+    }
+
+    [Fact]
+    public async Task A_recovery_deletes_nothing_that_the_first_machine_may_be_sealing()
+    {
+        var fixture = new StoreFixture();
+        ArenaId id;
+        Dictionary<string, byte[]> files;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            await StoreFixture.CommitAsync(store, s_volume, (await StoreFixture.WriteAsync(store, 0, 200)).Select(static item => item.Score), null);
+            id = store.Catalog.Announced()[0].Id;
+            byte[] bytes = fixture.Random.Bytes(128 * 1024);
+            byte[] groups = new byte[FragmentFile.GroupsOf(bytes.Length) * 32];
+            byte[] name = new byte[32];
+            Blake3Tree.HashWithGroups(bytes, groups, name);
+            await store.Holders[0].Holder!.PutAsync(id, 2, 1, bytes.Length, [new FragmentData(0, bytes, FragmentName.Read(name), groups)], CancellationToken.None); // one of three until now
+            files = Copy(fixture, "holder0/");
+        }
+
+        Take(fixture);
+        Take(fixture, "holder0/");
+        Put(fixture, files);
+        string path = Assert.Single(files.Keys, path => path.EndsWith(id.ToString(), StringComparison.Ordinal));
+        await (await fixture.OpenAsync()).DisposeAsync();
+        Assert.Contains(path, fixture.Disk.Files());
+        await (await fixture.OpenAsync()).DisposeAsync();
+        Assert.DoesNotContain(path, fixture.Disk.Files());
     }
 
     [Fact]
@@ -297,6 +379,55 @@ public sealed class BlockStoreForkTests
         Assert.Equal(0, report.FreedBytes);
         Assert.NotEqual(0, report.WaitingBytes);
         await StoreFixture.AssertAllAsync(store, written);
+    }
+
+    /// <summary>A volume of the fixture's own folder, and a second folder that was recovered and knows of it.</summary>
+    private static async Task<List<(Score Score, byte[] Bytes)>> CommitHereAndRecoverThereAsync(StoreFixture fixture)
+    {
+        List<(Score Score, byte[] Bytes)> written;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            written = await StoreFixture.WriteAsync(store, 0, 200);
+            await StoreFixture.CommitAsync(store, s_volume, written.Select(static item => item.Score), null);
+            await store.SealAllAsync(CancellationToken.None);
+            await store.PublishAsync(CancellationToken.None);
+        }
+
+        fixture.Disk.CreateDirectory(There);
+        await (await OpenAsync(fixture, There)).DisposeAsync();
+        return written;
+    }
+
+    private static async Task<BlockStore> OpenAsync(StoreFixture fixture, string state)
+    {
+        StoreOptions options = fixture.Options;
+        fixture.Options = options with { StateFolder = state };
+        try
+        {
+            return await fixture.OpenAsync();
+        }
+        finally
+        {
+            fixture.Options = options;
+        }
+    }
+
+    private static async Task ForgetAndReclaimAsync(StoreFixture fixture, bool emptyTrashNow = false)
+    {
+        await using BlockStore store = await fixture.OpenAsync();
+        await StoreFixture.CommitAsync(store, s_volume, [], Assert.Single(store.Heads));
+        ReclaimReport report = await new Reclaimer(store, new ListWalker()).RunAsync(new ReclaimOptions { EmptyTrashNow = emptyTrashNow }, null, CancellationToken.None);
+        Assert.NotEqual(0, report.TrashedArenas);
+        Assert.Equal(emptyTrashNow, report.FreedBytes > 0);
+    }
+
+    private static async Task<ReclaimReport> ReclaimAsync(StoreFixture fixture, List<(Score Score, byte[] Bytes)> wanted, string state = StoreFixture.State)
+    {
+        await using BlockStore store = await OpenAsync(fixture, state);
+        ReclaimReport report = await new Reclaimer(store, new ListWalker()).RunAsync(new ReclaimOptions(), null, CancellationToken.None);
+        Assert.Equal(0, report.MissingBlocks);
+        await StoreFixture.AssertAllAsync(store, wanted);
+        return report;
     }
 
     /// <summary>The files below a folder, taken away.</summary>

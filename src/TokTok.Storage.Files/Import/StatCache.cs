@@ -80,7 +80,7 @@ public static class StatCache
 
     internal static ReadOnlySpan<byte> Magic => "TDFSSTC1"u8;
 
-    private const string FilePrefix = "stat-";
+    internal const string FilePrefix = "stat-";
 
     /// <summary>Of a cache that is being written.</summary>
     internal const string NewSuffix = ".new";

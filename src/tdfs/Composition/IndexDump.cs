@@ -48,9 +48,9 @@ internal sealed class IndexDump(BlockStore store, StorageConfig config, DebugPag
                 {
                     await CompareAsync(copy, found.Cover!, asked, cancel).ConfigureAwait(false);
                 }
-                else
+                else if (found.Cover is not { Count: 0 })
                 {
-                    page.Note($"its entries were not looked at{(found.Damaged.Count > 0 || found.Cover is null ? $": the next writer begins it empty, and fills it from {asked.Count} directories" : "")}");
+                    page.Note($"its entries were not looked at{(found.Damaged.Count > 0 || found.Cover is null || found.IsMostlyGarbage ? $": the next writer begins it empty, and fills it from {asked.Count} directories" : ": a writer kept making checkpoints")}");
                 }
 
                 return;
@@ -67,10 +67,15 @@ internal sealed class IndexDump(BlockStore store, StorageConfig config, DebugPag
         if (found.Cover is { } cover)
         {
             long slots = FasterIndex.EntriesPerBucket * (1L << cover.TableBits);
-            page.Row("index", ("lasting", true), ("entries", cover.Count), ("covers the catalog to sequence", cover.Sequence), ("of", store.Catalog.Sequence),
-                ("table of", 1L << cover.TableBits), Bare("unit", "buckets"), ("load percent", cover.Count * 100 / slots),
+            page.Row("index", ("lasting", true), ("entries", cover.Count), ("covers sequence", cover.Sequence), ("catalog at", store.Catalog.Sequence),
+                ("buckets", 1L << cover.TableBits), ("load percent", cover.Count * 100 / slots),
                 ("log bytes", cover.LogBytes), ("of them garbage", cover.LogBytes == 0 ? 0 : Math.Max(0, cover.LogBytes - (cover.Count * FasterIndex.RecordBytes))), ("log files", found.LogFileBytes));
-            page.Note($"{store.Catalog.Arenas().Count(arena => arena.SealSequence > cover.Sequence)} arenas are younger than what it covers; the next writer adds them");
+            int younger = store.Catalog.Arenas().Count(arena => arena.SealSequence > cover.Sequence);
+            if (younger > 0)
+            {
+                page.Note($"{Show.Count(younger, "arena")} came after what it covers; the next writer adds what lies there");
+            }
+
             if (cover.Sequence > store.Catalog.Sequence)
             {
                 page.Note($"it covers more than this catalog has: it is of another one, or a writer went on; a writer that finds it so begins it empty");
@@ -88,7 +93,7 @@ internal sealed class IndexDump(BlockStore store, StorageConfig config, DebugPag
 
         if (found.IsMostlyGarbage)
         {
-            page.Note($"more than half of its log is garbage: the next writer begins it empty");
+            page.Note($"more than half of its log is garbage");
         }
 
         foreach (string damage in found.Damaged)

@@ -15,9 +15,6 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// </remarks>
 internal sealed class StatCacheDump(BlockStore store, ReadOnlyMemory<byte> key, IDisk disk, string folder, DebugPage page, bool withNames)
 {
-    private const string Prefix = "stat-";
-    private const string NewSuffix = ".new";
-
     /// <param name="name">A volume, by its name or id; null: all.</param>
     internal async ValueTask WriteAsync(string? name, CancellationToken cancel)
     {
@@ -26,8 +23,8 @@ internal sealed class StatCacheDump(BlockStore store, ReadOnlyMemory<byte> key, 
         foreach (DiskEntry file in files.OrderBy(static file => file.Name, StringComparer.Ordinal))
         {
             cancel.ThrowIfCancellationRequested();
-            bool isNew = file.Name.EndsWith(NewSuffix, StringComparison.Ordinal);
-            string id = file.Name.StartsWith(Prefix, StringComparison.Ordinal) ? file.Name[Prefix.Length..^(isNew ? NewSuffix.Length : 0)] : "";
+            bool isNew = file.Name.EndsWith(StatCache.NewSuffix, StringComparison.Ordinal);
+            string id = file.Name.StartsWith(StatCache.FilePrefix, StringComparison.Ordinal) ? file.Name[StatCache.FilePrefix.Length..^(isNew ? StatCache.NewSuffix.Length : 0)] : "";
             string? volume = store.Heads.FirstOrDefault(head => head.Volume.ToString() == id)?.VolumeName;
             if (name is not null && (id.Length == 0 || (name != volume && name != id)))
             {
@@ -37,7 +34,7 @@ internal sealed class StatCacheDump(BlockStore store, ReadOnlyMemory<byte> key, 
             isFound = true;
             if (id.Length == 0 || isNew)
             {
-                page.Note($"{file.Name}: {(id.Length == 0 ? "no stat cache" : "one that is being written, or was when its import was stopped; the next one deletes it")}");
+                page.Note($"{file.Name}: {(id.Length == 0 ? "no stat cache" : "one that is being written, or was when its import was stopped; the next writer deletes it")}");
                 continue;
             }
 

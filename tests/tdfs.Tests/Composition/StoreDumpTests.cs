@@ -286,7 +286,7 @@ public sealed class StoreDumpTests : IDisposable
         await using IStoreSession session = await OpenAsync();
         (bool isWhole, string text) = await DumpAsync(session, "index");
         Assert.True(isWhole, text);
-        Assert.Matches(@"(?m)^index lasting entries [1-9]\d* covers the catalog to sequence \d+ of \d+ table of 4096 buckets load percent 0 log bytes \d+ ", text);
+        Assert.Matches(@"(?m)^index lasting entries [1-9]\d* covers sequence \d+ catalog at \d+ buckets 4096 load percent 0 log bytes \d+ ", text);
         Assert.Matches(@"(?m)^  checkpoint [0-9a-f-]{36} counts$", text);
         MatchCollection arenas = Regex.Matches(text, @"(?m)^  arena \d+ clumps (\d+) right (\d+) in another arena too 0 naming one that is gone 0 missing 0 wrong 0$");
         Assert.NotEmpty(arenas);
@@ -342,7 +342,7 @@ public sealed class StoreDumpTests : IDisposable
         Score score;
         await using (IStoreSession session = await OpenAsync())
         {
-            sequence = ulong.Parse(Regex.Match((await DumpAsync(session, "index")).Text, @"to sequence (\d+)").Groups[1].ValueSpan, CultureInfo.InvariantCulture);
+            sequence = ulong.Parse(Regex.Match((await DumpAsync(session, "index")).Text, @"covers sequence (\d+)").Groups[1].ValueSpan, CultureInfo.InvariantCulture);
             string digits = Regex.Match((await DumpAsync(session, "arenas")).Text, "clump ([0-9a-f]{16}) ").Groups[1].Value;
             score = Score.Read(Convert.FromHexString(Regex.Match((await DumpAsync(session, "trees", digits)).Text, "block ([0-9a-f]{64}) ").Groups[1].Value));
         }

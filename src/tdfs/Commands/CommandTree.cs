@@ -18,6 +18,7 @@ internal static class CommandTree
         ("cat", CatVerb.Create),
         ("diff", DiffVerb.Create),
         ("restore", RestoreVerb.Create),
+        ("mark", MarkVerb.Create),
         ("forget", ForgetVerb.Create),
         ("reclaim", ReclaimVerb.Create),
         ("check", CheckVerb.Create),

@@ -295,6 +295,27 @@ internal sealed class StoreVolumes(
         return new ForgetResult([.. parts[false].Select(static each => each.Info())], [.. parts[true].Select(static each => each.Info())]);
     }
 
+    public async ValueTask<IReadOnlyList<SnapshotInfo>> MarkAsync(IReadOnlyList<string> snapshots, bool isMarked, CancellationToken cancel)
+    {
+        // All names are looked up before anything changes: one that is not there leaves the others as they are.
+        List<Located> found = [];
+        foreach (string name in snapshots)
+        {
+            Located one = await FindAsync(name, cancel).ConfigureAwait(false);
+            if (!found.Exists(each => each.Volume == one.Volume && each.Record.Id == one.Record.Id))
+            {
+                found.Add(one);
+            }
+        }
+
+        foreach (Located each in found.Where(each => each.Record.IsMarked != isMarked))
+        {
+            await each.Volume.MarkAsync(each.Record, isMarked, cancel).ConfigureAwait(false);
+        }
+
+        return [.. found.Select(each => each.Info() with { IsKept = isMarked })];
+    }
+
     public async ValueTask<(string Snapshot, byte[] Path)> WhereIsAsync(string local, CancellationToken cancel)
     {
         byte[] path = Encoding.UTF8.GetBytes(Path.TrimEndingDirectorySeparator(local));

@@ -31,6 +31,9 @@ internal interface IVolumes
 
     ValueTask<RestoreResult> RestoreAsync(RestoreRequest request, IProgressSink progress, CancellationToken cancel);
 
+    /// <summary>Marks snapshots, which no keep rule then forgets, or takes their marks away. Returns them as they are now, each once.</summary>
+    ValueTask<IReadOnlyList<SnapshotInfo>> MarkAsync(IReadOnlyList<string> snapshots, bool isMarked, CancellationToken cancel);
+
     ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel);
 
     /// <summary>The newest snapshot that has a path of this machine, and the path in it.</summary>

@@ -33,6 +33,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         ["cat"] = ["cat", "v@latest", "note.txt"],
         ["diff"] = ["diff", "v@1", "v@latest"],
         ["restore"] = ["restore", "v@latest", "{target}"],
+        ["mark"] = ["mark", "v@1"],
         ["forget"] = ["forget", "v@1"],
         ["reclaim"] = ["reclaim"],
         ["check"] = ["check"],
@@ -49,7 +50,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
 
     private static readonly string[] s_withoutStore = ["init", "recover", "redundancy", "agent", "completion"];
     private static readonly string[] s_withoutConfig = ["agent", "completion"];
-    private static readonly string[] s_writing = ["import", "forget", "reclaim", "repair", "reindex"];
+    private static readonly string[] s_writing = ["import", "mark", "forget", "reclaim", "repair", "reindex"];
 
     public static TheoryData<string> Verbs => [.. Lines.Keys];
 
@@ -284,6 +285,11 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a file where a folder belongs", [.. line, "--overwrite", "always"]) { Prepare = static stage => stage.Place("folder", "mine"), Talks = true },
             new Case("an unknown way to overwrite", [.. line, "--overwrite", "maybe"]),
             new Case("a damaged journal", line) { Prepare = static stage => Damage(stage.Store, "/journal/") },
+        ],
+        "mark" =>
+        [
+            new Case("nothing to mark", ["mark"]),
+            new Case("an unknown snapshot", ["mark", "v@1", "v@77"]),
         ],
         "forget" =>
         [

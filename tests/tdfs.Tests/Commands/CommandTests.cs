@@ -20,7 +20,7 @@ public sealed class CommandTests : IDisposable
     {
         Assert.Equal(0, await _transcript.RunAsync("--help"));
         string[] verbs = [.. _transcript.Data.Split("Commands:")[1].Split('\n').Select(l => l.Trim().Split(' ')[0]).Where(v => v.Length > 0)];
-        Assert.Equal(20, verbs.Length);
+        Assert.Equal(21, verbs.Length);
         foreach (string verb in verbs)
         {
             Assert.Equal(0, await _transcript.RunAsync(verb, "--help"));
@@ -101,6 +101,7 @@ public sealed class CommandTests : IDisposable
     [Theory]
     [InlineData("import", "/x")]
     [InlineData("forget", "latest")]
+    [InlineData("mark", "latest")]
     [InlineData("reclaim")]
     [InlineData("repair")]
     [InlineData("reindex")]
@@ -297,6 +298,18 @@ public sealed class CommandTests : IDisposable
 
         await _transcript.RunAsync("check");
         Assert.Equal("damaged: fragment 3 of arena x\nNOT clean: 1 arena, 3 fragments, 9 blocks, 0 B read\n", _transcript.Data);
+    }
+
+    [Fact]
+    public async Task Mark_names_what_it_marked_and_takes_marks_away()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("mark", "photos@3", "summer"));
+        Assert.Equal(("photos@3 summer", true), Asked<(string, bool)>());
+        Assert.EndsWith("  summer (kept)\nmarked 1 snapshot\n", _transcript.Data, StringComparison.Ordinal);
+        _transcript.Host.Asked.Clear();
+        Assert.Equal(0, await _transcript.RunAsync("mark", "--off", "photos@3", "--json"));
+        Assert.Equal(("photos@3", false), Asked<(string, bool)>());
+        Assert.False(Json().GetProperty("snapshots")[0].GetProperty("kept").GetBoolean());
     }
 
     [Fact]

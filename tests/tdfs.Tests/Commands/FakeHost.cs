@@ -139,6 +139,9 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<RestoreResult> RestoreAsync(RestoreRequest request, IProgressSink progress, CancellationToken cancel) => Asking(request, new RestoreResult(3, 4096, 1, Problems, Damage));
 
+    public ValueTask<IReadOnlyList<SnapshotInfo>> MarkAsync(IReadOnlyList<string> snapshots, bool isMarked, CancellationToken cancel) =>
+        Asking<IReadOnlyList<SnapshotInfo>>((string.Join(' ', snapshots), isMarked), [Snapshot with { IsKept = isMarked }]);
+
     public ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel) => Asking(request, new ForgetResult([], [Snapshot]));
 
     public ValueTask<(string Snapshot, byte[] Path)> WhereIsAsync(string local, CancellationToken cancel) => Asking<(string, byte[])>(local, ("v@1", []));

@@ -18,14 +18,14 @@ public sealed class ImporterTests
         Assert.Empty(bench.Troubles);
         Assert.True(first.IsComplete);
         Assert.Equal((ulong)count, first.Snapshot.Root.Totals.Entries);
-        Assert.Equal(count, first.Progress.FileCount + first.Progress.DirectoryCount - 1);
+        Assert.Equal(count, first.Progress.FileCount + first.Progress.OtherCount + first.Progress.DirectoryCount - 1);
         await bench.AssertRestoresAsync(first.Snapshot, bench.Source);
 
         long blocks = bench.Store.Blocks.Known.Count;
         ImportResult second = await bench.ImportAsync();
         Assert.Equal(0, second.Progress.ReadBytes);
         Assert.Equal(0, second.Progress.ReadFileCount);
-        Assert.Equal(second.Progress.FileCount, second.Progress.UnchangedCount + LaterLinks);
+        Assert.Equal(second.Progress.FileCount, second.Progress.UnchangedCount);
         Assert.Equal(second.Progress.DirectoryCount, second.Progress.ReusedDirectoryCount);
         Assert.Equal(first.Snapshot.Root.Encode(), second.Snapshot.Root.Encode());
         Assert.True(first.Snapshot.Links.Equals(second.Snapshot.Links));
@@ -33,9 +33,6 @@ public sealed class ImporterTests
         // A new volume root, and the list of snapshots.
         Assert.InRange(bench.Store.Blocks.Known.Count - blocks, 1, 3);
     }
-
-    // second, small-too, above, symlink-too: names after the first of their file.
-    private const int LaterLinks = 4;
 
     [Fact]
     public async Task An_import_without_a_cache_gives_the_same_root()
@@ -410,6 +407,54 @@ public sealed class ImporterTests
         Assert.Equal(["one", "two"], await bench.NamesAsync(source));
         Assert.Equal("1", Encoding.UTF8.GetString((await bench.FindAsync(result.Snapshot, path + "/one/a")).Content.Inline.Span));
         Assert.Equal(2, result.Progress.FileCount);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(2)]
+    [InlineData(9)]
+    public async Task A_hole_is_neither_read_nor_known_already(int islands)
+    {
+        const int IslandBytes = 256 * 1024;
+        using var bench = new ImportBench();
+        bench.Write("sparse", "");
+        using (FileStream file = File.OpenWrite(Path.Combine(bench.Source, "sparse")))
+        {
+            file.SetLength(50 << 20);
+            for (int i = 0; i < islands; i++)
+            {
+                file.Position = (i + 1) * (4 << 20);
+                byte[] island = new byte[IslandBytes];
+                new Random(i).NextBytes(island);
+                file.Write(island);
+            }
+        }
+
+        ImportProgress first = (await bench.ImportAsync()).Progress;
+        Assert.Equal((long)islands * IslandBytes, first.ReadBytes);
+        Assert.Equal((0, (50L << 20) - first.ReadBytes), (first.SavedBytes, first.HoleBytes));
+        ImportProgress second = (await bench.ImportAsync()).Progress;
+        Assert.Equal((0, 1), (second.ReadBytes, second.UnchangedCount));
+        Assert.Equal(first.ReadBytes, second.SavedBytes);
+    }
+
+    [Fact]
+    public async Task Every_name_of_an_unchanged_file_is_unchanged_and_those_of_a_changed_one_are_not()
+    {
+        using var bench = new ImportBench();
+        bench.Write("a", "shared");
+        bench.Write("alone", "alone");
+        int directory = PosixCalls.OpenPath(Encoding.UTF8.GetBytes(bench.Source));
+        Assert.Equal(0, PosixCalls.HardLink(directory, "a"u8, directory, "b"u8));
+        Assert.Equal(0, PosixCalls.HardLink(directory, "a"u8, directory, "c"u8));
+        PosixCalls.Close(directory);
+        File.CreateSymbolicLink(Path.Combine(bench.Source, "link"), "a");
+        ImportProgress first = (await bench.ImportAsync()).Progress;
+        Assert.Equal((4, 1, 1, 0), (first.FileCount, first.OtherCount, first.DirectoryCount, first.UnchangedCount));
+        ImportProgress second = (await bench.ImportAsync()).Progress;
+        Assert.Equal((4, 4), (second.FileCount, second.UnchangedCount));
+        File.WriteAllText(Path.Combine(bench.Source, "b"), "changed");
+        Assert.Equal(1, (await bench.ImportAsync()).Progress.UnchangedCount);
     }
 
     [Fact]

@@ -33,6 +33,9 @@ internal sealed class ExtentsBlock
 
     public long[] Starts { get; private set; } = [];
 
+    /// <summary>Of level 0.</summary>
+    public long HoleBytes => Extents.Where(static extent => extent.IsHole).Sum(static extent => extent.Length);
+
     public static void WriteExtent(FormatWriter writer, Extent extent)
     {
         if (extent.IsHole)

@@ -51,6 +51,14 @@ public sealed class FileContent
     /// <summary>The bytes of an inline content.</summary>
     public ReadOnlyMemory<byte> Inline { get; private init; }
 
+    /// <summary>Bytes of its holes; null where only the tree of extents says so.</summary>
+    internal long? HoleBytes => Kind switch
+    {
+        ContentKind.Inline => 0,
+        ContentKind.Extents => ExtentsBlock.Parse(Run, 0).HoleBytes,
+        _ => null,
+    };
+
     /// <summary>The extents that lie in the entry.</summary>
     internal ReadOnlyMemory<byte> Run { get; private init; }
 

@@ -161,7 +161,7 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
             }
 
             // The store has it weaker than it is wanted now, or no longer whole: it is read again.
-            _ = Interlocked.Decrement(ref run.Progress.UnchangedValue);
+            slot.IsUnchanged = false;
             slot.FileId = old.FileId;
             slot.Entry = null;
         }
@@ -218,6 +218,7 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
                 _ = Interlocked.Add(ref run.Progress.ReadBytesValue, _file.ReadBytes);
                 _ = Interlocked.Add(ref run.Progress.NewBytesValue, written.NewBytes + (written.Content.Kind == ContentKind.Inline ? written.DataBytes : 0));
                 _ = Interlocked.Add(ref run.Progress.StoredBytesValue, written.StoredBytes);
+                slot.HoleBytes = Math.Max(0, written.Content.Size - written.DataBytes);
                 options.AfterRead?.Invoke(slot.Name, attempt);
                 int after = PosixCalls.Stat(fd, out FileStat now);
                 if (after < 0 || now.Type != PosixType.File)

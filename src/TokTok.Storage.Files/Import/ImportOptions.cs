@@ -93,6 +93,8 @@ public interface IImportObserver
 public sealed class ImportProgress
 {
     internal long FilesValue;
+    internal long OthersValue;
+    internal long HoleBytesValue;
     internal long UnchangedValue;
     internal long DirectoriesValue;
     internal long BytesValue;
@@ -104,10 +106,13 @@ public sealed class ImportProgress
     internal long MadeValue;
     private ImportSlot? _current;
 
-    /// <summary>Names done that are not directories.</summary>
+    /// <summary>Names of regular files done, second names of one file among them.</summary>
     public long FileCount => Volatile.Read(ref FilesValue);
 
-    /// <summary>Of these, the ones that the stat cache knew.</summary>
+    /// <summary>Names done that are neither regular files nor directories: links, pipes, sockets, devices.</summary>
+    public long OtherCount => Volatile.Read(ref OthersValue);
+
+    /// <summary>Of the files, the ones that the stat cache knew.</summary>
     public long UnchangedCount => Volatile.Read(ref UnchangedValue);
 
     public long DirectoryCount => Volatile.Read(ref DirectoriesValue);
@@ -130,8 +135,11 @@ public sealed class ImportProgress
     /// <summary>What the new chunks take, compressed and encrypted, parity apart.</summary>
     public long StoredBytes => Volatile.Read(ref StoredBytesValue);
 
+    /// <summary>Of the sizes, what is hole: neither read nor kept. Of an unchanged file whose extents are many, what its disk says it leaves out.</summary>
+    public long HoleBytes => Volatile.Read(ref HoleBytesValue);
+
     /// <summary>What deduplication and the stat cache saved of the files done.</summary>
-    public long SavedBytes => Math.Max(0, Bytes - NewBytes);
+    public long SavedBytes => Math.Max(0, Bytes - HoleBytes - NewBytes);
 
     /// <summary>Names and bytes of the snapshot before, the best guess at the whole; 0 when there is none.</summary>
     public long ExpectedCount { get; internal set; }
@@ -157,7 +165,20 @@ public sealed class ImportProgress
     /// <summary>What an earlier pass of the same import read was not known already.</summary>
     internal void CountKnownFrom(ImportProgress? before) => UnchangedValue = Math.Max(0, UnchangedValue - (before?.MadeValue ?? 0));
 
-    internal void CountMade(ImportSlot slot) => _ = slot.Entry is null ? 0 : Interlocked.Increment(ref MadeValue);
+    /// <summary>A name is in its table.</summary>
+    internal void CountDone(ImportSlot slot, long sizeBytes, long holeBytes)
+    {
+        if (slot.Stat.Type != Posix.PosixType.File)
+        {
+            _ = Interlocked.Increment(ref OthersValue);
+            return;
+        }
+
+        _ = Interlocked.Increment(ref (slot.IsUnchanged ? ref UnchangedValue : ref MadeValue));
+        _ = Interlocked.Add(ref HoleBytesValue, holeBytes);
+        _ = Interlocked.Add(ref BytesValue, sizeBytes);
+        _ = Interlocked.Increment(ref FilesValue);
+    }
 
     internal void SetCurrent(ImportSlot slot) => Volatile.Write(ref _current, slot);
 }

@@ -70,6 +70,12 @@ internal sealed class ImportSlot(SlotKind kind, WalkFrame frame)
 
     internal long SizeBytes { get; set; }
 
+    /// <summary>Of the size, what is hole.</summary>
+    internal long HoleBytes { get; set; }
+
+    /// <summary>The stat cache knew it as it is, and it stays so.</summary>
+    internal bool IsUnchanged { get; set; }
+
     /// <summary>The import was stopped before its turn came.</summary>
     internal bool IsSkipped { get; set; }
 

@@ -480,6 +480,7 @@ internal sealed class ImportWalker
                 slot.IsLaterLink = true;
                 slot.FileId = seen.FileId;
                 slot.Entry = Entry.LinkTo(EntryMaker.TypeOf(stat.Type), seen.FileId).Encode();
+                slot.IsUnchanged = isUnchanged && slot.Entry.AsSpan().SequenceEqual(slot.OldEntry);
                 return slot;
             }
 
@@ -492,6 +493,8 @@ internal sealed class ImportWalker
         {
             slot.Entry = slot.OldEntry;
             slot.SizeBytes = stat.Type == PosixType.File ? stat.SizeBytes : 0;
+            slot.HoleBytes = stat.Type == PosixType.File && stat.HasHoles ? (oldRecord ?? Entry.Decode(slot.OldEntry)).Content.HoleBytes ?? stat.SizeBytes - (stat.Blocks * 512) : 0;
+            slot.IsUnchanged = true;
             if (oldRecord is not null)
             {
                 slot.LinkBytes = slot.OldLink;
@@ -501,8 +504,6 @@ internal sealed class ImportWalker
             }
 
             slot.IsToBeChecked = _run.SurviveOf(slot) > _run.Weakest;
-
-            _ = Interlocked.Increment(ref _run.Progress.UnchangedValue);
         }
 
         return slot;

@@ -279,7 +279,6 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
             {
                 run.Progress.SetCurrent(slot);
                 await maker.MakeAsync(slot, stop, abort).ConfigureAwait(false);
-                run.Progress.CountMade(slot);
                 pass.HasRead(slot);
             }
 

@@ -112,9 +112,10 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
         bool isTrusted = isUnchanged || slot.IsTrusted || (slot.IsLaterLink && run.IsSettled(slot.Stat));
         bool isLink = slot.IsFirstLink || slot.IsLaterLink;
         long size = slot.SizeBytes;
+        long holes = slot.HoleBytes;
         if (slot.IsFirstLink)
         {
-            _links[slot.FileId] = new LinkBuilding(slot.LinkRecord!) { Survive = run.SurviveOf(slot) };
+            _links[slot.FileId] = new LinkBuilding(slot.LinkRecord!) { Survive = run.SurviveOf(slot), HoleBytes = holes };
         }
         else if (slot.IsLaterLink)
         {
@@ -128,14 +129,14 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
             }
 
             size = link.Record.Type == EntryType.File ? link.Record.Content.Size : 0;
+            holes = link.HoleBytes;
         }
 
         cache?.Write(StatRecordKind.Entry, isTrusted, slot.Stat, slot.Name, slot.Entry, slot.LinkBytes);
         bool isSame = isUnchanged || slot.Entry.AsSpan().SequenceEqual(slot.OldEntry);
         var totals = new DirectoryTotals(directory.Totals.Entries + 1, directory.Totals.Bytes + (ulong)size, directory.Totals.Links + (isLink ? 1UL : 0));
         await PutAsync(directory, slot.Name, slot.Entry, isSame, totals, 0, cancel).ConfigureAwait(false);
-        _ = Interlocked.Increment(ref run.Progress.FilesValue);
-        _ = Interlocked.Add(ref run.Progress.BytesValue, size);
+        run.Progress.CountDone(slot, size, holes);
     }
 
     private async ValueTask LeaveAsync(ImportSlot slot, CancellationToken cancel)
@@ -264,6 +265,8 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
         internal Entry Record { get; } = record;
 
         internal uint Names { get; set; } = 1;
+
+        internal long HoleBytes { get; init; }
 
         /// <summary>The most that the directories of its names ask for.</summary>
         internal required int Survive { get; set; }

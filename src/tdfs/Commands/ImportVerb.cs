@@ -67,6 +67,8 @@ internal static class ImportVerb
                         json.WritePropertyName("snapshot");
                         SnapshotsVerb.WriteSnapshot(json, result.Snapshot);
                         json.WriteNumber("files", result.FileCount);
+                        json.WriteNumber("folders", result.FolderCount);
+                        json.WriteNumber("others", result.OtherCount);
                         json.WriteNumber("unchangedFiles", result.UnchangedFileCount);
                         json.WriteNumber("readBytes", result.ReadBytes);
                         json.WriteNumber("savedBytes", result.SavedBytes);

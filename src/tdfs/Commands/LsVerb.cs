@@ -31,6 +31,12 @@ internal static class LsVerb
                 IAsyncEnumerable<EntryInfo> entries = store.Volumes.ListAsync(run.Get(snapshot), VerbRun.ParsePath(run.Get(path)), run.Get(recursive), cancel);
                 Func<EntryInfo, string> line = run.Get(isLong) ? entry => LongLine(entry, run.Output.Zone) : static entry => TerminalText.Escape(entry.Path);
                 await run.Output.StreamAsync("entries", entries, WriteEntry, line, cancel).ConfigureAwait(false);
+                SnapshotInfo listed = await store.Volumes.SnapshotAsync(run.Get(snapshot), cancel).ConfigureAwait(false);
+                if (SnapshotsVerb.Lacks(listed) is { } lacks)
+                {
+                    run.Output.Say($"tdfs: {TerminalText.Clean(listed.Volume)}@{listed.Number} is not all that was there: {lacks} when it was imported");
+                }
+
                 return ExitCode.Ok;
             }
         });

@@ -44,11 +44,11 @@ internal static class SnapshotsVerb
 
     internal static void WriteTable(TextWriter text, IReadOnlyList<SnapshotInfo> snapshots, TimeZoneInfo zone, IReadOnlyList<UnreadableVolume>? unreadable = null)
     {
-        Table table = new("SNAPSHOT", "TIME", ">FILES", ">SIZE", "LABEL");
+        Table table = new("SNAPSHOT", "TIME", ">ENTRIES", ">SIZE", "LABEL");
         foreach (SnapshotInfo s in snapshots)
         {
-            string marks = (s.IsKept ? " (kept)" : "") + (s.IsUnfinished ? " (unfinished)" : "");
-            table.Add($"{TerminalText.Clean(s.Volume)}@{s.Number}", Show.Time(s.TimeNs, zone), Show.Count(s.FileCount), Show.Size(s.Bytes), (TerminalText.Clean(s.Label ?? "") + marks).Trim());
+            string marks = (s.IsKept ? " (kept)" : "") + (s.IsUnfinished ? " (unfinished)" : "") + (Lacks(s) is { } lacks ? $" ({lacks})" : "");
+            table.Add($"{TerminalText.Clean(s.Volume)}@{s.Number}", Show.Time(s.TimeNs, zone), Show.Count(s.EntryCount), Show.Size(s.Bytes), (TerminalText.Clean(s.Label ?? "") + marks).Trim());
         }
 
         foreach (UnreadableVolume volume in unreadable ?? [])
@@ -57,6 +57,14 @@ internal static class SnapshotsVerb
         }
 
         table.Write(text);
+    }
+
+    /// <summary>What its import had trouble with, such as "2 unreadable, 1 torn"; null: nothing.</summary>
+    internal static string? Lacks(SnapshotInfo snapshot)
+    {
+        IEnumerable<(long Count, string Word)> all = [(snapshot.UnreadableCount, "unreadable"), (snapshot.VanishedCount, "vanished"), (snapshot.TornCount, "torn")];
+        string text = string.Join(", ", all.Where(static each => each.Count > 0).Select(static each => $"{Show.Count(each.Count)} {each.Word}"));
+        return text.Length > 0 ? text : null;
     }
 
     internal static void WriteSnapshots(Utf8JsonWriter json, string name, IReadOnlyList<SnapshotInfo> snapshots)
@@ -80,8 +88,11 @@ internal static class SnapshotsVerb
         json.WriteString("label", snapshot.Label);
         json.WriteBoolean("kept", snapshot.IsKept);
         json.WriteBoolean("unfinished", snapshot.IsUnfinished);
-        json.WriteNumber("files", snapshot.FileCount);
+        json.WriteNumber("entries", snapshot.EntryCount);
         json.WriteNumber("bytes", snapshot.Bytes);
+        json.WriteNumber("unreadable", snapshot.UnreadableCount);
+        json.WriteNumber("vanished", snapshot.VanishedCount);
+        json.WriteNumber("torn", snapshot.TornCount);
         json.WriteEndObject();
     }
 }

@@ -103,6 +103,8 @@ internal sealed class StoreVolumes(
         {
             Snapshot = all.First(each => each.Record.Id == done.Snapshot.Id).Info(),
             FileCount = done.Progress.FileCount,
+            FolderCount = Math.Max(0, done.Progress.DirectoryCount - 1),
+            OtherCount = done.Progress.OtherCount,
             UnchangedFileCount = done.Progress.UnchangedCount,
             ReadBytes = done.Progress.ReadBytes,
             SavedBytes = done.Progress.SavedBytes,
@@ -116,6 +118,8 @@ internal sealed class StoreVolumes(
         List<Located> all = await LocateAllAsync(volume, cancel).ConfigureAwait(false);
         return [.. all.OrderBy(static each => each.Record.TimeNs).Select(static each => each.Info())];
     }
+
+    public async ValueTask<SnapshotInfo> SnapshotAsync(string snapshot, CancellationToken cancel) => (await FindAsync(snapshot, cancel).ConfigureAwait(false)).Info();
 
     public IReadOnlyList<UnreadableVolume> UnreadableVolumes =>
         [.. store.UnreadableVolumes.Except(Volume.Names(store), StringComparer.Ordinal).Select(static name => new UnreadableVolume(name, "its keys were burned or never came back", false)), .. _damaged];
@@ -667,7 +671,10 @@ internal sealed class StoreVolumes(
             Label = Record.Labels.Count > 0 ? string.Join(", ", Record.Labels) : null,
             IsKept = Record.IsMarked,
             IsUnfinished = !Record.IsFinished,
-            FileCount = Clamp(Record.Root.Totals.Entries),
+            UnreadableCount = Clamp(Record.UnreadableCount),
+            VanishedCount = Clamp(Record.VanishedCount),
+            TornCount = Clamp(Record.TornCount),
+            EntryCount = Clamp(Record.Root.Totals.Entries),
             Bytes = Clamp(Record.Root.Totals.Bytes),
         };
     }
@@ -692,7 +699,7 @@ internal sealed class StoreVolumes(
             _ => sink.Report(new ProgressState
             {
                 Phase = "importing",
-                FileCount = progress.FileCount + progress.DirectoryCount,
+                FileCount = progress.FileCount + progress.OtherCount + progress.DirectoryCount,
                 TotalFileCount = progress.ExpectedCount > 0 ? progress.ExpectedCount : null,
                 Bytes = progress.Bytes,
                 TotalBytes = progress.ExpectedBytes > 0 ? progress.ExpectedBytes : null,

@@ -17,6 +17,9 @@ internal interface IVolumes
     /// <summary>Oldest first; of one volume or, for null, of all.</summary>
     ValueTask<IReadOnlyList<SnapshotInfo>> SnapshotsAsync(string? volume, CancellationToken cancel);
 
+    /// <summary>The one that is named.</summary>
+    ValueTask<SnapshotInfo> SnapshotAsync(string snapshot, CancellationToken cancel);
+
     /// <summary>Volumes of which nothing can be read: their keys are gone, or, where snapshots of all volumes were asked for, their root turned out damaged.</summary>
     IReadOnlyList<UnreadableVolume> UnreadableVolumes { get; }
 
@@ -59,7 +62,14 @@ internal sealed record ImportResult
 {
     public required SnapshotInfo Snapshot { get; init; }
 
+    /// <summary>Names of regular files, second names of one file among them.</summary>
     public required long FileCount { get; init; }
+
+    /// <summary>The topmost folder apart.</summary>
+    public long FolderCount { get; init; }
+
+    /// <summary>Links, pipes, sockets, devices.</summary>
+    public long OtherCount { get; init; }
 
     public required long UnchangedFileCount { get; init; }
 
@@ -90,7 +100,17 @@ internal sealed record SnapshotInfo
     /// <summary>Left by an import that was interrupted; the next one continues from it.</summary>
     public bool IsUnfinished { get; init; }
 
-    public required long FileCount { get; init; }
+    /// <summary>Names that its import found and could not read: they are not in it, or a folder is there without what it held.</summary>
+    public long UnreadableCount { get; init; }
+
+    /// <summary>Names that were gone before their turn came.</summary>
+    public long VanishedCount { get; init; }
+
+    /// <summary>Files that changed while they were read.</summary>
+    public long TornCount { get; init; }
+
+    /// <summary>All names in it: files, folders and others.</summary>
+    public required long EntryCount { get; init; }
 
     public required long Bytes { get; init; }
 }

@@ -204,7 +204,7 @@ public sealed class CommandTests : IDisposable
     public async Task Snapshots_are_a_table_or_json()
     {
         await _transcript.RunAsync("snapshots", "photos");
-        Assert.Equal("SNAPSHOT  TIME                 FILES      SIZE  LABEL\nphotos@3  2026-11-21 04:30:05     12  2.00 KiB  summer\n", _transcript.Data);
+        Assert.Equal("SNAPSHOT  TIME                 ENTRIES      SIZE  LABEL\nphotos@3  2026-11-21 04:30:05       12  2.00 KiB  summer\n", _transcript.Data);
         await _transcript.RunAsync("snapshots", "--json");
         JsonElement snapshot = Json().GetProperty("snapshots")[0];
         Assert.Equal("2026-11-21T04:30:05.000000000Z", snapshot.GetProperty("time").GetString());
@@ -215,7 +215,7 @@ public sealed class CommandTests : IDisposable
     {
         _transcript.Host.UnreadableVolumes = [new("diary", "its keys were burned or never came back", false)];
         Assert.Equal(0, await _transcript.RunAsync("snapshots"));
-        Assert.Equal("diary" + new string(' ', 43) + "(unreadable: its keys were burned or never came back)", _transcript.Data.Split('\n')[2]);
+        Assert.Equal("diary" + new string(' ', 45) + "(unreadable: its keys were burned or never came back)", _transcript.Data.Split('\n')[2]);
         await _transcript.RunAsync("snapshots", "--json");
         Assert.Equal("diary", Json().GetProperty("unreadableVolumes")[0].GetString());
         _transcript.Host.UnreadableVolumes = [new("diary", "block 12 is damaged", true)];
@@ -298,6 +298,19 @@ public sealed class CommandTests : IDisposable
 
         await _transcript.RunAsync("check");
         Assert.Equal("damaged: fragment 3 of arena x\nNOT clean: 1 arena, 3 fragments, 9 blocks, 0 B read\n", _transcript.Data);
+    }
+
+    [Fact]
+    public async Task What_an_import_could_not_read_is_shown_with_its_snapshot()
+    {
+        _transcript.Host.Snapshot = FakeHost.Usual with { UnreadableCount = 2, TornCount = 1 };
+        await _transcript.RunAsync("snapshots");
+        Assert.EndsWith("  summer (2 unreadable, 1 torn)\n", _transcript.Data, StringComparison.Ordinal);
+        await _transcript.RunAsync("snapshots", "--json");
+        JsonElement snapshot = Json().GetProperty("snapshots")[0];
+        Assert.Equal((2, 0, 1), (snapshot.GetProperty("unreadable").GetInt64(), snapshot.GetProperty("vanished").GetInt64(), snapshot.GetProperty("torn").GetInt64()));
+        Assert.Equal(0, await _transcript.RunAsync("ls", "latest"));
+        Assert.Equal("tdfs: photos@3 is not all that was there: 2 unreadable, 1 torn when it was imported\n", _transcript.Talk);
     }
 
     [Fact]

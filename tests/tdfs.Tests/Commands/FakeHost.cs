@@ -47,7 +47,9 @@ internal sealed class Transcript : IDisposable
 
 internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 {
-    public static readonly SnapshotInfo Snapshot = new() { Volume = "photos", Number = 3, TimeNs = 1795235405_000000000, Host = "box", Label = "summer", FileCount = 12, Bytes = 2048 };
+    public SnapshotInfo Snapshot { get; set; } = Usual;
+
+    public static readonly SnapshotInfo Usual = new() { Volume = "photos", Number = 3, TimeNs = 1795235405_000000000, Host = "box", Label = "summer", EntryCount = 12, Bytes = 2048 };
 
     public List<object> Asked { get; } = [];
 
@@ -121,6 +123,8 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
         Asking(request, new ImportResult { Snapshot = Snapshot, FileCount = 12, UnchangedFileCount = 2, ReadBytes = 2048, SavedBytes = 1024, StoredBytes = 512, Problems = Problems });
 
     public ValueTask<IReadOnlyList<SnapshotInfo>> SnapshotsAsync(string? volume, CancellationToken cancel) => Asking<IReadOnlyList<SnapshotInfo>>(volume ?? "all", [Snapshot]);
+
+    public ValueTask<SnapshotInfo> SnapshotAsync(string snapshot, CancellationToken cancel) => ValueTask.FromResult(Snapshot);
 
     public IReadOnlyList<UnreadableVolume> UnreadableVolumes { get; set; } = [];
 

@@ -313,6 +313,29 @@ public sealed class RestorerTests
         await bench.AssertRestoresAsync(snapshot, bench.Source);
     }
 
+    [Fact]
+    public async Task A_restore_is_done_once_the_disk_has_all_of_it_and_fails_where_the_disk_does()
+    {
+        using var bench = new ImportBench();
+        SnapshotRecord snapshot = await SmallAsync(bench);
+        string target = bench.Folder.At("target");
+        List<string>? differences = null;
+        _ = await bench.RestoreAsync(snapshot, new RestoreOptions
+        {
+            Target = target,
+            SyncFilesystem = fd =>
+            {
+                differences = [.. TreeCompare.Differences(bench.Source, target)];
+                return PosixCalls.SyncFilesystem(fd);
+            },
+        });
+        Assert.Equal([], Assert.IsType<List<string>>(differences)); // nothing is changed after the sync
+        PosixException failure = await Assert.ThrowsAsync<PosixException>(
+            () => bench.RestoreAsync(snapshot, new RestoreOptions { Target = target, Resumes = true, SyncFilesystem = static _ => -Errno.EIO }));
+        Assert.Equal(Errno.EIO, failure.Errno);
+        Assert.True(PosixCalls.SyncFilesystem(-1) < 0);
+    }
+
     private const UnixFileMode Closed = UnixFileMode.UserRead | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
 
     private static string TemporaryName(Entry directory, ulong fileId) =>

@@ -101,6 +101,9 @@ internal static unsafe partial class Libc
     [LibraryImport(Name, SetLastError = true)]
     internal static partial int fsync(int fd);
 
+    [LibraryImport(Name, SetLastError = true)]
+    internal static partial int syncfs(int fd);
+
     [LibraryImport(Name)]
     internal static partial uint geteuid();
 

@@ -508,6 +508,9 @@ internal static unsafe class PosixCalls
 
     internal static int Sync(int fd) => Result(Libc.fsync(fd));
 
+    /// <summary>All that was written to the filesystem that a file lies on, names and metadata too.</summary>
+    internal static int SyncFilesystem(int fd) => Result(Libc.syncfs(fd));
+
     internal static ulong MakeDevice(uint major, uint minor) =>
         ((ulong)(major & 0xFFFFF000) << 32) | ((ulong)(major & 0xFFF) << 8) | ((ulong)(minor & 0xFFFFFF00) << 12) | (minor & 0xFF);
 

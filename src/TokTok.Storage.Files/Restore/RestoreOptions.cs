@@ -1,3 +1,5 @@
+using TokTok.Storage.Files.Posix;
+
 namespace TokTok.Storage.Files;
 
 /// <summary>What a restore does with a name that is taken.</summary>
@@ -23,7 +25,8 @@ public sealed record RestoreOptions
 
     public ExistingFiles Existing { get; init; }
 
-    /// <summary>Continue a restore that was cut off: complete files (same type, size and time) stay, whatever <see cref="Existing"/> says of them.</summary>
+    /// <summary>Continue a restore that was cut off: complete files (same type, size and time) stay, whatever <see cref="Existing"/> says of them.
+    /// Where the power went meanwhile, size and time say little: <see cref="ComparesContents"/> finds what never reached the disk.</summary>
     public bool Resumes { get; init; }
 
     /// <summary>What counts as the same is read and compared, instead of trusting size and time.</summary>
@@ -38,6 +41,9 @@ public sealed record RestoreOptions
 
     /// <summary>Files written at the same time; 0: as many as there are processors.</summary>
     public int Workers { get; init; }
+
+    /// <summary>What makes a filesystem durable: a descriptor on it, and 0 or minus errno. For tests.</summary>
+    internal Func<int, int> SyncFilesystem { get; init; } = PosixCalls.SyncFilesystem;
 
     /// <summary>Directories kept open on the way down.</summary>
     internal int OpenLevels { get; init; } = 256;

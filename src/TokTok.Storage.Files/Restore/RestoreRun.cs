@@ -110,6 +110,9 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
     /// <summary>For blocks of large files, beside the workers.</summary>
     internal SpareHands Hands { get; } = SpareHands.OfThisMachine();
 
+    /// <summary>By device, a directory on each filesystem that the target reaches into. Used by the walker alone.</summary>
+    internal Dictionary<ulong, DirectoryHandle> Filesystems { get; } = [];
+
     /// <summary>Used by the walker alone.</summary>
     internal Dictionary<ulong, RestoredLink> Links { get; } = [];
 
@@ -215,7 +218,9 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
             LetIn(fd, stat);
         }
 
-        return new RestoreFrame(parent, name, setsMetadata ? entry : null, entry.Children) { Handle = new DirectoryHandle(fd), Stat = stat };
+        var handle = new DirectoryHandle(fd);
+        Reach(stat.Device, handle);
+        return new RestoreFrame(parent, name, setsMetadata ? entry : null, entry.Children) { Handle = handle, Stat = stat };
     }
 
     /// <summary>Gives a file that is there another name.</summary>
@@ -275,6 +280,29 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
         finally
         {
             PosixCalls.Close(from);
+        }
+    }
+
+    /// <summary>Notes the filesystem of a directory of the target.</summary>
+    internal void Reach(ulong device, DirectoryHandle handle)
+    {
+        if (Filesystems.TryAdd(device, handle))
+        {
+            _ = handle.Hold();
+        }
+    }
+
+    /// <summary>Makes all that was restored durable.</summary>
+    /// <exception cref="PosixException">The disk did not take it.</exception>
+    internal void Sync()
+    {
+        foreach (DirectoryHandle filesystem in Filesystems.Values)
+        {
+            int error = Options.SyncFilesystem(filesystem.Fd);
+            if (error < 0)
+            {
+                throw new PosixException(-error, "sync", Options.Target);
+            }
         }
     }
 

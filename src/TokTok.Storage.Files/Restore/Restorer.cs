@@ -13,6 +13,7 @@ namespace TokTok.Storage.Files;
 /// never half a file, and a restore that was cut off can be resumed. Names go relative to open directories, through no symbolic link, and only names
 /// that are names (<see cref="Entry.IsName"/>): no tree, however made, and nobody who moves directories meanwhile, leads out of the target.
 /// Owners before attributes before modes before times, since each may undo the one before.
+/// Durable: all of it, once RunAsync returned. Of a restore that was cut off nothing is: after a power cut a file may have its size and time, and not its bytes.
 /// Errors: trouble with single files is reported and counted; a target that is full, read-only or failing ends the restore with a <see cref="PosixException"/>.
 /// </remarks>
 public sealed class Restorer(SortedTable tables, TableRoot links)
@@ -40,6 +41,7 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
         observer?.Started(run.Progress);
         RestoreFrame root = OpenTarget(entry, options);
         run.Root = root.Handle!.Hold();
+        run.Reach(root.Stat.Device, root.Handle);
         var work = Channel.CreateBounded<RestoreJob>(new BoundedChannelOptions(WorkCapacity) { SingleWriter = true });
         using var abort = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         Exception? first = null;
@@ -59,12 +61,23 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
         }
 
         run.Root.Release();
-        if (first is not null)
+        try
         {
-            System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(first);
-        }
+            if (first is not null)
+            {
+                System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(first);
+            }
 
-        return run.Progress;
+            run.Sync(); // once for all: a sync for every file would take longer than the restore
+            return run.Progress;
+        }
+        finally
+        {
+            foreach (DirectoryHandle filesystem in run.Filesystems.Values)
+            {
+                filesystem.Release();
+            }
+        }
 
         async Task GuardAsync(Func<Task> part)
         {

@@ -14,7 +14,7 @@ internal static class RestoreVerb
         Option<string?> path = new("--path") { Description = "Only this file or folder", HelpName = "path" };
         Option<string> overwrite = new("--overwrite") { Description = "Files that exist: never, changed or always replace them", HelpName = "when", DefaultValueFactory = _ => "never" };
         overwrite.AcceptOnlyFromAmong("never", "changed", "always");
-        Option<bool> verify = new("--verify") { Description = "Sync every file and read it back; without it, blocks, writes and sizes are checked" };
+        Option<bool> verify = new("--verify") { Description = "Sync every file and read it back, and read those that are there already instead of trusting size and time (after a power cut: --overwrite changed --verify)" };
         Verb verb = new(
             "restore",
             "Brings a snapshot, or a part of it, back to disk; run again, it continues",

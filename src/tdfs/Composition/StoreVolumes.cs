@@ -237,6 +237,7 @@ internal sealed class StoreVolumes(
             },
             Resumes = request.Overwrite != Overwrite.Always,
             Verifies = request.Verify,
+            ComparesContents = request.Verify,
             Workers = config.Import.Workers ?? 0,
         };
         using var watcher = new RestoreWatcher(progress, clock);

@@ -446,6 +446,16 @@ public sealed partial class BlockStore
                     writer, first.Header.Kind, first.Header.Device, first.Header.Incarnation, first.Header.Number, (ulong)first.ValidBytes, first.Alias));
             }
         }
+
+        List<Head> heads = NamedHeads();
+        foreach (Head head in heads.DistinctBy(static head => head.Volume))
+        {
+            string shown = DistinctName(head, heads);
+            if (shown != head.VolumeName && heads.Exists(other => other.VolumeName == head.VolumeName && !known.Contains(other.Volume)))
+            {
+                Note($"two volumes are called {head.VolumeName}: copies of this device's state made them without knowing of each other; one of them is shown as '{shown}'");
+            }
+        }
     }
 
     private bool AddHead(SignedHead head)

@@ -365,6 +365,27 @@ public sealed class BlockStoreForkTests
     }
 
     [Fact]
+    public async Task Two_volumes_of_one_name_are_announced_once_to_each_folder_and_keep_their_names_apart()
+    {
+        var fixture = new StoreFixture();
+        await CommitHereAndRecoverThereAsync(fixture);
+        var other = new VolumeId(new Bytes16(0x12345678_00000000, 7)); // above the first one's
+        await using (BlockStore there = await OpenAsync(fixture, There))
+        {
+            await StoreFixture.CommitAsync(there, other, [], null);
+            Assert.Equal(["test", "test (12345678)"], there.Heads.Select(static head => head.VolumeName).Order(StringComparer.Ordinal));
+        }
+
+        for (int opening = 0; opening < 2; opening++)
+        {
+            fixture.Notes.Clear();
+            await using BlockStore here = await fixture.OpenAsync();
+            Assert.Equal(opening == 0, fixture.Notes.Exists(static note => note.Contains("one of them is shown as 'test (12345678)'", StringComparison.Ordinal)));
+            Assert.Equal(s_volume, here.Heads.Single(static head => head.VolumeName == "test").Volume);
+        }
+    }
+
+    [Fact]
     public async Task No_trash_is_emptied_while_a_block_is_missing()
     {
         var fixture = new StoreFixture();

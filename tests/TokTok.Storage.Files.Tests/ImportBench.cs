@@ -1,6 +1,7 @@
 using System.Runtime.Versioning;
 using System.Text;
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files.Posix;
 using TokTok.Storage.Testing;
 
@@ -43,7 +44,7 @@ internal sealed class ImportBench : IDisposable, IImportObserver, IRestoreObserv
     {
         Sources = [Source],
         Workers = 3,
-        Cache = new ImportCachePlace(Disk, "state", new byte[32], SystemRandom.Instance),
+        Cache = new ImportCachePlace(Disk, "state", new SecretBytes(32), SystemRandom.Instance),
     };
 
     internal Task<ImportResult> ImportAsync(ImportOptions? options = null, CancellationToken stop = default)

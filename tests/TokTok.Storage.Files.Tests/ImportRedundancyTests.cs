@@ -1,5 +1,6 @@
 using System.Text;
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files.Posix;
 using TokTok.Storage.Testing;
 
@@ -215,7 +216,7 @@ public sealed class ImportRedundancyTests : IDisposable
             Sources = [At(source)],
             Workers = workers,
             CommitBytes = commitBytes,
-            Cache = new ImportCachePlace(_disk, "/cache", new byte[32], _random),
+            Cache = new ImportCachePlace(_disk, "/cache", new SecretBytes(32), _random),
         };
         return await new Importer(_store, _volume, _random, new LaterClock()).RunAsync(options, new SnapshotTexts(), new Notes(_notes), CancellationToken.None);
     }

@@ -1,5 +1,6 @@
 using System.Text;
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files.Posix;
 using TokTok.Storage.Testing;
 
@@ -28,7 +29,7 @@ public sealed class TreeWalkerRedundancyTests : IDisposable
         for (int round = 0; round < 3; round++)
         {
             Wish(random);
-            var options = new ImportOptions { Sources = [_folder.Path], Workers = 2, Cache = new ImportCachePlace(disk, "/cache", new byte[32], ids), Table = new TableOptions { TargetBytes = 512, InlineBytes = 64 } };
+            var options = new ImportOptions { Sources = [_folder.Path], Workers = 2, Cache = new ImportCachePlace(disk, "/cache", new SecretBytes(32), ids), Table = new TableOptions { TargetBytes = 512, InlineBytes = 64 } };
             SnapshotRecord snapshot = (await new Importer(_store, volume, ids, new LaterClock()).RunAsync(options, new SnapshotTexts(), null, CancellationToken.None)).Snapshot;
             var asked = new Recorder();
             await TreeWalker.MarkSnapshotAsync(snapshot, _store.Blocks, asked, CancellationToken.None);

@@ -8,27 +8,36 @@ namespace TokTok.Storage.Core.Keys;
 /// <summary>The 24 words that are an account: 256 random bits and an 8-bit checksum, 11 bits a word.</summary>
 /// <remarks>Format: docs/format.md 3.1. Source: BIP-39, English list (python-mnemonic, MIT, copyright 2013-2014 Pavol Rusnak); its PBKDF2 step is not used.
 /// Reading is tolerant: any case, any white space, and the first four letters of a word, which are unique in the list.
-/// The words must pass through a string, since people read and type them; keep that string for as short as you can.</remarks>
+/// No string of the words is made, since nothing clears a string: they are written into, and read from, memory that its owner zeroes.</remarks>
 public static class Words
 {
     public const int Count = 24, EntropySize = 32;
 
-    private const int ListLength = 2048, BitsPerWord = 11, PrefixLetters = 4;
+    /// <summary>The longest that 24 words and the spaces between them can be.</summary>
+    public const int MaxTextBytes = (Count * MaxLetters) + Count - 1;
+
+    private const int ListLength = 2048, BitsPerWord = 11, PrefixLetters = 4, MaxLetters = 8;
 
     private static readonly string[] s_list = ReadList();
 
-    /// <summary>The 24 words, lower case, one space between.</summary>
-    public static string FromEntropy(ReadOnlySpan<byte> entropy)
+    /// <summary>Writes the 24 words in ASCII, lower case, one space between, and returns how many bytes they are.</summary>
+    /// <param name="text">At least <see cref="MaxTextBytes"/> long.</param>
+    public static int Write(ReadOnlySpan<byte> entropy, Span<byte> text)
     {
         if (entropy.Length != EntropySize)
         {
             throw new ArgumentException($"The words carry {EntropySize} bytes, not {entropy.Length}.", nameof(entropy));
         }
 
+        if (text.Length < MaxTextBytes)
+        {
+            throw new ArgumentException($"The words need room for {MaxTextBytes} bytes, there is room for {text.Length}.", nameof(text));
+        }
+
         Span<byte> bits = stackalloc byte[EntropySize + 1];
         entropy.CopyTo(bits);
         bits[EntropySize] = Checksum(entropy);
-        var text = new StringBuilder(Count * 9);
+        int written = 0;
         for (int word = 0; word < Count; word++)
         {
             int index = 0;
@@ -37,13 +46,16 @@ public static class Words
                 index = index << 1 | bits[bit / 8] >> (7 - bit % 8) & 1;
             }
 
-            text.Append(word == 0 ? "" : " ").Append(s_list[index]);
+            if (word > 0)
+            {
+                text[written++] = (byte)' ';
+            }
+
+            written += Encoding.ASCII.GetBytes(s_list[index], text[written..]);
         }
 
         CryptographicOperations.ZeroMemory(bits);
-        string words = text.ToString();
-        text.Clear();
-        return words;
+        return written;
     }
 
     /// <summary>Reads 24 words into 32 bytes. False with one line that says what to look at; entropy is zeroed then.</summary>

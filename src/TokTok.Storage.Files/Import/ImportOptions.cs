@@ -1,4 +1,5 @@
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
 
 namespace TokTok.Storage.Files;
 
@@ -59,7 +60,7 @@ public sealed record ImportOptions
 /// <summary>The device's place for stat caches.</summary>
 /// <param name="Folder">The state folder.</param>
 /// <param name="Key">The device's cache key, 32 bytes.</param>
-public sealed record ImportCachePlace(IDisk Disk, string Folder, ReadOnlyMemory<byte> Key, IRandomSource Random);
+public sealed record ImportCachePlace(IDisk Disk, string Folder, SecretBytes Key, IRandomSource Random);
 
 /// <summary>Why something is not in the snapshot as it was on the disk.</summary>
 public enum ImportTroubleKind

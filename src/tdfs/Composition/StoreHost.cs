@@ -39,12 +39,8 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             throw new UserError(ExitCode.Exists, $"{config.StorePath} holds a store already; name another folder with --store, or use the one there");
         }
 
-        byte[] entropy = new byte[Words.EntropySize];
-        random.Fill(entropy);
-        using var account = AccountKeys.FromEntropy(entropy);
-        var words = new SecretBuffer(512);
-        words.Length = Encoding.ASCII.GetBytes(Words.FromEntropy(entropy), words.Room);
-        Array.Clear(entropy);
+        var words = new SecretBuffer(Words.MaxTextBytes);
+        using AccountKeys account = MakeAccount(words);
 
         disk.CreateDirectory(config.StorePath);
         IReadOnlyList<HolderConfig> holders = HoldersOf(config);
@@ -99,27 +95,20 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             throw new UserError(ExitCode.Exists, $"{config.StorePath} holds a store already; move it away, or try 'tdfs recover --drill'");
         }
 
-        char[] text = Encoding.UTF8.GetChars(request.Words.Bytes.ToArray());
-        bool areWords = AccountKeys.TryFromWords(text, out AccountKeys? account, out string? error);
-        Array.Clear(text);
-        if (!areWords)
-        {
-            throw new UserError(ExitCode.Keys, error!);
-        }
-
-        using (account!)
+        AccountKeys account = AccountOf(request.Words.Bytes);
+        using (account)
         {
             var problems = new List<string>();
             List<ConfiguredHolder> holders = OpenHolders(config, Facades.StoreAccess.Read);
             problems.AddRange(holders.Where(static holder => holder.Problem is not null).Select(static holder => $"holder {holder.Address}: {holder.Problem}"));
             ConfiguredHolder.RequireOne(holders);
             IFragmentHolder[] reachable = [.. holders.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
-            FoundAccount found = await AccountFinder.FindAsync(account!, reachable, problems.Add, cancel).ConfigureAwait(false)
+            FoundAccount found = await AccountFinder.FindAsync(account, reachable, problems.Add, cancel).ConfigureAwait(false)
                 ?? throw new UserError(
                     ExitCode.Keys, $"none of {reachable.Length} holders knows an account of these words; check the words, and the holders in {config.File}{(problems.Count > 0 ? $" (found besides: {problems[0]})" : "")}");
             // The lost device's number goes on under another incarnation: should the lost machine write again, that is another line, and nothing of it is overwritten.
             uint device = found.Anchor?.Device ?? found.Devices.DefaultIfEmpty(FirstDevice).First();
-            using Keyring keyring = Keyring.Create(account!, device, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
+            using Keyring keyring = Keyring.Create(account, device, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
             foreach (KeyDomain domain in found.Domains)
             {
                 keyring.Add(domain);
@@ -170,6 +159,27 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         }
     }
 
+    private AccountKeys MakeAccount(SecretBuffer words)
+    {
+        using var entropy = SecretBytes.Random(random, Words.EntropySize);
+        words.Length = Words.Write(entropy.Span, words.Room);
+        return AccountKeys.FromEntropy(entropy.Span);
+    }
+
+    private static AccountKeys AccountOf(ReadOnlySpan<byte> words)
+    {
+        char[] text = GC.AllocateArray<char>(Encoding.UTF8.GetMaxCharCount(words.Length), pinned: true); // what the collector moves leaves a copy behind
+        try
+        {
+            int count = Encoding.UTF8.GetChars(words, text);
+            return AccountKeys.TryFromWords(text.AsSpan(0, count), out AccountKeys? account, out string? error) ? account : throw new UserError(ExitCode.Keys, error);
+        }
+        finally
+        {
+            Array.Clear(text);
+        }
+    }
+
     internal static string ClassText(BlockStore store) =>
         store.Placement.ClassFor(store.DefaultSurvive) is { } redundancy ? $"{redundancy.Data}+{redundancy.Parity}" : "none: " + store.Placement.CannotSurvive(store.DefaultSurvive);
 
@@ -177,7 +187,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         config.Holders.Count > 0 ? config.Holders : [new HolderConfig { Path = config.StorePath + "/fragments", Place = "here" }];
 
     private StoreVolumes VolumesOf(BlockStore store, Keyring keyring, StorageConfig config) =>
-        new(store, config, disk, config.StorePath + "/caches", keyring.CacheKey.Span.ToArray(), random, clock);
+        new(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock);
 
     private static string DrillFolder() => Path.Join(Path.GetTempPath(), $"tdfs-drill-{Environment.ProcessId}");
 
@@ -474,7 +484,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     {
         public IStoreCare Care { get; } = new StoreCare(store, keyring, config, disk, hasPassphrase);
 
-        public IVolumes Volumes { get; } = new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey.Span.ToArray(), random, clock);
+        public IVolumes Volumes { get; } = new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock);
 
         public async ValueTask DisposeAsync()
         {

@@ -5,6 +5,7 @@ using System.Text;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files;
 using TokTok.Storage.Files.Posix;
 using TokTok.Storage.Tdfs.Config;
@@ -26,7 +27,7 @@ internal sealed class StoreVolumes(
     StorageConfig config,
     IDisk disk,
     string cacheFolder,
-    ReadOnlyMemory<byte> cacheKey,
+    SecretBytes cacheKey,
     IRandomSource random,
     TimeProvider clock) : IVolumes
 {

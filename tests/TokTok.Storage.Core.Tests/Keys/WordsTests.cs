@@ -1,3 +1,4 @@
+using System.Text;
 using System.Text.Json;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Testing;
@@ -11,6 +12,24 @@ public sealed class WordsTests
 
     private static string Good { get; } = Vectors[5].GetProperty("words").GetString()!;
 
+    internal static string Text(ReadOnlySpan<byte> entropy)
+    {
+        Span<byte> text = stackalloc byte[Words.MaxTextBytes];
+        return Encoding.ASCII.GetString(text[..Words.Write(entropy, text)]);
+    }
+
+    [Fact]
+    public void Words_are_written_into_the_room_that_is_asked_for_and_less_is_refused()
+    {
+        Assert.Throws<ArgumentException>("text", () => Words.Write(new byte[32], new byte[Words.MaxTextBytes - 1]));
+        byte[] text = new byte[Words.MaxTextBytes + 1];
+        byte[] entropy = new byte[32];
+        int written = Words.Write(entropy, text);
+        Assert.Equal(Text(entropy), Encoding.ASCII.GetString(text, 0, written));
+        Assert.All(text[written..], static rest => Assert.Equal(0, rest));
+        Assert.Equal((24 * 8) + 23, Words.MaxTextBytes);
+    }
+
     [Fact]
     public void Words_and_entropy_agree_with_python_mnemonic()
     {
@@ -18,7 +37,7 @@ public sealed class WordsTests
         {
             byte[] entropy = Convert.FromHexString(vector.GetProperty("entropy").GetString()!), back = new byte[32];
             string words = vector.GetProperty("words").GetString()!;
-            Assert.Equal(words, Words.FromEntropy(entropy));
+            Assert.Equal(words, Text(entropy));
             Assert.True(Words.TryParse(words, back, out string? error), error);
             Assert.Equal(entropy, back);
         }
@@ -99,7 +118,7 @@ public sealed class WordsTests
     [Theory, InlineData(0), InlineData(31), InlineData(33)]
     public void The_words_carry_32_bytes_and_no_other_number(int bytes)
     {
-        Assert.Throws<ArgumentException>("entropy", () => Words.FromEntropy(new byte[bytes]));
+        Assert.Throws<ArgumentException>("entropy", () => Text(new byte[bytes]));
         Assert.Throws<ArgumentException>("entropy", () => Words.TryParse(Good, new byte[bytes], out _));
     }
 

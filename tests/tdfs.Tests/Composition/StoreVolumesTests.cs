@@ -294,7 +294,7 @@ public sealed class StoreVolumesTests : IDisposable
     }
 
     private StoreVolumes Volumes(BlockStore store, string cacheFolder = "/state", TimeProvider? clock = null) => new(
-        store, StorageConfig.Parse("storage.toml", default, _folder, _folder), _disk, cacheFolder, _random.Bytes(32), _random, clock ?? TimeProvider.System);
+        store, StorageConfig.Parse("storage.toml", default, _folder, _folder), _disk, cacheFolder, SecretBytes.Random(_random, 32), _random, clock ?? TimeProvider.System);
 
     private sealed class EasternClock : TimeProvider
     {

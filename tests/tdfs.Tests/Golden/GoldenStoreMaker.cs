@@ -29,7 +29,9 @@ internal sealed class GoldenStoreMaker(string folder)
         Directory.CreateDirectory(folder);
         byte[] entropy = _random.Bytes(Words.EntropySize);
         using AccountKeys account = AccountKeys.FromEntropy(entropy);
-        await File.WriteAllTextAsync(Path.Join(folder, "words.txt"), Words.FromEntropy(entropy) + "\n", cancel);
+        byte[] words = new byte[Words.MaxTextBytes];
+        int wordsBytes = Words.Write(entropy, words);
+        await File.WriteAllTextAsync(Path.Join(folder, "words.txt"), System.Text.Encoding.ASCII.GetString(words, 0, wordsBytes) + "\n", cancel);
         await File.WriteAllTextAsync(Path.Join(folder, "passphrase.txt"), Passphrase + "\n", cancel);
         Directory.CreateDirectory(Path.Join(folder, "holders"));
         for (int at = 1; at <= 3; at++)

@@ -82,7 +82,7 @@ internal sealed class MeasuredStore : IAsyncDisposable
         {
             Sources = [source],
             Content = _content,
-            Cache = new ImportCachePlace(_disk, _folder + "/caches", _keyring.CacheKey.Span.ToArray(), SystemRandom.Instance),
+            Cache = new ImportCachePlace(_disk, _folder + "/caches", _keyring.CacheKey, SystemRandom.Instance),
         };
         ImportResult result = await new Importer(_counting, volume, SystemRandom.Instance, TimeProvider.System)
             .RunAsync(options, new SnapshotTexts { Host = "bench" }, null, CancellationToken.None);

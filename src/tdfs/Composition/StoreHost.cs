@@ -62,6 +62,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             await store.PublishAsync(cancel).ConfigureAwait(false);
         }
 
+        LetGoOfHolders(store);
         LockKeyring(config, keyring, passphrase);
         return new InitResult(words) { StorePath = config.StorePath, Holders = holders, RedundancyClass = redundancy };
     }
@@ -471,6 +472,15 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         return store;
     }
 
+    /// <summary>Their locks too: a process that opens a store again is no second writer of its folders.</summary>
+    private static void LetGoOfHolders(BlockStore closed)
+    {
+        foreach (Blocks.Placing.StoreHolder holder in closed.Holders)
+        {
+            (holder.Holder as IDisposable)?.Dispose();
+        }
+    }
+
     private static IBlockIndex OpenIndex(StorageConfig config)
     {
         string folder = config.StorePath + "/index";
@@ -489,6 +499,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         public async ValueTask DisposeAsync()
         {
             await store.DisposeAsync().ConfigureAwait(false);
+            LetGoOfHolders(store);
             keyring.Dispose();
         }
     }

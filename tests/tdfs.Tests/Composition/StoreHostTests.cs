@@ -30,6 +30,19 @@ public sealed class StoreHostTests : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
+    public async Task A_store_that_is_closed_holds_no_lock_of_its_holders()
+    {
+        (await MakeAsync()).Dispose();
+        for (int i = 0; i < 2; i++)
+        {
+            await using IStoreSession session = await OpenAsync(StoreAccess.Write);
+        }
+
+        // A second writer at the same time would have a lock of another number.
+        Assert.Empty(Directory.GetFiles(Path.Join(Store, "fragments"), "lock-*"));
+    }
+
+    [Fact]
     public async Task Damage_within_the_parity_is_named_read_through_and_mended()
     {
         (await MakeAsync()).Dispose();

@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.CommandLine.Completions;
 using System.CommandLine.Help;
 using System.CommandLine.Parsing;
 using System.Globalization;
@@ -54,6 +55,11 @@ internal static class CommandTree
             {
                 root.Add(create(context));
             }
+        }
+
+        foreach (SuggestDirective suggest in root.Directives.OfType<SuggestDirective>())
+        {
+            suggest.Action = new SuggestWords(suggest, s_parser);
         }
 
         foreach (HelpOption help in root.Options.OfType<HelpOption>())

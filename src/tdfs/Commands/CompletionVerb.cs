@@ -12,9 +12,8 @@ internal static class CompletionVerb
             local IFS=$'\n'
             local current="${COMP_WORDS[COMP_CWORD]}"
             COMPREPLY=( $(compgen -W "$(tdfs "[suggest:${COMP_POINT}]" "${COMP_LINE}" 2>/dev/null)" -- "${current}") )
-            if [ ${#COMPREPLY[@]} -eq 0 ]; then COMPREPLY=( $(compgen -f -- "${current}") ); fi
         }
-        complete -o filenames -F _tdfs tdfs
+        complete -o default -F _tdfs tdfs
 
         """;
 

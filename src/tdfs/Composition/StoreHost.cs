@@ -309,7 +309,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         return (opened.Keyring!, hasPassphrase);
     }
 
-    private static UserError NoStore(string path) => new(ExitCode.NoStore, $"no store in {path}; make one with 'tdfs init', or name its folder with --store");
+    private static UserError NoStore(string path) => new(ExitCode.NoStore, $"no store in {path}; make one with 'tdfs init', name its folder with --store, or bring a lost one back from its words and holders with 'tdfs recover'");
 
     private static void Check(KeyringOutcome outcome, string path, string message)
     {

@@ -596,7 +596,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             }
 
             // Lock files are empty, and .NET's copy asks for a lock itself.
-            foreach (string file in Directory.GetFiles(from).Where(static file => Path.GetFileName(file) != "lock"))
+            foreach (string file in Directory.GetFiles(from).Where(static file => !Path.GetFileName(file).StartsWith("lock", StringComparison.Ordinal)))
             {
                 File.Copy(file, Path.Join(to, Path.GetFileName(file)));
             }

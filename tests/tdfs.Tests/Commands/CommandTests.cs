@@ -369,7 +369,7 @@ public sealed class CommandTests : IDisposable
     }
 
     [Theory]
-    [InlineData("bash", "complete -o filenames -F _tdfs tdfs")]
+    [InlineData("bash", "complete -o default -F _tdfs tdfs")]
     [InlineData("zsh", "compdef _tdfs tdfs")]
     [InlineData("fish", "complete -c tdfs")]
     public async Task Completion_scripts_ask_tdfs(string shell, string expected)
@@ -379,6 +379,26 @@ public sealed class CommandTests : IDisposable
         Assert.Contains("[suggest:", _transcript.Data);
         Assert.Equal(0, await _transcript.RunAsync("[suggest:8]", "tdfs sna"));
         Assert.Contains("snapshots\n", _transcript.Data);
+    }
+
+    /// <summary>Where tdfs gives nothing the shell offers files, so options for an empty word would hide them.</summary>
+    [Theory]
+    [InlineData("tdfs import ", "")]
+    [InlineData("tdfs restore latest ", "")]
+    [InlineData("tdfs restore latest /ba", "")]
+    [InlineData("tdfs import --v", "--volume")]
+    [InlineData("tdfs import x --w", "--workers")]
+    [InlineData("tdfs restore latest x --overwrite ", "always changed never")]
+    [InlineData("tdfs agent ", "lock status stop")]
+    [InlineData("tdfs completion ", "bash fish zsh")]
+    [InlineData("tdfs completion -", "--config --help --json --json-progress --no-progress --passphrase-fd --quiet --store -h -q")]
+    [InlineData("tdfs rec", "reclaim recover")]
+    public async Task Completion_offers_options_to_a_word_that_begins_as_one(string line, string expected)
+    {
+        Assert.Equal(0, await _transcript.RunAsync($"[suggest:{line.Length}]", line));
+        Assert.Equal(expected, string.Join(' ', _transcript.Data.Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+        Assert.Equal(0, await _transcript.RunAsync($"[suggest:{line.Length}]", line + " --what-follows-the-cursor"));
+        Assert.Equal(expected, string.Join(' ', _transcript.Data.Split('\n', StringSplitOptions.RemoveEmptyEntries)));
     }
 
     [Fact]

@@ -323,6 +323,7 @@ public sealed class RestorerTests
         _ = await bench.RestoreAsync(snapshot, new RestoreOptions
         {
             Target = target,
+            Syncs = true,
             SyncFilesystem = fd =>
             {
                 differences = [.. TreeCompare.Differences(bench.Source, target)];
@@ -331,7 +332,7 @@ public sealed class RestorerTests
         });
         Assert.Equal([], Assert.IsType<List<string>>(differences)); // nothing is changed after the sync
         PosixException failure = await Assert.ThrowsAsync<PosixException>(
-            () => bench.RestoreAsync(snapshot, new RestoreOptions { Target = target, Resumes = true, SyncFilesystem = static _ => -Errno.EIO }));
+            () => bench.RestoreAsync(snapshot, new RestoreOptions { Target = target, Resumes = true, Syncs = true, SyncFilesystem = static _ => -Errno.EIO }));
         Assert.Equal(Errno.EIO, failure.Errno);
         Assert.True(PosixCalls.SyncFilesystem(-1) < 0);
     }

@@ -42,6 +42,9 @@ public sealed record RestoreOptions
     /// <summary>Files written at the same time; 0: as many as there are processors.</summary>
     public int Workers { get; init; }
 
+    /// <summary>Return only once everything is on the disk.</summary>
+    public bool Syncs { get; init; }
+
     /// <summary>What makes a filesystem durable: a descriptor on it, and 0 or minus errno. For tests.</summary>
     internal Func<int, int> SyncFilesystem { get; init; } = PosixCalls.SyncFilesystem;
 

@@ -13,7 +13,7 @@ namespace TokTok.Storage.Files;
 /// never half a file, and a restore that was cut off can be resumed. Names go relative to open directories, through no symbolic link, and only names
 /// that are names (<see cref="Entry.IsName"/>): no tree, however made, and nobody who moves directories meanwhile, leads out of the target.
 /// Owners before attributes before modes before times, since each may undo the one before.
-/// Durable: all of it, once RunAsync returned. Of a restore that was cut off nothing is: after a power cut a file may have its size and time, and not its bytes.
+/// Durable: with <see cref="RestoreOptions.Syncs"/> all of it, once RunAsync returned; else when the system has written it out, as with any copy. After a power cut a file may have its size and time, and not its bytes.
 /// Errors: trouble with single files is reported and counted; a target that is full, read-only or failing ends the restore with a <see cref="PosixException"/>.
 /// </remarks>
 public sealed class Restorer(SortedTable tables, TableRoot links)
@@ -68,7 +68,11 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
                 System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(first);
             }
 
-            run.Sync(); // once for all: a sync for every file would take longer than the restore
+            if (options.Syncs)
+            {
+                run.Sync(); // once for all: a sync for every file would take longer than the restore
+            }
+
             return run.Progress;
         }
         finally

@@ -15,6 +15,7 @@ internal static class RestoreVerb
         Option<string> overwrite = new("--overwrite") { Description = "Files that exist: never, changed or always replace them", HelpName = "when", DefaultValueFactory = _ => "never" };
         overwrite.AcceptOnlyFromAmong("never", "changed", "always");
         Option<bool> verify = new("--verify") { Description = "Sync every file and read it back, and read those that are there already instead of trusting size and time (after a power cut: --overwrite changed --verify)" };
+        Option<bool> sync = new("--sync") { Description = "End only when everything is on the disk, which takes as long as the disk does; without it, as with any copy, the system writes it out within a minute or so" };
         Verb verb = new(
             "restore",
             "Brings a snapshot, or a part of it, back to disk; run again, it continues",
@@ -22,7 +23,7 @@ internal static class RestoreVerb
             "tdfs restore photos@3 /tmp/back --path 2026/summer.jpg",
             "tdfs restore latest ~/Documents --overwrite changed")
         {
-            snapshot, target, path, overwrite, verify,
+            snapshot, target, path, overwrite, verify, sync,
         };
         verb.Does(context, async (run, cancel) =>
         {
@@ -38,6 +39,7 @@ internal static class RestoreVerb
                 Target = Path.GetFullPath(run.Get(target)),
                 Overwrite = run.Get(overwrite) switch { "always" => Overwrite.Always, "changed" => Overwrite.Changed, _ => Overwrite.Never },
                 Verify = run.Get(verify),
+                    Sync = run.Get(sync),
             };
             IStoreSession store = await run.OpenAsync(StoreAccess.Read, cancel).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))

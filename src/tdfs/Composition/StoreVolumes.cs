@@ -239,6 +239,7 @@ internal sealed class StoreVolumes(
             Resumes = request.Overwrite != Overwrite.Always,
             Verifies = request.Verify,
             ComparesContents = request.Verify,
+            Syncs = request.Sync,
             Workers = config.Import.Workers ?? 0,
         };
         using var watcher = new RestoreWatcher(progress, clock);

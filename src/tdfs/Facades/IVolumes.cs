@@ -173,6 +173,8 @@ internal sealed record RestoreRequest
     public required Overwrite Overwrite { get; init; }
 
     public bool Verify { get; init; }
+
+    public bool Sync { get; init; }
 }
 
 /// <param name="FileCount">Files written; those that were there and stayed are counted apart.</param>

@@ -26,7 +26,7 @@ internal static class RedundancyVerb
     {
         Argument<string?> folder = new("folder") { Description = "A folder of this machine; without one, the store's own setting", Arity = ArgumentArity.ZeroOrOne };
         Verb verb = new("show", "Shows what is in force for a folder", "tdfs redundancy show ~/photos") { folder };
-        verb.Does(context, (run, _) => Task.FromResult(Show(run, run.Host.Redundancy(run.LoadConfig(), run.Get(folder)))));
+        verb.Does(context, (run, _) => Task.FromResult(Show(run, run.Host.Redundancy(run.LoadConfig(), Named(run.Get(folder))))));
         return verb;
     }
 
@@ -45,7 +45,7 @@ internal static class RedundancyVerb
         };
         verb.Does(context, (run, _) =>
         {
-            RedundancyInfo info = run.Host.SetRedundancy(run.LoadConfig(), run.Get(folder), run.Get(wanted));
+            RedundancyInfo info = run.Host.SetRedundancy(run.LoadConfig(), Named(run.Get(folder))!, run.Get(wanted));
             run.Output.Say("set; the next import of the folder keeps it so, and `tdfs repair` what older snapshots share with it");
             return Task.FromResult(Show(run, info));
         });
@@ -56,9 +56,12 @@ internal static class RedundancyVerb
     {
         Argument<string> folder = new("folder") { Description = "A folder of this machine" };
         Verb verb = new("unset", "Lets a folder be kept as the one above it", "tdfs redundancy unset ~/photos") { folder };
-        verb.Does(context, (run, _) => Task.FromResult(Show(run, run.Host.SetRedundancy(run.LoadConfig(), run.Get(folder), null))));
+        verb.Does(context, (run, _) => Task.FromResult(Show(run, run.Host.SetRedundancy(run.LoadConfig(), Named(run.Get(folder))!, null))));
         return verb;
     }
+
+    private static string? Named(string? folder) =>
+        folder is { Length: 0 } ? throw new UserError(ExitCode.Usage, "found an empty folder name, expected a folder of this machine") : folder;
 
     private static ExitCode Show(VerbRun run, RedundancyInfo info)
     {

@@ -43,6 +43,7 @@ public sealed partial class BlockStore
     private const int LoadAttempts = 16;
 
     private readonly DirectorySearch _directories;
+    private readonly HashSet<ArenaId> _leftAlone = []; // told once
 
     /// <summary>Opens a store. With <see cref="StoreAccess.Write"/> everything that a crash left behind is put right first.</summary>
     /// <param name="openIndex">Opens the index for a writer; not called for readers, who search directories.</param>
@@ -746,6 +747,7 @@ public sealed partial class BlockStore
         }
 
         int adopted = 0; // of this call
+        List<ArenaId> leftAlone = [];
         foreach ((ArenaId id, List<(StoreHolder Holder, HeldArena Arena)> held) in found)
         {
             cancel.ThrowIfCancellationRequested();
@@ -755,10 +757,16 @@ public sealed partial class BlockStore
                 adopted++;
                 AdoptedCount++;
             }
-            else
+            else if (_leftAlone.Add(id))
             {
-                Note($"arena file {id}: it cannot be opened with this account's keys, or too little of it is whole; it is left alone");
+                leftAlone.Add(id);
             }
+        }
+
+        if (leftAlone.Count > 0)
+        {
+            string which = leftAlone.Count == 1 ? $"arena file {leftAlone[0]} is left alone: it" : $"{leftAlone.Count} arena files, {leftAlone[0]} the first, are left alone: each";
+            Note($"{which} cannot be opened with this account's keys, or too little of it is whole; what is another account's its own 24 words bring back, with 'tdfs recover'");
         }
 
         ReleaseWhatIsOutOfPlace(live);

@@ -242,6 +242,35 @@ public sealed class BlockStoreTests
     }
 
     [Fact]
+    public async Task What_another_account_keeps_at_a_holder_is_told_in_one_line_and_left_alone()
+    {
+        var first = new StoreFixture();
+        List<(Score Score, byte[] Bytes)> written;
+        await using (BlockStore store = await first.OpenAsync())
+        {
+            written = await StoreFixture.WriteAsync(store, 0, 100);
+            await StoreFixture.CommitAsync(store, s_volume, [], null);
+            await store.SealAllAsync(CancellationToken.None);
+        }
+
+        var second = new StoreFixture(seed: 2) { Disk = first.Disk };
+        second.Options = second.Options with { StateFolder = "/other" };
+        second.Disk.CreateDirectory("/other");
+        await using (BlockStore store = await second.OpenAsync())
+        {
+            Assert.Equal(0, await store.AdoptUnknownAsync(CancellationToken.None));
+            Assert.Contains("arena files", Assert.Single(second.Notes, static line => line.Contains("left alone", StringComparison.Ordinal)), StringComparison.Ordinal);
+            await StoreFixture.WriteAsync(store, 500, 60);
+            await store.SealAllAsync(CancellationToken.None);
+        }
+
+        await using (BlockStore store = await first.OpenAsync())
+        {
+            await StoreFixture.AssertAllAsync(store, written);
+        }
+    }
+
+    [Fact]
     public async Task An_old_state_folder_put_back_deletes_nothing_and_the_newer_head_reappears()
     {
         var fixture = new StoreFixture();

@@ -132,8 +132,8 @@ public sealed class RedundancyDrillTests : IDisposable
     }
 
     [Theory]
-    [InlineData("survive=3", (int)ExitCode.Config, "survive = 3 needs at least 4 places and 3 are configured")]
-    [InlineData("2+2", (int)ExitCode.Config, "2+2 needs 4 places, one for each fragment, and 3 are configured")]
+    [InlineData("survive=3", (int)ExitCode.Usage, "survive = 3 needs at least 4 places and 3 are configured")]
+    [InlineData("2+2", (int)ExitCode.Usage, "2+2 needs 4 places, one for each fragment, and 3 are configured")]
     [InlineData("survive=17", (int)ExitCode.Usage, "found 'survive=17', expected survive=N with N from 0 to 16, or k+m")]
     [InlineData("two", (int)ExitCode.Usage, "found 'two', expected survive=N")]
     public async Task A_wish_that_the_places_cannot_keep_is_refused_and_sets_nothing(string wish, int expected, string line)

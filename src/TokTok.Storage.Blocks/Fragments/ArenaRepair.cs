@@ -111,9 +111,11 @@ internal sealed class ArenaRepair
         }
 
         int written = await WriteBackAsync(before, wanted, cancel).ConfigureAwait(false);
+
+        // What stays damaged is told with what stood in the way of mending it, though that may have passed since.
         string? reasons = Reasons().Aggregate((string?)null, static (all, reason) => all is null ? reason : $"{all}; {reason}");
         IReadOnlyList<FragmentReport> after = await VerifyAsync(cancel).ConfigureAwait(false);
-        return new RepairReport(before, [.. after.Select(report => report.Health != FragmentHealth.Good && wanted.ContainsKey(report.Index) ? report with { Detail = report.Detail ?? reasons } : report)], written);
+        return new RepairReport(before, [.. after.Select(report => report.Health == FragmentHealth.Good ? report : report with { Detail = report.Detail ?? before[report.Index].Detail ?? reasons })], written);
     }
 
     /// <summary>Reads verified bytes of a fragment, rebuilt from the others where it is damaged or missing. Writes nothing back.</summary>

@@ -113,9 +113,9 @@ internal sealed class ArenaRepair
         int written = await WriteBackAsync(before, wanted, cancel).ConfigureAwait(false);
 
         // What stays damaged is told with what stood in the way of mending it, though that may have passed since.
-        string? reasons = Reasons().Aggregate((string?)null, static (all, reason) => all is null ? reason : $"{all}; {reason}");
+        string reasons = string.Join("; ", Reasons());
         IReadOnlyList<FragmentReport> after = await VerifyAsync(cancel).ConfigureAwait(false);
-        return new RepairReport(before, [.. after.Select(report => report.Health == FragmentHealth.Good ? report : report with { Detail = report.Detail ?? before[report.Index].Detail ?? reasons })], written);
+        return new RepairReport(before, [.. after.Select(report => report.Health == FragmentHealth.Good ? report : report with { Detail = report.Detail ?? before[report.Index].Detail ?? (reasons.Length > 0 ? reasons : null) })], written);
     }
 
     /// <summary>Reads verified bytes of a fragment, rebuilt from the others where it is damaged or missing. Writes nothing back.</summary>
@@ -183,11 +183,8 @@ internal sealed class ArenaRepair
         whole.Bytes.AsSpan(group * FragmentFile.GroupBytes, GroupLength(group)).CopyTo(target.Span);
     }
 
-    private DamagedBlockException TooFew(int index, int group)
-    {
-        return new DamagedBlockException(string.Join("; ", Reasons().Prepend(
-            $"arena {_id}: group {group} of fragment {index} is damaged, and fewer than {_data} of {_places.Count} fragments have it good")));
-    }
+    private DamagedBlockException TooFew(int index, int group) => new(string.Join("; ", Reasons().Prepend(
+        $"arena {_id}: group {group} of fragment {index} is damaged, and fewer than {_data} of {_places.Count} fragments have it good")));
 
     /// <summary>What disks and damaged records said of the sources so far.</summary>
     private IEnumerable<string> Reasons() => _sources.Select(static source => source?.Detail).OfType<string>().Distinct(StringComparer.Ordinal);

@@ -341,7 +341,8 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
         // All of it, once a process: damage in the middle of a copy would make everything behind it worthless.
         var copy = new LogCopy(writer.Header, name, found.Length, null, holder, name);
-        if (found.Length >= RecordLogHeader.Size && found.Length <= writer.SyncedBytes && await IsOursAsync(writer, copy, found.Length, cancel).ConfigureAwait(false))
+        var ours = new LogCopy(writer.Header, writer.Path, writer.SyncedBytes, writer.Path, null, name);
+        if (found.Length >= RecordLogHeader.Size && found.Length <= ours.Bytes && await IsSameAsync(copy, ours, found.Length, cancel).ConfigureAwait(false))
         {
             return found.Length;
         }
@@ -360,24 +361,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
         // A crash, or a full disk, in the middle of an append leaves our records and noise behind them; so does damage.
         long valid = await ValidBytesAsync(copy, cancel).ConfigureAwait(false);
-        return valid <= writer.SyncedBytes && await IsOursAsync(writer, copy, valid, cancel).ConfigureAwait(false) ? 0 : null;
-    }
-
-    private async ValueTask<bool> IsOursAsync(RecordLogWriter writer, LogCopy copy, long bytes, CancellationToken cancel)
-    {
-        byte[] ours = new byte[CompareBytes];
-        byte[] theirs = new byte[CompareBytes];
-        for (long at = 0; at < bytes; at += CompareBytes)
-        {
-            int count = (int)Math.Min(CompareBytes, bytes - at);
-            await FillAsync(copy, at, theirs.AsMemory(0, count), cancel).ConfigureAwait(false);
-            if (writer.ReadSynced(at, ours.AsSpan(0, count)) != count || !ours.AsSpan(0, count).SequenceEqual(theirs.AsSpan(0, count)))
-            {
-                return false;
-            }
-        }
-
-        return true;
+        return valid <= ours.Bytes && await IsSameAsync(copy, ours, valid, cancel).ConfigureAwait(false) ? 0 : null;
     }
 
     /// <summary>What a holder lacks of a file, as far as it was seen or published; null when it has all.</summary>

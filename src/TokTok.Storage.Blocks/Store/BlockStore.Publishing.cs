@@ -83,16 +83,17 @@ public sealed partial class BlockStore
     private async ValueTask<List<string>> CheckKeysAsync(IFragmentHolder holder, CancellationToken cancel)
     {
         var lines = new List<string>();
-        HolderObject newest = (await holder.ListObjectsAsync(Anchor.Prefix + _keys.Tag, cancel).ConfigureAwait(false)).OrderBy(static found => found.Name, StringComparer.Ordinal).LastOrDefault();
+        List<ulong> numbers = await AnchorNumbersAsync(holder, cancel).ConfigureAwait(false);
         try
         {
-            if (newest.Name is null)
+            if (numbers.Count == 0)
             {
                 lines.Add("found no anchor, expected one");
             }
             else
             {
-                Anchor.Read(await AccountFinder.ReadObjectAsync(holder, newest.Name, cancel).ConfigureAwait(false), _keys.AnchorKey.Span, newest.Name);
+                string name = Anchor.NameOf(_keys.Tag, numbers[^1]);
+                Anchor.Read(await AccountFinder.ReadObjectAsync(holder, name, cancel).ConfigureAwait(false), _keys.AnchorKey.Span, name);
             }
         }
         catch (DamagedFormatException damage)
@@ -124,11 +125,11 @@ public sealed partial class BlockStore
         return lines;
     }
 
-    private async ValueTask PutAnchorAsync(IFragmentHolder holder, CancellationToken cancel)
+    /// <summary>Numbers of the account's anchors at a holder, ascending, by their names. One that is beyond counting is nobody's.</summary>
+    private async ValueTask<List<ulong>> AnchorNumbersAsync(IFragmentHolder holder, CancellationToken cancel)
     {
-        IReadOnlyList<HolderObject> kept = await holder.ListObjectsAsync(Anchor.Prefix + _keys.Tag, cancel).ConfigureAwait(false);
         var numbers = new List<ulong>();
-        foreach (HolderObject found in kept)
+        foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.Prefix + _keys.Tag, cancel).ConfigureAwait(false))
         {
             string digits = found.Name[(found.Name.LastIndexOf('-') + 1)..];
             if (ulong.TryParse(digits, System.Globalization.NumberStyles.AllowHexSpecifier, System.Globalization.CultureInfo.InvariantCulture, out ulong number)
@@ -139,6 +140,12 @@ public sealed partial class BlockStore
         }
 
         numbers.Sort();
+        return numbers;
+    }
+
+    private async ValueTask PutAnchorAsync(IFragmentHolder holder, CancellationToken cancel)
+    {
+        List<ulong> numbers = await AnchorNumbersAsync(holder, cancel).ConfigureAwait(false);
         _anchorNumber = Math.Max(_anchorNumber, numbers.Count == 0 ? 0 : numbers[^1]) + 1;
         var anchor = new Anchor
         {

@@ -143,6 +143,15 @@ public sealed class DamagedLogTests
     }
 
     [Fact]
+    public async Task An_anchor_with_a_number_beyond_counting_is_nobodys_and_no_damage()
+    {
+        (StoreFixture fixture, _) = await MakeAsync();
+        fixture.Disk.Plant($"holder0/objects/anchor/{fixture.Keys.Tag}-ffffffffffffffff", [1, 2, 3]);
+        await using BlockStore store = await fixture.OpenAsync(StoreAccess.Read);
+        Assert.Empty((await new Scrubber(store).CheckAsync(readAll: false, null, default)).Damaged);
+    }
+
+    [Fact]
     public async Task A_holder_that_did_not_get_the_new_log_keeps_the_old_one()
     {
         (StoreFixture fixture, List<(Score Score, byte[] Bytes)> written) = await MakeAsync();

@@ -1,4 +1,5 @@
 using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Core;
 
 namespace TokTok.Storage.Blocks.Store;
 
@@ -50,7 +51,7 @@ public enum StoreAccess
 }
 
 /// <summary>A store cannot be opened or used as asked; the message is one line for a user.</summary>
-public sealed class StoreException : Exception
+public sealed class StoreException : StoreFailureException
 {
     public StoreException(StoreProblem problem, string message)
         : base(message)

@@ -33,6 +33,8 @@ public sealed class FileContent
 {
     internal const int MaxDepth = 8;
 
+    private ExtentsBlock? _runBlock;
+
     private FileContent(ContentKind kind, CuttingRule rule, long size)
     {
         Kind = kind;
@@ -55,12 +57,15 @@ public sealed class FileContent
     internal long? HoleBytes => Kind switch
     {
         ContentKind.Inline => 0,
-        ContentKind.Extents => ExtentsBlock.Parse(Run, 0).HoleBytes,
+        ContentKind.Extents => RunBlock.HoleBytes,
         _ => null,
     };
 
     /// <summary>The extents that lie in the entry.</summary>
     internal ReadOnlyMemory<byte> Run { get; private init; }
+
+    /// <summary>These extents taken apart, once.</summary>
+    internal ExtentsBlock RunBlock => _runBlock ??= ExtentsBlock.Parse(Run, 0);
 
     /// <summary>Levels of the tree, its lowest blocks included.</summary>
     internal int Depth { get; private init; }

@@ -141,14 +141,6 @@ public sealed class Volume : IDisposable
         return EditAsync(
             async root =>
             {
-                int wanted = Math.Max(survive, Blocks.Survive);
-                if (wanted > _state!.Survive)
-                {
-                    // The blocks that lead to the older snapshots lead to this one now.
-                    _state = _state with { Survive = wanted };
-                    root = root with { Snapshots = await RewriteAsync(root, cancel).ConfigureAwait(false) };
-                }
-
                 SnapshotRecord numbered = snapshot with { Number = root.NextSnapshot };
                 List<TableChange> changes = [TableChange.Put(numbered.Key(), numbered.Encode())];
                 if (replaced is not null && replaced.Id != snapshot.Id)
@@ -165,7 +157,8 @@ public sealed class Volume : IDisposable
                 };
                 return ids is null ? root : ids.Apply(root);
             },
-            cancel);
+            cancel,
+            survive);
     }
 
     /// <summary>Removes snapshots in one commit. What only they held is freed by a later reclaim. Absent ones are passed over.</summary>
@@ -203,7 +196,8 @@ public sealed class Volume : IDisposable
         AlterAsync(snapshot, found => found with { Labels = labels }, cancel);
 
     /// <summary>Commits an edit of the newest root. The edit may run twice and must not depend on its first run.</summary>
-    public async ValueTask EditAsync(Func<VolumeRoot, ValueTask<VolumeRoot>> edit, CancellationToken cancel)
+    /// <param name="survive">How many lost places the strongest part of what the edit adds outlives: what leads to it is kept as strong. Null: it adds nothing.</param>
+    public async ValueTask EditAsync(Func<VolumeRoot, ValueTask<VolumeRoot>> edit, CancellationToken cancel, int? survive = null)
     {
         ArgumentNullException.ThrowIfNull(edit);
         await _gate.WaitAsync(cancel).ConfigureAwait(false);
@@ -214,7 +208,15 @@ public sealed class Volume : IDisposable
                 await RefreshAsync(cancel).ConfigureAwait(false);
                 await FindSurviveAsync(cancel).ConfigureAwait(false);
                 State state = _state!;
-                VolumeRoot root = await edit(await JoinedAsync(state, cancel).ConfigureAwait(false)).ConfigureAwait(false);
+                VolumeRoot root = await JoinedAsync(state, cancel).ConfigureAwait(false);
+                if (survive is int asked && Math.Max(asked, Blocks.Survive) is int wanted && wanted > state.Survive)
+                {
+                    // The blocks that lead to the older snapshots lead to this addition now.
+                    _state = state with { Survive = wanted };
+                    root = root with { Snapshots = await RewriteAsync(root, cancel).ConfigureAwait(false) };
+                }
+
+                root = await edit(root).ConfigureAwait(false);
                 Head next = _store.NextHead(root.Id, Name, Domain, state.Heads);
                 root = root.Under(next);
                 BlockWrite block = await Blocks.At(Survive).WriteAsync(BlockType.VolumeRoot, root.Encode(), cancel).ConfigureAwait(false);

@@ -190,6 +190,9 @@ public sealed record Entry
     }
 }
 
+/// <summary>What an entry's first fields say.</summary>
+internal readonly record struct EntryHead(EntryType Type, ulong FileId, bool IsLink);
+
 /// <summary>The bytes of an <see cref="Entry"/>.</summary>
 internal static class EntryFormat
 {
@@ -345,6 +348,16 @@ internal static class EntryFormat
             default:
                 return entry;
         }
+    }
+
+    /// <summary>Which file an entry is of, without the rest of it.</summary>
+    public static EntryHead ReadHead(ReadOnlyMemory<byte> value)
+    {
+        var reader = new FormatReader(value, "entry");
+        reader.Expect(Entry.Version, "version");
+        var type = (EntryType)reader.Byte("type");
+        ulong flags = reader.Varint("flags", AllFlags);
+        return new EntryHead(type, reader.Varint("file id"), (flags & LinkFlag) != 0);
     }
 
     internal static string Text(ref FormatReader reader, string field, int limit = EntryLimits.MaxOwnerBytes)

@@ -36,6 +36,8 @@ public static class TableLimits
 /// <remarks>Format: docs/format.md 12.4. The bytes are a function of the table's content alone, so equal roots mean equal tables and the reverse.</remarks>
 public sealed class TableRoot : IEquatable<TableRoot>
 {
+    private TableBlock? _inlineBlock;
+
     private TableRoot(int depth, TableBlockRef top, ReadOnlyMemory<byte> inline)
     {
         Depth = depth;
@@ -58,6 +60,9 @@ public sealed class TableRoot : IEquatable<TableRoot>
 
     /// <summary>The leaf's bytes where <see cref="Depth"/> is 0; none for an empty table.</summary>
     internal ReadOnlyMemory<byte> Inline { get; }
+
+    /// <summary>That leaf taken apart, once; null for a table in blocks.</summary>
+    internal TableBlock? InlineBlock => Depth > 0 || Inline.IsEmpty ? null : _inlineBlock ??= TableBlock.Parse(Inline, 0);
 
     internal static TableRoot OfBlock(int depth, TableBlockRef top) => new(depth, top, default);
 

@@ -1,0 +1,344 @@
+namespace TokTok.Storage.Files;
+
+/// <content>Commits, and what waits for them.</content>
+public sealed partial class ActiveTree
+{
+    /// <summary>What a change takes in memory beside written bytes, about: an inode, a name, a piece.</summary>
+    private const int ChangeBytes = 512;
+
+    private readonly SemaphoreSlim _commitGate = new(1, 1);
+
+    // Guarded by the commit gate.
+    private Exception? _lastFailure;
+    private long _coveredTicket;
+
+    private long _ticket;
+    private long _spilledBytes;
+    private int _isBegun;
+    private volatile Task _begun = Task.CompletedTask;
+
+    /// <summary>Commits that made a new root.</summary>
+    public long CommitCount { get; private set; }
+
+    public FileError Sync(ulong handle) => _handles.TryGet(handle, out _) ? Commit() : FileError.EBADF;
+
+    public FileError SyncDirectory(ulong directoryId)
+    {
+        FileError error = TryDirectory(directoryId, out _);
+        return error == FileError.None ? Commit() : error;
+    }
+
+    public FileError SyncAll() => Commit();
+
+    public FileError GetStatistics(out VolumeStatistics statistics)
+    {
+        (long totalBytes, long freeBytes) = _options.Space?.Invoke() ?? (1L << 60, 1L << 60);
+        lock (_names)
+        {
+            statistics = new VolumeStatistics { TotalBytes = totalBytes, FreeBytes = freeBytes, EntryCount = (ulong)_entryCount };
+        }
+
+        return FileError.None;
+    }
+
+    /// <summary>Makes everything done before the call durable, in a new root of the volume. Many that wait share one commit.</summary>
+    public async ValueTask CommitAsync(CancellationToken cancel)
+    {
+        long ticket = Interlocked.Increment(ref _ticket);
+        await _commitGate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            if (_coveredTicket >= ticket)
+            {
+                if (_lastFailure is { } failure)
+                {
+                    System.Runtime.ExceptionServices.ExceptionDispatchInfo.Throw(failure);
+                }
+
+                return;
+            }
+
+            long covered = Interlocked.Read(ref _ticket);
+            _lastFailure = null;
+            try
+            {
+                await CommitCutAsync(CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (Exception failure)
+            {
+                _lastFailure = failure;
+                throw;
+            }
+            finally
+            {
+                _coveredTicket = covered;
+            }
+        }
+        finally
+        {
+            _commitGate.Release();
+        }
+    }
+
+    private FileError Commit()
+    {
+        try
+        {
+            CommitAsync(CancellationToken.None).Wait();
+            return FileError.None;
+        }
+        catch (Exception failure) when (Trouble.TryTell(failure, out FileError error))
+        {
+            return error;
+        }
+    }
+
+    /// <summary>Commits beside the operations, once at a time.</summary>
+    private void BeginCommit()
+    {
+        lock (_dirtyGate)
+        {
+            if (_dirty.Count == 0)
+            {
+                return;
+            }
+        }
+
+        if (Interlocked.Exchange(ref _isBegun, 1) == 0)
+        {
+            _begun = Task.Run(async () =>
+            {
+                try
+                {
+                    await CommitAsync(CancellationToken.None).ConfigureAwait(false);
+                }
+                catch (Exception failure) when (Trouble.TryTell(failure, out _))
+                {
+                    _options.CommitFailed?.Invoke(failure);
+                }
+                finally
+                {
+                    Volatile.Write(ref _isBegun, 0);
+                }
+            });
+        }
+    }
+
+    /// <summary>Begins a commit where enough has gathered. Called behind every change, with no lock held.</summary>
+    private void AfterChange()
+    {
+        if (Volatile.Read(ref _isBegun) == 0 && (DirtyBytes >= _options.DirtyBytes / 2 || Interlocked.Read(ref _spilledBytes) >= _options.CommitBytes))
+        {
+            BeginCommit();
+        }
+    }
+
+    /// <summary>Waits for a commit while memory for changes is used up: the back-pressure on whoever writes.</summary>
+    private FileError AwaitRoom()
+    {
+        const int Attempts = 4;
+        for (int attempt = 0; attempt < Attempts && DirtyBytes >= _options.DirtyBytes; attempt++)
+        {
+            FileError error = Commit();
+            if (error != FileError.None)
+            {
+                return error;
+            }
+
+            if (DirtyBytes >= _options.DirtyBytes)
+            {
+                // What has no name is in no commit.
+                foreach (Inode inode in _inodes.Values)
+                {
+                    error = inode.LinkCount == 0 ? Spill(inode, all: true) : FileError.None;
+                    if (error != FileError.None)
+                    {
+                        return error;
+                    }
+                }
+            }
+        }
+
+        return FileError.None;
+    }
+
+    // A crash before the volume's edit is durable leaves the root before, and blocks that nothing names.
+    private async ValueTask CommitCutAsync(CancellationToken cancel)
+    {
+        if (Freeze() is not { } cut)
+        {
+            return;
+        }
+
+        try
+        {
+            TableRoot links = cut.Links;
+            List<Entry> regrown = [];
+            await _volume.EditAsync(
+                async root =>
+                {
+                    cut.Settle(_blocks.Survive, _volume.Survive);
+                    var writer = new TreeWriter(_volume, cut, _tables, _extents, _data, _builder, _people);
+                    (Entry active, links) = await writer.WriteAsync(cancel).ConfigureAwait(false); // 1. every block
+                    regrown = writer.Regrown;
+                    return _ids.Apply(root with { Active = active, Links = links });               // 2. the root
+                },
+                cancel,
+                cut.Inodes.Max(static frozen => frozen.Shell.Survive ?? 0)).ConfigureAwait(false);
+            Settle(cut, links, regrown);
+            CommitCount++;
+        }
+        finally
+        {
+            cut.Thaw();
+        }
+    }
+
+    /// <summary>The cut: between two operations, however many threads are at work. Null: nothing has changed.</summary>
+    private TreeCut? Freeze()
+    {
+        _cut.EnterWriteLock();
+        try
+        {
+            lock (_names)
+            {
+                Inode[] dirty;
+                lock (_dirtyGate)
+                {
+                    foreach (Inode nameless in _dirty.Where(static inode => inode.LinkCount == 0).ToArray())
+                    {
+                        nameless.IsDirty = false;
+                        _ = _dirty.Remove(nameless);
+                    }
+
+                    dirty = [.. _dirty];
+                }
+
+                Interlocked.Exchange(ref _changeCount, 0);
+                Interlocked.Exchange(ref _spilledBytes, 0);
+                if (dirty.Length == 0)
+                {
+                    return null;
+                }
+
+                var cut = new TreeCut(Interlocked.Read(ref _stamp), _links) { GoneLinks = [.. _goneLinks.Keys] };
+                foreach (Inode inode in dirty)
+                {
+                    lock (inode.Gate)
+                    {
+                        _ = RuleLocked(inode);
+                    }
+
+                    _ = cut.Take(inode);
+                }
+
+                _ = cut.Take(_root);
+                return cut;
+            }
+        }
+        finally
+        {
+            _cut.ExitWriteLock();
+        }
+    }
+
+    /// <summary>What the cut holds is committed: what has not changed since shows from there.</summary>
+    private void Settle(TreeCut cut, TableRoot links, List<Entry> regrown)
+    {
+        lock (_names)
+        {
+            _links = links;
+            foreach (Entry directory in regrown)
+            {
+                if (_inodes.TryGetValue(directory.FileId, out Inode? inode))
+                {
+                    inode.Children = directory.Children;
+                    inode.Totals = directory.Totals;
+                }
+            }
+
+            foreach (ulong gone in cut.GoneLinks)
+            {
+                if (_goneLinks.TryGetValue(gone, out ulong stamp) && stamp <= cut.Stamp)
+                {
+                    _ = _goneLinks.Remove(gone);
+                }
+            }
+
+            foreach (FrozenInode frozen in cut.Inodes)
+            {
+                Inode inode = frozen.Inode;
+                Entry written = frozen.Written!;
+                inode.Children = written.Children;
+                inode.Totals = written.Totals;
+                inode.Names?.Settle(frozen.ChangedNames, cut.Stamp);
+                if (inode.Names is { Count: 0 })
+                {
+                    inode.Names = null;
+                }
+
+                lock (inode.Gate)
+                {
+                    SettleLocked(frozen, written, cut.Stamp);
+                }
+
+                lock (_dirtyGate)
+                {
+                    if (inode.IsDirty && inode.Stamp <= cut.Stamp)
+                    {
+                        inode.IsDirty = false;
+                        _ = _dirty.Remove(inode);
+                    }
+                }
+            }
+
+            foreach (FrozenInode frozen in cut.Inodes)
+            {
+                DropIfIdleLocked(frozen.Inode);
+            }
+        }
+    }
+
+    private static void SettleLocked(FrozenInode frozen, Entry written, ulong stamp)
+    {
+        Inode inode = frozen.Inode;
+        inode.Attributes = written.Attributes;
+        if (inode.XattrsStamp > 0 && inode.XattrsStamp <= stamp)
+        {
+            inode.XattrsStamp = 0;
+        }
+
+        inode.OwnerName ??= written.OwnerId == inode.OwnerId ? written.OwnerName : null;
+        inode.GroupName ??= written.GroupId == inode.GroupId ? written.GroupName : null;
+        inode.Content = written.Content;
+        if (frozen.Pieces is not { } pieces || inode.Data is not { } overlay)
+        {
+            return;
+        }
+
+        overlay.Settle(pieces, frozen.Size);
+        if (overlay.IsEmpty && inode.Size == inode.Content.Size && overlay.BaseVisible == inode.Size)
+        {
+            inode.Data = null;
+        }
+    }
+
+    /// <summary>How many lost places a file's blocks are to outlive: what the nearest directory above says.</summary>
+    private int SurviveLocked(Inode inode)
+    {
+        if (inode.IsLinked || inode.LinkCount == 0)
+        {
+            return Math.Max(_volume.Survive, _blocks.Survive);
+        }
+
+        for (Inode? at = inode; at is not null; at = at.Parent)
+        {
+            if (at.Survive is int survive)
+            {
+                return survive;
+            }
+        }
+
+        return _blocks.Survive;
+    }
+}

@@ -1,0 +1,636 @@
+using System.Diagnostics;
+
+namespace TokTok.Storage.Files;
+
+/// <content>Open files and their bytes.</content>
+public sealed partial class ActiveTree
+{
+    /// <summary>What a read still has to fetch once it has let the file go.</summary>
+    private readonly record struct ReadPart(int Target, int Length)
+    {
+        internal StoredBlock? Block { get; init; }
+
+        /// <summary>Into the block; without one, where in the committed content.</summary>
+        internal long From { get; init; }
+    }
+
+    [ThreadStatic]
+    private static List<ReadPart>? s_parts;
+
+    public FileError Open(in FileCaller caller, ulong fileId, OpenOptions options, out ulong handle)
+    {
+        handle = 0;
+        Inode inode;
+        lock (_names)
+        {
+            FileError error = TryInode(fileId, out inode);
+            if (error != FileError.None || inode.Type != EntryType.File)
+            {
+                return error != FileError.None ? error : inode.IsDirectory ? FileError.EISDIR : FileError.EINVAL;
+            }
+
+            inode.Opens++;
+        }
+
+        if ((options & OpenOptions.Truncate) != 0)
+        {
+            FileError error = AwaitRoom();
+            if (error != FileError.None)
+            {
+                LetGo(inode);
+                return error;
+            }
+
+            Resize(inode, 0, dropsPrivileges: false);
+            Notify(VolumeChangeKind.Content, inode, default, caller.FrontEnd);
+            AfterChange();
+        }
+
+        handle = _handles.Add(new OpenInode(inode, options, caller.FrontEnd));
+        return FileError.None;
+    }
+
+    public FileError Release(ulong handle)
+    {
+        if (!_handles.TryRemove(handle, out OpenInode? open))
+        {
+            return FileError.EBADF;
+        }
+
+        LetGo(open.Inode);
+        return FileError.None;
+    }
+
+    /// <summary>The file that a handle is of.</summary>
+    public bool TryGetFileId(ulong handle, out ulong fileId)
+    {
+        bool isOpen = _handles.TryGet(handle, out OpenInode? open);
+        fileId = isOpen ? open!.Inode.Id : 0;
+        return isOpen;
+    }
+
+    public FileError Read(ulong handle, long offset, Span<byte> target, out int bytes)
+    {
+        bytes = 0;
+        FileError error = TryFile(handle, OpenOptions.Read, out OpenInode? open);
+        if (error != FileError.None || offset < 0)
+        {
+            return error != FileError.None ? error : FileError.EINVAL;
+        }
+
+        List<ReadPart> parts = s_parts ??= [];
+        parts.Clear();
+        Inode inode = open!.Inode;
+        FileContent content;
+        lock (inode.Gate)
+        {
+            content = inode.Content;
+            bytes = (int)Math.Min(target.Length, Math.Max(inode.Size - offset, 0));
+            target = target[..bytes];
+            if (inode.Data is { } overlay)
+            {
+                ReadLocked(overlay, offset, target, parts);
+            }
+            else if (bytes > 0)
+            {
+                parts.Add(new ReadPart(0, bytes) { From = offset });
+            }
+        }
+
+        // Blocks and committed content never change: what was seen under the gate is one state of the file.
+        try
+        {
+            foreach (ReadPart part in parts)
+            {
+                Span<byte> piece = target.Slice(part.Target, part.Length);
+                if (part.Block is { } block)
+                {
+                    _data.Read(block.Score, block.Bytes, (int)part.From, piece);
+                }
+                else
+                {
+                    ReadCommitted(content, part.From, piece);
+                }
+            }
+        }
+        catch (Exception failure) when (Trouble.TryTell(failure, out error))
+        {
+            bytes = 0;
+            return error;
+        }
+
+        return FileError.None;
+    }
+
+    public FileError Write(ulong handle, long offset, ReadOnlySpan<byte> source, WriteOptions options, out int bytes)
+    {
+        bytes = 0;
+        FileError error = TryFile(handle, OpenOptions.Write, out OpenInode? open);
+        if (error != FileError.None || offset < 0)
+        {
+            return error != FileError.None ? error : FileError.EINVAL;
+        }
+
+        if (source.IsEmpty)
+        {
+            return FileError.None;
+        }
+
+        if (offset > MaxFileBytes - source.Length)
+        {
+            return FileError.EFBIG;
+        }
+
+        error = AwaitRoom();
+        if (error != FileError.None)
+        {
+            return error;
+        }
+
+        Inode inode = open!.Inode;
+        bool isFull;
+        _cut.EnterReadLock();
+        try
+        {
+            lock (inode.Gate)
+            {
+                long at = (open.Options & OpenOptions.Append) != 0 ? inode.Size : offset;
+                if (at > MaxFileBytes - source.Length)
+                {
+                    return FileError.EFBIG;
+                }
+
+                FileOverlay overlay = OverlayLocked(inode);
+                overlay.Write(at, source, inode.Size);
+                inode.Size = Math.Max(inode.Size, at + source.Length);
+                ContentChangedLocked(inode, (options & WriteOptions.DropPrivileges) != 0);
+                isFull = overlay.MemoryBytes >= _options.SpillBytes;
+            }
+        }
+        finally
+        {
+            _cut.ExitReadLock();
+        }
+
+        bytes = source.Length;
+        if ((options & WriteOptions.DropPrivileges) != 0)
+        {
+            DropCapabilities(inode);
+        }
+
+        if (isFull)
+        {
+            // What it cannot make blocks of stays in memory, and a later commit or write says why.
+            _ = Spill(inode, all: false);
+        }
+
+        Notify(VolumeChangeKind.Content, inode, default, open.FrontEnd);
+        AfterChange();
+        return FileError.None;
+    }
+
+    public FileError Allocate(ulong handle, AllocateMode mode, long offset, long length)
+    {
+        FileError error = TryFile(handle, OpenOptions.Write, out OpenInode? open);
+        if (error != FileError.None || offset < 0 || length <= 0 || mode is < AllocateMode.Extend or > AllocateMode.ZeroRangeKeepSize)
+        {
+            return error != FileError.None ? error : mode is < AllocateMode.Extend or > AllocateMode.ZeroRangeKeepSize ? FileError.EOPNOTSUPP : FileError.EINVAL;
+        }
+
+        if (offset > MaxFileBytes - length)
+        {
+            return FileError.EFBIG;
+        }
+
+        error = AwaitRoom();
+        if (error != FileError.None)
+        {
+            return error;
+        }
+
+        Inode inode = open!.Inode;
+        _cut.EnterReadLock();
+        try
+        {
+            lock (inode.Gate)
+            {
+                if (mode is AllocateMode.PunchHole or AllocateMode.ZeroRange or AllocateMode.ZeroRangeKeepSize && offset < inode.Size)
+                {
+                    OverlayLocked(inode).PutHole(offset, Math.Min(offset + length, inode.Size));
+                }
+
+                if (mode is AllocateMode.Extend or AllocateMode.ZeroRange && offset + length > inode.Size)
+                {
+                    ResizeLocked(inode, offset + length);
+                }
+
+                ContentChangedLocked(inode, dropsPrivileges: false);
+            }
+        }
+        finally
+        {
+            _cut.ExitReadLock();
+        }
+
+        Notify(VolumeChangeKind.Content, inode, default, open.FrontEnd);
+        AfterChange();
+        return FileError.None;
+    }
+
+    public FileError Seek(ulong handle, long offset, SeekTarget target, out long position)
+    {
+        position = 0;
+        FileError error = TryFile(handle, OpenOptions.None, out OpenInode? open);
+        if (error != FileError.None)
+        {
+            return error;
+        }
+
+        FileView view = Hold(open!.Inode, out FilePiece[] held);
+        try
+        {
+            if (offset < 0 || offset >= view.Size)
+            {
+                return FileError.ENXIO;
+            }
+
+            for (position = offset; position < view.Size;)
+            {
+                FileSegment segment = view.SegmentAt(position);
+                if (segment.Kind == SegmentKind.Hole == (target == SeekTarget.Hole))
+                {
+                    return FileError.None;
+                }
+
+                position = segment.End;
+            }
+
+            return target == SeekTarget.Hole ? FileError.None : FileError.ENXIO;
+        }
+        catch (Exception failure) when (Trouble.TryTell(failure, out error))
+        {
+            return error;
+        }
+        finally
+        {
+            Thaw(open.Inode, held);
+        }
+    }
+
+    public FileError CopyRange(ulong fromHandle, long fromOffset, ulong toHandle, long toOffset, long length, out long bytes)
+    {
+        bytes = 0;
+        FileError error = TryFile(fromHandle, OpenOptions.Read, out OpenInode? from);
+        OpenInode? to = null;
+        error = error == FileError.None ? TryFile(toHandle, OpenOptions.Write, out to) : error;
+        if (error != FileError.None)
+        {
+            return error;
+        }
+
+        if ((to!.Options & OpenOptions.Append) != 0)
+        {
+            return FileError.EBADF;
+        }
+
+        if (fromOffset < 0 || toOffset < 0 || length < 0)
+        {
+            return FileError.EINVAL;
+        }
+
+        lock (from!.Inode.Gate)
+        {
+            length = Math.Min(length, Math.Max(0, from.Inode.Size - fromOffset));
+        }
+
+        if (from.Inode == to.Inode && Math.Max(fromOffset, toOffset) - Math.Min(fromOffset, toOffset) < length)
+        {
+            return FileError.EINVAL;
+        }
+
+        if (toOffset > MaxFileBytes - length)
+        {
+            return FileError.EFBIG;
+        }
+
+        // Written bytes become blocks first, so that both files can share them: copying a gigabyte that was just written takes no gigabyte of memory.
+        error = AwaitRoom();
+        error = error == FileError.None ? Spill(from.Inode, all: true) : error;
+        if (error != FileError.None)
+        {
+            return error;
+        }
+
+        FileView view = Hold(from.Inode, out FilePiece[] held);
+        try
+        {
+            bytes = Math.Min(length, Math.Max(0, view.Size - fromOffset));
+            if (bytes == 0)
+            {
+                return FileError.None;
+            }
+
+            List<FileSegment> segments = [];
+            for (long at = fromOffset; at < fromOffset + bytes;)
+            {
+                FileSegment segment = view.SegmentAt(at);
+                long end = Math.Min(segment.End, fromOffset + bytes);
+                segments.Add(segment.Slice(at, end));
+                at = end;
+            }
+
+            PutSegments(to.Inode, segments, toOffset - fromOffset);
+        }
+        catch (Exception failure) when (Trouble.TryTell(failure, out error))
+        {
+            bytes = 0;
+            return error;
+        }
+        finally
+        {
+            Thaw(from.Inode, held);
+        }
+
+        Notify(VolumeChangeKind.Content, to.Inode, default, to.FrontEnd);
+        AfterChange();
+        return FileError.None;
+    }
+
+    private FileError TryFile(ulong handle, OpenOptions needed, out OpenInode? open) =>
+        _handles.TryGet(handle, out open) && open.Listing is null && (open.Options & needed) == needed ? FileError.None : FileError.EBADF;
+
+    private void LetGo(Inode inode)
+    {
+        lock (_names)
+        {
+            inode.Opens--;
+            Debug.Assert(inode.Opens >= 0, "closed too often");
+            DropIfIdleLocked(inode);
+        }
+    }
+
+    private FileOverlay OverlayLocked(Inode inode) => inode.Data ??= new FileOverlay(_memory, inode.Content.Size);
+
+    private void ContentChangedLocked(Inode inode, bool dropsPrivileges)
+    {
+        FileTime now = Now();
+        inode.Modified = now;
+        inode.Changed = now;
+        inode.IsTorn = false;
+        DropSetIdLocked(inode, dropsPrivileges);
+        MarkDirty(inode, NextStamp());
+    }
+
+    private void Resize(Inode inode, long size, bool dropsPrivileges)
+    {
+        _cut.EnterReadLock();
+        try
+        {
+            lock (inode.Gate)
+            {
+                ResizeLocked(inode, size);
+                ContentChangedLocked(inode, dropsPrivileges);
+            }
+        }
+        finally
+        {
+            _cut.ExitReadLock();
+        }
+    }
+
+    private void ResizeLocked(Inode inode, long size)
+    {
+        FileOverlay overlay = OverlayLocked(inode);
+        if (size < inode.Size)
+        {
+            overlay.Truncate(size);
+            inode.Rule = size == 0 ? _volume.Root.DefaultRule : inode.Rule;
+        }
+
+        inode.Size = size;
+    }
+
+    /// <summary>Copies what lies in memory, and notes the rest.</summary>
+    private static void ReadLocked(FileOverlay overlay, long offset, Span<byte> target, List<ReadPart> parts)
+    {
+        IReadOnlyList<FilePiece> pieces = overlay.Pieces;
+        int next = overlay.FindFrom(offset);
+        for (int done = 0; done < target.Length;)
+        {
+            long at = offset + done;
+            int count;
+            if (next < pieces.Count && pieces[next] is var piece && piece.Offset <= at)
+            {
+                count = (int)Math.Min(piece.End - at, target.Length - done);
+                long from = piece.Skip + (at - piece.Offset);
+                switch (piece.Source)
+                {
+                    case DirtyBuffer buffer:
+                        buffer.Bytes.AsSpan((int)from, count).CopyTo(target[done..]);
+                        break;
+                    case StoredBlock block:
+                        parts.Add(new ReadPart(done, count) { Block = block, From = from });
+                        break;
+                    default:
+                        target.Slice(done, count).Clear();
+                        break;
+                }
+
+                next++;
+            }
+            else
+            {
+                long end = next < pieces.Count ? pieces[next].Offset : long.MaxValue;
+                bool isVisible = at < overlay.BaseVisible;
+                end = isVisible ? Math.Min(end, overlay.BaseVisible) : end;
+                count = (int)Math.Min(end - at, target.Length - done);
+                if (isVisible)
+                {
+                    parts.Add(new ReadPart(done, count) { From = at });
+                }
+                else
+                {
+                    target.Slice(done, count).Clear();
+                }
+            }
+
+            done += count;
+        }
+    }
+
+    private void ReadCommitted(FileContent content, long offset, Span<byte> target)
+    {
+        if (content.Kind == ContentKind.Inline)
+        {
+            content.Inline.Span.Slice((int)offset, target.Length).CopyTo(target);
+            return;
+        }
+
+        while (!target.IsEmpty)
+        {
+            ExtentsBlock leaf = _extents.LeafAt(content, offset, out long leafStart);
+            for (int index = leaf.Find(offset - leafStart); index < leaf.Extents.Length && !target.IsEmpty; index++)
+            {
+                Extent extent = leaf.Extents[index];
+                int into = (int)(offset - leafStart - leaf.Starts[index]);
+                int count = (int)Math.Min(extent.Length - into, target.Length);
+                if (extent.IsHole)
+                {
+                    target[..count].Clear();
+                }
+                else
+                {
+                    _data.Read(extent.Score, extent.BlockBytes, extent.Skip + into, target[..count]);
+                }
+
+                offset += count;
+                target = target[count..];
+            }
+        }
+    }
+
+    /// <summary>The file as it is now, whatever becomes of it. <see cref="Thaw"/> gives back what is held.</summary>
+    private FileView Hold(Inode inode, out FilePiece[] held)
+    {
+        lock (inode.Gate)
+        {
+            held = inode.Data?.Hold() ?? [];
+            return new FileView(_extents, _data, held, inode.Content, inode.Data?.BaseVisible ?? inode.Content.Size, inode.Size);
+        }
+    }
+
+    private static void Thaw(Inode inode, FilePiece[] held)
+    {
+        lock (inode.Gate)
+        {
+            FileOverlay.Thaw(held);
+        }
+    }
+
+    private void PutSegments(Inode inode, List<FileSegment> segments, long shift)
+    {
+        _cut.EnterReadLock();
+        try
+        {
+            lock (inode.Gate)
+            {
+                FileOverlay overlay = OverlayLocked(inode);
+                foreach (FileSegment segment in segments)
+                {
+                    long at = segment.Offset + shift;
+                    switch (segment.Kind)
+                    {
+                        case SegmentKind.Memory:
+                            overlay.Write(at, segment.Bytes.Span, inode.Size);
+                            break;
+                        case SegmentKind.Block:
+                            overlay.Put([new FilePiece { Offset = at, Length = segment.Length, Source = new StoredBlock(segment.Score, segment.BlockBytes), Skip = segment.Skip }]);
+                            break;
+                        default:
+                            overlay.PutHole(at, at + segment.Length);
+                            break;
+                    }
+                }
+
+                inode.Size = Math.Max(inode.Size, segments[^1].End + shift);
+                ContentChangedLocked(inode, dropsPrivileges: false);
+            }
+        }
+        finally
+        {
+            _cut.ExitReadLock();
+        }
+    }
+
+    /// <summary>Makes blocks of a file's written memory, so that the memory is free again. The file goes on changing meanwhile.</summary>
+    /// <param name="all">The end of the file too, which a later write may go on from.</param>
+    private FileError Spill(Inode inode, bool all)
+    {
+        FileOverlay? overlay;
+        FilePiece[] held;
+        FileView view;
+        CuttingRule rule;
+        long version;
+        int survive;
+        lock (inode.Gate)
+        {
+            overlay = inode.Data;
+            if (inode.IsSpilling || overlay is not { MemoryBytes: > 0 })
+            {
+                return FileError.None;
+            }
+
+            inode.IsSpilling = true;
+            rule = RuleLocked(inode);
+            version = overlay.Version;
+            held = overlay.Hold();
+            view = new FileView(_extents, _data, held, inode.Content, overlay.BaseVisible, inode.Size);
+        }
+
+        lock (_names)
+        {
+            survive = SurviveLocked(inode);
+        }
+
+        List<FilePiece> stored = [];
+        FileError error = FileError.None;
+        try
+        {
+            stored = _builder.SpillAsync(view, rule, survive, all, CancellationToken.None).Wait();
+        }
+        catch (Exception failure) when (Trouble.TryTell(failure, out error))
+        {
+        }
+
+        long bytes = 0;
+        lock (inode.Gate)
+        {
+            inode.IsSpilling = false;
+            if (inode.Data == overlay && stored.Count > 0)
+            {
+                if (overlay.Version == version)
+                {
+                    PutRuns(overlay, stored);
+                }
+                else
+                {
+                    overlay.Store(held, stored);
+                }
+            }
+
+            FileOverlay.Thaw(held);
+        }
+
+        foreach (FilePiece piece in stored)
+        {
+            bytes += piece.Length;
+        }
+
+        Interlocked.Add(ref _spilledBytes, bytes);
+        return error;
+    }
+
+    /// <summary>Puts stored pieces run by run: between two of them other pieces lie.</summary>
+    private static void PutRuns(FileOverlay overlay, List<FilePiece> stored)
+    {
+        int start = 0;
+        for (int at = 1; at <= stored.Count; at++)
+        {
+            if (at == stored.Count || stored[at].Offset != stored[at - 1].End)
+            {
+                overlay.Put(stored.GetRange(start, at - start));
+                start = at;
+            }
+        }
+    }
+
+    private CuttingRule RuleLocked(Inode inode)
+    {
+        if (inode.Data is { } overlay && overlay.OverwriteCount >= _options.FixedRuleOverwrites && inode.Size >= _options.FixedRuleBytes)
+        {
+            inode.Rule = CuttingRule.Fixed;
+        }
+
+        return inode.Rule;
+    }
+}

@@ -1,0 +1,46 @@
+namespace TokTok.Storage.Files;
+
+/// <summary>Bounds and habits of an active tree. None of them is part of the format.</summary>
+public sealed record ActiveTreeOptions
+{
+    /// <summary>Memory for what was written and lies in no block yet, names and attributes included. From half of it on a commit begins; at all of it writers wait for one.</summary>
+    public long DirtyBytes { get; init; } = 64L << 20;
+
+    /// <summary>A file with so much written memory lets it become blocks before any commit: what bounds a large sequential write.</summary>
+    public int SpillBytes { get; init; } = 8 << 20;
+
+    /// <summary>Bytes that may have become blocks since the last commit: the next one then begins.</summary>
+    public long CommitBytes { get; init; } = 1L << 30;
+
+    /// <summary>What is not asked to be durable is committed after so long; zero: never by time.</summary>
+    public TimeSpan CommitInterval { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>Memory for blocks of file data that were read.</summary>
+    public long DataCacheBytes { get; init; } = 64L << 20;
+
+    /// <summary>Memory for blocks of directories and extents that were read.</summary>
+    public long TreeCacheBytes { get; init; } = 32L << 20;
+
+    /// <summary>So many overwritten places since the last commit make a file one that is cut in fixed blocks...</summary>
+    public int FixedRuleOverwrites { get; init; } = 64;
+
+    /// <summary>...if it is at least so large.</summary>
+    public long FixedRuleBytes { get; init; } = 1L << 20;
+
+    /// <summary>A file of at most so many bytes is cut anew as a whole when it changed, as an import would cut it; of a larger one what changed.</summary>
+    public long WholeFileBytes { get; init; } = 4L << 20;
+
+    /// <summary>The owner of the topmost directory of a volume that has none yet.</summary>
+    public uint OwnerId { get; init; }
+
+    public uint GroupId { get; init; }
+
+    /// <summary>How content is cut.</summary>
+    public ContentOptions Content { get; init; } = ContentOptions.Default;
+
+    /// <summary>Total and free bytes of the store, for statfs; null: an exbibyte, all of it free.</summary>
+    public Func<(long TotalBytes, long FreeBytes)>? Space { get; init; }
+
+    /// <summary>Told of a commit that failed; the next one tries again.</summary>
+    public Action<Exception>? CommitFailed { get; init; }
+}

@@ -337,6 +337,79 @@ public sealed class RestorerTests
         Assert.True(PosixCalls.SyncFilesystem(-1) < 0);
     }
 
+    [Fact]
+    public async Task What_a_killed_restore_left_of_a_small_file_is_replaced_and_what_is_the_users_is_not()
+    {
+        using var bench = new ImportBench();
+        SnapshotRecord snapshot = await SmallAsync(bench);
+        string target = bench.Folder.At("target");
+        _ = await bench.RestoreAsync(snapshot, new RestoreOptions { Target = target });
+        File.WriteAllText(Path.Combine(target, "c/d"), "de");
+        File.SetUnixFileMode(Path.Combine(target, "c/d"), Half);
+        File.WriteAllText(Path.Combine(target, "a"), "");
+        RestoreProgress progress = await bench.RestoreAsync(snapshot, new RestoreOptions { Target = target, Resumes = true });
+        RestoreTrouble trouble = Assert.Single(bench.RestoreTroubles);
+        Assert.Equal((RestoreTroubleKind.Exists, "a"), (trouble.Kind, trouble.Path));
+        Assert.Equal(1, progress.KeptCount);
+        Assert.Equal("", File.ReadAllText(Path.Combine(target, "a")));
+        File.Delete(Path.Combine(target, "a"));
+        _ = await bench.RestoreAsync(snapshot, new RestoreOptions { Target = target, Resumes = true });
+        Assert.Empty(TreeCompare.Differences(bench.Source, target));
+    }
+
+    [Fact]
+    public async Task A_small_file_is_marked_as_half_until_it_is_whole_and_one_that_is_given_up_is_taken_away()
+    {
+        using var bench = new ImportBench();
+        SnapshotRecord snapshot = await OneBlockAsync(bench);
+        string file = bench.Folder.At("target/inner/file");
+        UnixFileMode? found = null;
+        var blocks = new WatchedBlocks(bench.Volume.Blocks, type => found ??= File.Exists(file) ? File.GetUnixFileMode(file) : null); // verifying reads the block again
+        var options = new RestoreOptions { Target = bench.Folder.At("target"), Verifies = true };
+        _ = await new Restorer(new SortedTable(blocks, TableOptions.Default), snapshot.Links).RunAsync(snapshot.Root, default, options, bench, default);
+        Assert.Equal(Half, found);
+        Assert.Empty(bench.RestoreTroubles);
+        Assert.Empty(TreeCompare.Differences(bench.Source, options.Target));
+
+        file = bench.Folder.At("second/inner/file");
+        blocks = new WatchedBlocks(bench.Volume.Blocks, type => _ = File.Exists(file) ? throw new OperationCanceledException() : 0);
+        options = options with { Target = bench.Folder.At("second") };
+        _ = await Assert.ThrowsAnyAsync<OperationCanceledException>(
+            () => new Restorer(new SortedTable(blocks, TableOptions.Default), snapshot.Links).RunAsync(snapshot.Root, default, options, bench, default));
+        Assert.Empty(Directory.GetFileSystemEntries(bench.Folder.At("second/inner")));
+    }
+
+    [Fact]
+    public async Task A_name_that_somebody_takes_in_a_directory_just_made_is_left_alone()
+    {
+        using var bench = new ImportBench();
+        SnapshotRecord snapshot = await OneBlockAsync(bench);
+        string file = bench.Folder.At("target/inner/file");
+        var blocks = new WatchedBlocks(bench.Volume.Blocks, type =>
+        {
+            if (type == BlockType.Data)
+            {
+                File.WriteAllText(file, "mine");
+            }
+        });
+        var options = new RestoreOptions { Target = bench.Folder.At("target"), Resumes = true };
+        _ = await new Restorer(new SortedTable(blocks, TableOptions.Default), snapshot.Links).RunAsync(snapshot.Root, default, options, bench, default);
+        RestoreTrouble trouble = Assert.Single(bench.RestoreTroubles);
+        Assert.Equal((RestoreTroubleKind.Exists, "inner/file", "is there, and differs"), (trouble.Kind, trouble.Path, trouble.Reason));
+        Assert.Equal("mine", File.ReadAllText(file));
+    }
+
+    private static async Task<SnapshotRecord> OneBlockAsync(ImportBench bench)
+    {
+        byte[] bytes = new byte[9000];
+        new Random(41).NextBytes(bytes);
+        _ = Directory.CreateDirectory(Path.Combine(bench.Source, "inner"));
+        File.WriteAllBytes(Path.Combine(bench.Source, "inner/file"), bytes);
+        return (await bench.ImportAsync()).Snapshot;
+    }
+
+    private const UnixFileMode Half = UnixFileMode.StickyBit | UnixFileMode.UserWrite;
+
     private const UnixFileMode Closed = UnixFileMode.UserRead | UnixFileMode.UserExecute | UnixFileMode.GroupRead | UnixFileMode.GroupExecute | UnixFileMode.OtherRead | UnixFileMode.OtherExecute;
 
     private static string TemporaryName(Entry directory, ulong fileId) =>
@@ -361,6 +434,28 @@ public sealed class RestorerTests
         // Whole seconds, which the runtime can set elsewhere too.
         File.SetLastWriteTimeUtc(Path.Combine(bench.Source, "b"), new DateTime(2021, 2, 3, 4, 5, 6, DateTimeKind.Utc));
         return (await bench.ImportAsync()).Snapshot;
+    }
+
+    /// <summary>Tells of each read before it is done.</summary>
+    private sealed class WatchedBlocks(IBlockStore inner, Action<BlockType> reads) : IBlockStore
+    {
+        public ValueTask<BlockRead> ReadAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel)
+        {
+            reads(type);
+            return inner.ReadAsync(score, type, target, cancel);
+        }
+
+        public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => inner.WriteAsync(type, plain, cancel);
+
+        public ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel) => inner.ContainsAsync(score, type, cancel);
+
+        public ValueTask FlushAsync(CancellationToken cancel) => inner.FlushAsync(cancel);
+
+        public int Survive => inner.Survive;
+
+        public int Weakest => inner.Weakest;
+
+        public IBlockStore At(int other) => inner.At(other);
     }
 
     /// <summary>Cancels at a read, which fails then.</summary>

@@ -11,6 +11,7 @@ internal sealed class ExtentsBlock
 {
     public const byte Version = 1;
 
+    private const int MaxVarintBytes = 10;
     private const ulong HoleKind = 0;
     private const ulong WholeKind = 1;
     private const ulong PieceKind = 2;
@@ -101,6 +102,23 @@ internal sealed class ExtentsBlock
         reader.End();
         block.Length = length;
         return block;
+    }
+
+    /// <summary>Whether extents of level 0 are one whole block and nothing else, which takes no array to find out.</summary>
+    public static bool IsOneBlock(ReadOnlyMemory<byte> bytes, out Score score, out int blockBytes)
+    {
+        score = default;
+        blockBytes = 0;
+        if (bytes.Length is <= 3 + Score.Size or > 3 + MaxVarintBytes + Score.Size || bytes.Span[0] != Version || bytes.Span[1] != 0 || bytes.Span[2] != 1)
+        {
+            return false;
+        }
+
+        var reader = new FormatReader(bytes[3..], "extents");
+        Extent extent = ReadExtent(ref reader, 0);
+        reader.End();
+        (score, blockBytes) = (extent.Score, extent.BlockBytes);
+        return !extent.IsHole && extent.Skip == 0 && extent.Length == extent.BlockBytes;
     }
 
     public static async ValueTask<ExtentsBlock> ReadAsync(IBlockStore blocks, ExtentsBlockRef named, int level, CancellationToken cancel)

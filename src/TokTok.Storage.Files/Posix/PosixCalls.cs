@@ -115,8 +115,8 @@ internal static unsafe class PosixCalls
         }
     }
 
-    /// <summary>Creates a file of mode 0600 that did not exist, open for reading and writing.</summary>
-    internal static int CreateFile(int directory, ReadOnlySpan<byte> name)
+    /// <summary>Creates a file that did not exist, open for reading and writing whatever its mode, which is 0600 if none is given.</summary>
+    internal static int CreateFile(int directory, ReadOnlySpan<byte> name, uint permissions = 0x180)
     {
         Span<byte> buffer = stackalloc byte[MaxNameBytes + 1];
         if (!TryTerminate(name, buffer))
@@ -126,7 +126,7 @@ internal static unsafe class PosixCalls
 
         fixed (byte* path = buffer)
         {
-            return Open(directory, path, OpenReadWrite | OpenCreate | OpenExclusive | s_openNoFollow | OpenCloseOnExec, 0x180);
+            return Open(directory, path, OpenReadWrite | OpenCreate | OpenExclusive | s_openNoFollow | OpenCloseOnExec, permissions);
         }
     }
 

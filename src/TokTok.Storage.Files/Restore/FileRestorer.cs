@@ -7,6 +7,12 @@ namespace TokTok.Storage.Files;
 /// <summary>Restores one file of any type but directories at a time. One worker.</summary>
 internal sealed class FileRestorer(RestoreRun run) : IDisposable
 {
+    private const uint OwnerOnly = 0x180; // 0600
+
+    /// <summary>01200: the mode of a file between its creation under its own name and the end of its one write and its metadata. Nobody else gives a file that mode, and
+    /// who is not root cannot read one of it, so that neither a later restore nor anybody else takes what a killed one left for the file.</summary>
+    private const uint HalfMode = 0x280;
+
     private byte[] _buffer = ArrayPool<byte>.Shared.Rent(BlockLimits.MaxBlockBytes);
     private byte[] _present = [];
 
@@ -21,82 +27,152 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
         }
     }
 
+    private enum Outcome
+    {
+        Failed,
+
+        /// <summary>The name was free when it was looked at, or nothing spoke against it, and is not.</summary>
+        Taken,
+        Made,
+    }
+
     /// <summary>True when the file is there afterwards.</summary>
     internal async ValueTask<bool> RestoreAsync(RestoreJob job, CancellationToken cancel)
     {
-        int directory = job.Handle!.Fd;
-        int error = PosixCalls.Stat(directory, job.Name, out FileStat present);
-        if (error >= 0)
+        // In a directory that this restore made nobody looks first: only where names fall together, or somebody else is at work there, is one taken.
+        Outcome outcome = await TryRestoreAsync(job, looksFirst: !job.Frame.IsNew, cancel).ConfigureAwait(false);
+        if (outcome == Outcome.Taken && job.Frame.IsNew)
         {
-            if (present.Type == PosixType.Directory)
-            {
-                run.Report(RestoreTroubleKind.CannotGiveWay, job.Frame, job.Name, "a directory stands where a file belongs");
-                return false;
-            }
+            outcome = await TryRestoreAsync(job, looksFirst: true, cancel).ConfigureAwait(false);
+        }
 
-            ExistingFiles existing = run.Options.Existing;
-            bool mayStay = run.Options.Resumes || existing == ExistingFiles.OverwriteIfDifferent;
-            if (existing == ExistingFiles.Skip || (mayStay && await IsSameAsync(job, present, cancel).ConfigureAwait(false)))
-            {
-                _ = Interlocked.Increment(ref run.Progress.KeptValue);
-                _ = Interlocked.Increment(ref run.Progress.FilesValue);
-                return true;
-            }
+        if (outcome == Outcome.Taken)
+        {
+            run.Report(RestoreTroubleKind.Exists, job.Frame, job.Name, Errno.Text(Errno.EEXIST));
+        }
 
-            if (existing == ExistingFiles.Fail)
+        return outcome == Outcome.Made;
+    }
+
+    private async ValueTask<Outcome> TryRestoreAsync(RestoreJob job, bool looksFirst, CancellationToken cancel)
+    {
+        int directory = job.Handle!.Fd;
+        bool isFree = true;
+        if (looksFirst)
+        {
+            int looked = PosixCalls.Stat(directory, job.Name, out FileStat present);
+            isFree = looked == -Errno.ENOENT;
+            if (looked >= 0 && await LeaveAsync(job, present, cancel).ConfigureAwait(false) is { } left)
             {
-                run.Report(RestoreTroubleKind.Exists, job.Frame, job.Name, run.Options.Resumes ? "is there, and differs" : "is there already");
-                return false;
+                return left;
             }
         }
 
-        IReadOnlyList<Xattr> attributes;
+        IReadOnlyList<Xattr> attributes = [];
         try
         {
-            attributes = job.Entry.Attributes.IsNone
-                ? []
-                : await AttributeList.LoadAsync(run.Tables.Blocks, job.Entry.Attributes, cancel).ConfigureAwait(false);
+            if (!job.Entry.Attributes.IsNone)
+            {
+                attributes = await AttributeList.LoadAsync(run.Tables.Blocks, job.Entry.Attributes, cancel).ConfigureAwait(false);
+            }
         }
         catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
         {
             run.Report(RestoreTroubleKind.Damaged, job.Frame, job.Name, damage.Message);
-            attributes = [];
+        }
+
+        if (isFree && job.Entry.Type == EntryType.File && run.CanMarkHalves)
+        {
+            try
+            {
+                if (await ReadAtOnceAsync(job.Entry.Content, cancel).ConfigureAwait(false) is { } whole)
+                {
+                    return CountIfMade(await WriteFileAsync(job, job.Name, whole, attributes, cancel).ConfigureAwait(false));
+                }
+            }
+            catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+            {
+                run.Report(RestoreTroubleKind.Damaged, job.Frame, job.Name, damage.Message);
+                return Outcome.Failed;
+            }
         }
 
         byte[] temporary = job.Frame.TemporaryName(job.Entry.FileId);
         bool isMade = job.Entry.Type == EntryType.File
-            ? await WriteFileAsync(job, temporary, attributes, cancel).ConfigureAwait(false)
+            ? await WriteFileAsync(job, temporary, whole: null, attributes, cancel).ConfigureAwait(false) == Outcome.Made
             : MakeOther(job, temporary, attributes);
         if (!isMade)
         {
-            return false;
+            return Outcome.Failed;
         }
 
-        int renamed = error == -Errno.ENOENT
-            ? PosixCalls.RenameToFree(directory, temporary, job.Name)
-            : PosixCalls.Rename(directory, temporary, job.Name);
+        int renamed = isFree ? PosixCalls.RenameToFree(directory, temporary, job.Name) : PosixCalls.Rename(directory, temporary, job.Name);
         if (renamed < 0)
         {
             _ = PosixCalls.Remove(directory, temporary, isDirectory: false);
             RestoreRun.ThrowIfFatal(renamed, job.Frame, job.Name);
-            run.Report(renamed == -Errno.EEXIST ? RestoreTroubleKind.Exists : RestoreTroubleKind.NotMade, job.Frame, job.Name, Errno.Text(-renamed));
-            return false;
+            if (renamed == -Errno.EEXIST)
+            {
+                return Outcome.Taken;
+            }
+
+            run.Report(RestoreTroubleKind.NotMade, job.Frame, job.Name, Errno.Text(-renamed));
+            return Outcome.Failed;
         }
 
-        _ = Interlocked.Increment(ref run.Progress.FilesValue);
-        return true;
+        return CountIfMade(Outcome.Made);
     }
 
-    /// <summary>Owner, attributes, mode and times of what is open, or of a name that cannot be opened. What is refused is reported.</summary>
+    private Outcome CountIfMade(Outcome outcome)
+    {
+        _ = outcome == Outcome.Made ? Interlocked.Increment(ref run.Progress.FilesValue) : 0;
+        return outcome;
+    }
+
+    /// <summary>What becomes of a name that is taken where it is not replaced; null: it is.</summary>
+    private async ValueTask<Outcome?> LeaveAsync(RestoreJob job, FileStat present, CancellationToken cancel)
+    {
+        if (present.Type == PosixType.Directory)
+        {
+            run.Report(RestoreTroubleKind.CannotGiveWay, job.Frame, job.Name, "a directory stands where a file belongs");
+            return Outcome.Failed;
+        }
+
+        ExistingFiles existing = run.Options.Existing;
+        bool isHalf = present.Type == PosixType.File && present.Permissions == HalfMode && present.Uid == PosixCalls.EffectiveUser;
+        bool mayStay = run.Options.Resumes || existing == ExistingFiles.OverwriteIfDifferent;
+        if ((existing == ExistingFiles.Skip && !isHalf) || (mayStay && await IsSameAsync(job, present, cancel).ConfigureAwait(false)))
+        {
+            _ = Interlocked.Increment(ref run.Progress.KeptValue);
+            return CountIfMade(Outcome.Made);
+        }
+
+        if (existing == ExistingFiles.Fail && !isHalf)
+        {
+            run.Report(RestoreTroubleKind.Exists, job.Frame, job.Name, run.Options.Resumes ? "is there, and differs" : "is there already");
+            return Outcome.Failed;
+        }
+
+        return null;
+    }
+
+    /// <summary>Owner, attributes, times and mode of what is open, or of a name that cannot be opened. What is refused is reported.</summary>
     internal static void SetMetadata(
         RestoreRun run, RestoreFrame frame, ReadOnlySpan<byte> shownName, Entry entry, int fd, ReadOnlySpan<byte> name, bool isOpen, IReadOnlyList<Xattr> attributes)
+    {
+        int error = isOpen ? PosixCalls.Stat(fd, out FileStat stat) : PosixCalls.Stat(fd, name, out stat);
+        SetMetadata(run, frame, shownName, entry, fd, name, isOpen, attributes, error < 0 ? null : stat);
+    }
+
+    /// <param name="found">What it has now.</param>
+    private static void SetMetadata(
+        RestoreRun run, RestoreFrame frame, ReadOnlySpan<byte> shownName, Entry entry, int fd, ReadOnlySpan<byte> name, bool isOpen, IReadOnlyList<Xattr> attributes, FileStat? found)
     {
         uint uid = run.UserOf(entry);
         uint gid = run.GroupOf(entry);
         uint mode = entry.Mode;
-        FileStat stat;
-        int error = isOpen ? PosixCalls.Stat(fd, out stat) : PosixCalls.Stat(fd, name, out stat);
-        if (error >= 0 && (stat.Uid != uid || stat.Gid != gid))
+        int error;
+        if (found is { } stat && (stat.Uid != uid || stat.Gid != gid))
         {
             error = isOpen ? PosixCalls.SetOwner(fd, uid, gid) : PosixCalls.SetOwner(fd, name, uid, gid);
             if (error < 0)
@@ -118,6 +194,12 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
             }
         }
 
+        error = isOpen ? PosixCalls.SetTimes(fd, entry.Modified) : PosixCalls.SetTimes(fd, name, entry.Modified);
+        if (error < 0)
+        {
+            run.Report(RestoreTroubleKind.Metadata, frame, shownName, $"time: {Errno.Text(-error)}");
+        }
+
         if (entry.Type != EntryType.Symlink)
         {
             error = isOpen ? PosixCalls.SetMode(fd, mode) : PosixCalls.SetMode(fd, name, mode);
@@ -125,12 +207,6 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
             {
                 run.Report(RestoreTroubleKind.Metadata, frame, shownName, $"mode: {Errno.Text(-error)}");
             }
-        }
-
-        error = isOpen ? PosixCalls.SetTimes(fd, entry.Modified) : PosixCalls.SetTimes(fd, name, entry.Modified);
-        if (error < 0)
-        {
-            run.Report(RestoreTroubleKind.Metadata, frame, shownName, $"time: {Errno.Text(-error)}");
         }
     }
 
@@ -194,33 +270,56 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
         }
     }
 
-    private async ValueTask<bool> WriteFileAsync(RestoreJob job, byte[] temporary, IReadOnlyList<Xattr> attributes, CancellationToken cancel)
+    /// <summary>The bytes of a file that one write puts there: they lie in its entry, or are one block. Null: it is another kind of file.</summary>
+    private async ValueTask<ReadOnlyMemory<byte>?> ReadAtOnceAsync(FileContent content, CancellationToken cancel)
+    {
+        if (content.Kind == ContentKind.Inline)
+        {
+            return content.Inline;
+        }
+
+        if (content.Kind != ContentKind.Extents || !ExtentsBlock.IsOneBlock(content.Run, out Score score, out int bytes) || bytes != content.Size)
+        {
+            return null;
+        }
+
+        await BlockReading.ReadExactAsync(run.Tables.Blocks, score, BlockType.Data, _buffer.AsMemory(0, bytes), cancel).ConfigureAwait(false);
+        return _buffer.AsMemory(0, bytes);
+    }
+
+    /// <param name="whole">The bytes, where one write puts them there; then <paramref name="name"/> is the file's own.</param>
+    private async ValueTask<Outcome> WriteFileAsync(RestoreJob job, byte[] name, ReadOnlyMemory<byte>? whole, IReadOnlyList<Xattr> attributes, CancellationToken cancel)
     {
         int directory = job.Handle!.Fd;
-        int fd = PosixCalls.CreateFile(directory, temporary);
+        int fd = PosixCalls.CreateFile(directory, name, whole is null ? OwnerOnly : HalfMode);
+        if (fd == -Errno.EEXIST && whole is not null)
+        {
+            return Outcome.Taken;
+        }
+
         if (fd == -Errno.EEXIST)
         {
             // What an earlier restore left when it was cut off.
-            _ = PosixCalls.Remove(directory, temporary, isDirectory: false);
-            fd = PosixCalls.CreateFile(directory, temporary);
+            _ = PosixCalls.Remove(directory, name, isDirectory: false);
+            fd = PosixCalls.CreateFile(directory, name);
         }
 
         if (fd < 0)
         {
             RestoreRun.ThrowIfFatal(fd, job.Frame, job.Name);
             run.Report(RestoreTroubleKind.NotMade, job.Frame, job.Name, Errno.Text(-fd));
-            return false;
+            return Outcome.Failed;
         }
 
         bool isDone = false;
         try
         {
-            int error = await WriteContentAsync(fd, job.Entry.Content, cancel).ConfigureAwait(false);
+            int error = whole is { } bytes ? WriteWhole(fd, bytes.Span) : await WriteContentAsync(fd, job.Entry.Content, cancel).ConfigureAwait(false);
             RestoreRun.ThrowIfFatal(error, job.Frame, job.Name);
             if (error < 0)
             {
                 run.Report(RestoreTroubleKind.NotMade, job.Frame, job.Name, Errno.Text(-error));
-                return false;
+                return Outcome.Failed;
             }
 
             // Every block was checked against its score and every write says that it took all of it; the rest of the proof is the size, and closing without an error.
@@ -229,7 +328,12 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
             {
                 string found = error < 0 ? Errno.Text(-error) : $"it has {made.SizeBytes} bytes, {job.Entry.Content.Size} were written";
                 run.Report(RestoreTroubleKind.NotVerified, job.Frame, job.Name, found);
-                return false;
+                return Outcome.Failed;
+            }
+
+            if (whole is not null && made.Permissions != HalfMode)
+            {
+                run.CanMarkHalves = false;
             }
 
             if (run.Options.Verifies)
@@ -239,27 +343,27 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
                 if (error < 0 || !await HasContentAsync(fd, job.Entry.Content, cancel).ConfigureAwait(false))
                 {
                     run.Report(RestoreTroubleKind.NotVerified, job.Frame, job.Name, error < 0 ? Errno.Text(-error) : "read back, it is not what was written");
-                    return false;
+                    return Outcome.Failed;
                 }
             }
 
-            SetMetadata(run, job.Frame, job.Name, job.Entry, fd, [], isOpen: true, attributes);
+            SetMetadata(run, job.Frame, job.Name, job.Entry, fd, [], isOpen: true, attributes, made);
             error = PosixCalls.CloseWritten(fd);
             fd = -1;
             RestoreRun.ThrowIfFatal(error, job.Frame, job.Name);
             if (error < 0)
             {
                 run.Report(RestoreTroubleKind.NotMade, job.Frame, job.Name, Errno.Text(-error));
-                return false;
+                return Outcome.Failed;
             }
 
             isDone = true;
-            return true;
+            return Outcome.Made;
         }
         catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
         {
             run.Report(RestoreTroubleKind.Damaged, job.Frame, job.Name, damage.Message);
-            return false;
+            return Outcome.Failed;
         }
         finally
         {
@@ -270,9 +374,16 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
 
             if (!isDone)
             {
-                _ = PosixCalls.Remove(directory, temporary, isDirectory: false);
+                _ = PosixCalls.Remove(directory, name, isDirectory: false);
             }
         }
+    }
+
+    /// <summary>0, or minus errno.</summary>
+    private int WriteWhole(int fd, ReadOnlySpan<byte> bytes)
+    {
+        _ = Interlocked.Add(ref run.Progress.BytesValue, bytes.Length);
+        return bytes.IsEmpty ? 0 : Math.Min(0, PosixCalls.Write(fd, 0, bytes));
     }
 
     /// <summary>0, or minus errno of a write.</summary>
@@ -280,8 +391,7 @@ internal sealed class FileRestorer(RestoreRun run) : IDisposable
     {
         if (content.Kind == ContentKind.Inline)
         {
-            _ = Interlocked.Add(ref run.Progress.BytesValue, content.Size);
-            return content.Size == 0 ? 0 : Math.Min(0, PosixCalls.Write(fd, 0, content.Inline.Span));
+            return WriteWhole(fd, content.Inline.Span);
         }
 
         using var reader = new FileContentReader(run.Tables.Blocks, content);

@@ -27,6 +27,9 @@ internal sealed class RestoreFrame(RestoreFrame? parent, byte[] name, Entry? met
 
     internal IAsyncEnumerator<TableItem>? Items { get; set; }
 
+    /// <summary>This restore made it, or found nothing in it.</summary>
+    internal bool IsNew { get; init; }
+
     /// <summary>The walker came to its end.</summary>
     internal bool IsWalked { get; set; }
 
@@ -95,6 +98,7 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
 
     private readonly Lock _gate = new();
     private readonly PosixNames _names = new();
+    private volatile bool _canMarkHalves = true;
 
     /// <summary>The target, kept open for the paths of hard links.</summary>
     internal DirectoryHandle? Root { get; set; }
@@ -106,6 +110,13 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
     internal RestoreOptions Options { get; } = options;
 
     internal RestoreProgress Progress { get; } = new();
+
+    /// <summary>The target keeps the mode that tells a half file from a whole one. False once a file did not have it.</summary>
+    internal bool CanMarkHalves
+    {
+        get => _canMarkHalves;
+        set => _canMarkHalves = value;
+    }
 
     /// <summary>For blocks of large files, beside the workers.</summary>
     internal SpareHands Hands { get; } = SpareHands.OfThisMachine();
@@ -220,7 +231,7 @@ internal sealed class RestoreRun(SortedTable tables, TableRoot links, RestoreOpt
 
         var handle = new DirectoryHandle(fd);
         Reach(stat.Device, handle);
-        return new RestoreFrame(parent, name, setsMetadata ? entry : null, entry.Children) { Handle = handle, Stat = stat };
+        return new RestoreFrame(parent, name, setsMetadata ? entry : null, entry.Children) { Handle = handle, Stat = stat, IsNew = made >= 0 };
     }
 
     /// <summary>Gives a file that is there another name.</summary>

@@ -9,16 +9,21 @@ namespace TokTok.Storage.Files;
 /// <remarks>
 /// One walker makes the directories and hands files to workers through a bounded queue; a directory gets its metadata when every name in it is made. Where a restore
 /// ends before, it does not: its owner can go on in it, and a resumed restore opens what is closed to writing until it has finished.
-/// Every file is written under a name that no file of its directory has (<c>.tdfs-restoring-…</c>), gets its metadata, and is then renamed: under its final name there is
-/// never half a file, and a restore that was cut off can be resumed. Names go relative to open directories, through no symbolic link, and only names
+/// A file that takes several writes, or another's place, is written under a name that no file of its directory has (<c>.tdfs-restoring-…</c>), gets its metadata, and is then
+/// renamed: under its final name there is never half of it. One that takes a single write is made under its own name, with a mode that nobody else uses and that lets nobody
+/// but root read it, until bytes and metadata are there (renaming it would take a quarter of its time): a process killed just then leaves a file that says of itself that
+/// it is half, and a restore that goes on replaces it. Names go relative to open directories, through no symbolic link, and only names
 /// that are names (<see cref="Entry.IsName"/>): no tree, however made, and nobody who moves directories meanwhile, leads out of the target.
-/// Owners before attributes before modes before times, since each may undo the one before.
+/// Owners before attributes before modes, since each may undo the one before; the mode comes last of all and ends the half file.
 /// Durable: with <see cref="RestoreOptions.Syncs"/> all of it, once RunAsync returned; else when the system has written it out, as with any copy. After a power cut a file may have its size and time, and not its bytes.
 /// Errors: trouble with single files is reported and counted; a target that is full, read-only or failing ends the restore with a <see cref="PosixException"/>.
 /// </remarks>
 public sealed class Restorer(SortedTable tables, TableRoot links)
 {
-    private const int WorkCapacity = 256;
+    /// <summary>What a worker takes at once: neighbours, whose blocks lie side by side and whose names are in one directory.</summary>
+    private const int BatchCount = 64;
+    private const long BatchBytes = 4L << 20;
+    private const int WaitingBatches = 4;
 
     /// <summary>A restorer for a snapshot's tree.</summary>
     public static Restorer Of(Volume volume, SnapshotRecord snapshot)
@@ -42,7 +47,7 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
         RestoreFrame root = OpenTarget(entry, options);
         run.Root = root.Handle!.Hold();
         run.Reach(root.Stat.Device, root.Handle);
-        var work = Channel.CreateBounded<RestoreJob>(new BoundedChannelOptions(WorkCapacity) { SingleWriter = true });
+        var work = Channel.CreateBounded<List<RestoreJob>>(new BoundedChannelOptions(WaitingBatches) { SingleWriter = true });
         using var abort = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         Exception? first = null;
         List<Task> tasks = [GuardAsync(() => WalkAsync(run, root, entry, name, work.Writer, abort.Token))];
@@ -53,11 +58,9 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
         }
 
         await Task.WhenAll(tasks).ConfigureAwait(false);
-        while (work.Reader.TryRead(out RestoreJob? left))
+        while (work.Reader.TryRead(out List<RestoreJob>? left))
         {
-            left.Handle!.Release();
-            left.Frame.IsCutOff = true;
-            run.Release(left.Frame);
+            CutOff(run, left, 0);
         }
 
         run.Root.Release();
@@ -150,13 +153,14 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
             RestoreRun.LetIn(fd, stat);
         }
 
-        return new RestoreFrame(null, [], setsMetadata ? entry : null, entry.Type == EntryType.Directory ? entry.Children : null) { Handle = new DirectoryHandle(fd), Stat = stat };
+        return new RestoreFrame(null, [], setsMetadata ? entry : null, entry.Type == EntryType.Directory ? entry.Children : null) { Handle = new DirectoryHandle(fd), Stat = stat, IsNew = isNew };
     }
 
     private async Task WalkAsync(
-        RestoreRun run, RestoreFrame root, Entry entry, ReadOnlyMemory<byte> name, ChannelWriter<RestoreJob> work, CancellationToken cancel)
+        RestoreRun run, RestoreFrame root, Entry entry, ReadOnlyMemory<byte> name, ChannelWriter<List<RestoreJob>> work, CancellationToken cancel)
     {
         var way = new List<RestoreFrame> { root };
+        var batch = new JobBatch(work);
         try
         {
             if (entry.Type != EntryType.Directory)
@@ -166,7 +170,8 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
                     throw new ArgumentException("A single file is restored under a name: 1 to 255 bytes, no slash.", nameof(name));
                 }
 
-                await SendAsync(run, root, name.ToArray(), entry, work, cancel).ConfigureAwait(false);
+                await SendAsync(run, root, name.ToArray(), entry, batch, cancel).ConfigureAwait(false);
+                await batch.SendAsync(cancel).ConfigureAwait(false);
                 return;
             }
 
@@ -189,7 +194,7 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
                 }
                 else if (item.Type != EntryType.Directory)
                 {
-                    await SendAsync(run, frame, itemName, item, work, cancel).ConfigureAwait(false);
+                    await SendAsync(run, frame, itemName, item, batch, cancel).ConfigureAwait(false);
                 }
                 else if (way.Count > EntryLimits.MaxDirectoryDepth)
                 {
@@ -207,10 +212,13 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
                     }
                 }
             }
+
+            await batch.SendAsync(cancel).ConfigureAwait(false);
         }
         finally
         {
             work.Complete();
+            CutOff(run, batch.Jobs, 0);
             for (int i = way.Count - 1; i >= 0; i--)
             {
                 if (way[i].Items is { } items)
@@ -258,7 +266,7 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
     }
 
     private async ValueTask SendAsync(
-        RestoreRun run, RestoreFrame frame, byte[] name, Entry entry, ChannelWriter<RestoreJob> work, CancellationToken cancel)
+        RestoreRun run, RestoreFrame frame, byte[] name, Entry entry, JobBatch batch, CancellationToken cancel)
     {
         var job = new RestoreJob(frame, name, entry);
         if (entry.IsLink)
@@ -266,6 +274,7 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
             if (run.Links.TryGetValue(entry.FileId, out RestoredLink? link))
             {
                 // The first name is being written; the others follow once it is there.
+                await batch.SendAsync(cancel).ConfigureAwait(false);
                 byte[]? path = await link.Done.Task.WaitAsync(cancel).ConfigureAwait(false);
                 run.MakeHardLink(frame, name, entry, path, link.Path);
                 link.Left--;
@@ -294,20 +303,10 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
             }
         }
 
+        // The frame may be parked before the worker comes to it.
         frame.Hold();
-        try
-        {
-            // The frame may be parked before the worker comes to it.
-            job.Handle = frame.Handle!.Hold();
-            await work.WriteAsync(job, cancel).ConfigureAwait(false);
-        }
-        catch
-        {
-            job.Handle?.Release();
-            frame.IsCutOff = true;
-            run.Release(frame);
-            throw;
-        }
+        job.Handle = frame.Handle!.Hold();
+        await batch.AddAsync(job, cancel).ConfigureAwait(false);
     }
 
     private static void Unpark(RestoreRun run, RestoreFrame left)
@@ -334,26 +333,67 @@ public sealed class Restorer(SortedTable tables, TableRoot links)
         run.Report(RestoreTroubleKind.NotMade, parent, [], "was moved during the restore");
     }
 
-    private static async Task WorkAsync(RestoreRun run, ChannelReader<RestoreJob> work, CancellationToken cancel)
+    private static async Task WorkAsync(RestoreRun run, ChannelReader<List<RestoreJob>> work, CancellationToken cancel)
     {
         using var writer = new FileRestorer(run);
-        await foreach (RestoreJob job in work.ReadAllAsync(cancel).ConfigureAwait(false))
+        await foreach (List<RestoreJob> batch in work.ReadAllAsync(cancel).ConfigureAwait(false))
         {
-            bool isThere = false;
+            int at = 0;
             try
             {
-                isThere = await writer.RestoreAsync(job, cancel).ConfigureAwait(false);
-            }
-            catch
-            {
-                job.Frame.IsCutOff = true;
-                throw;
+                for (; at < batch.Count; at++)
+                {
+                    RestoreJob job = batch[at];
+                    cancel.ThrowIfCancellationRequested();
+                    bool isThere = await writer.RestoreAsync(job, cancel).ConfigureAwait(false);
+                    job.FirstLink?.Done.TrySetResult(isThere ? job.FirstLink.Path : null);
+                    job.Handle!.Release();
+                    run.Release(job.Frame);
+                }
             }
             finally
             {
-                job.FirstLink?.Done.TrySetResult(isThere ? job.FirstLink.Path : null);
-                job.Handle!.Release();
-                run.Release(job.Frame);
+                CutOff(run, batch, at);
+            }
+        }
+    }
+
+    /// <summary>Lets go of jobs that nobody does any more.</summary>
+    private static void CutOff(RestoreRun run, List<RestoreJob> jobs, int from)
+    {
+        for (int at = from; at < jobs.Count; at++)
+        {
+            RestoreJob job = jobs[at];
+            job.Frame.IsCutOff = true;
+            job.FirstLink?.Done.TrySetResult(null);
+            job.Handle!.Release();
+            run.Release(job.Frame);
+        }
+
+        jobs.Clear();
+    }
+
+    /// <summary>The jobs that the walker has not sent yet.</summary>
+    private sealed class JobBatch(ChannelWriter<List<RestoreJob>> work)
+    {
+        private long _bytes;
+
+        internal List<RestoreJob> Jobs { get; private set; } = new(BatchCount);
+
+        internal ValueTask AddAsync(RestoreJob job, CancellationToken cancel)
+        {
+            Jobs.Add(job);
+            _bytes += job.Entry.Content.Size;
+            return Jobs.Count < BatchCount && _bytes < BatchBytes ? ValueTask.CompletedTask : SendAsync(cancel);
+        }
+
+        internal async ValueTask SendAsync(CancellationToken cancel)
+        {
+            if (Jobs.Count > 0)
+            {
+                await work.WriteAsync(Jobs, cancel).ConfigureAwait(false);
+                Jobs = new(BatchCount);
+                _bytes = 0;
             }
         }
     }

@@ -324,7 +324,7 @@ public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
         try
         {
             Memory<byte> bytes = clump.AsMemory(0, place.Length);
-            if (await _reader.TryReadAsync(place.Arena, place.Offset, bytes, cancel).ConfigureAwait(false)
+            if (await _reader.TryReadClumpAsync(place.Arena, place.Offset, bytes, cancel).ConfigureAwait(false)
                 && Clump.TryRead(domain, place.Arena.Epoch, score, type, bytes.Span, _compressor, scratch, target.Span, out int plainBytes))
             {
                 return new BlockRead(true, plainBytes);

@@ -52,11 +52,21 @@ public static class Blake3
         state.Clear();
     }
 
+    /// <summary>As <see cref="DeriveKey(string, ReadOnlySpan{byte}, Span{byte})"/> for a context whose key the caller keeps: that is no secret, and takes as long as the rest.</summary>
+    internal static void DeriveKey(ReadOnlySpan<byte> contextKey, ReadOnlySpan<byte> material, Span<byte> output) =>
+        DeriveKey(KernelPaths.Best, MemoryMarshal.Cast<byte, uint>(contextKey), material, output);
+
     [SkipLocalsInit]
     internal static void DeriveKey(KernelPath path, string context, ReadOnlySpan<byte> material, Span<byte> output)
     {
         Span<uint> contextKey = stackalloc uint[Blake3Kernel.WordCount];
         DeriveContextKey(path, context, MemoryMarshal.AsBytes(contextKey));
+        DeriveKey(path, contextKey, material, output);
+    }
+
+    [SkipLocalsInit]
+    private static void DeriveKey(KernelPath path, ReadOnlySpan<uint> contextKey, ReadOnlySpan<byte> material, Span<byte> output)
+    {
         Unsafe.SkipInit(out Blake3State state);
         state.Start(path, contextKey, Blake3Kernel.DeriveMaterial);
         state.Update(material);

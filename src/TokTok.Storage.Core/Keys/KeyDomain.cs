@@ -40,6 +40,10 @@ public sealed class KeyDomain : IDisposable
     private const string ArenaContext = "tdfs 2026-11 arena key v1";
     private const string LogContext = "tdfs 2026-11 log key v1";
 
+    private static readonly byte[] s_blockContext = ContextKey(BlockContext);
+    private static readonly byte[] s_arenaContext = ContextKey(ArenaContext);
+    private static readonly byte[] s_logContext = ContextKey(LogContext);
+
     private readonly Lock _gate = new();
     private readonly SecretBytes _scoreKey;
     private readonly SecretBytes _chunkerSeed;
@@ -105,13 +109,13 @@ public sealed class KeyDomain : IDisposable
     public void GearSeed(Span<byte> target) => Blake3.DeriveKey(GearContext, _chunkerSeed.Span, Subkey(target));
 
     /// <summary>The DARE key of one block, from its 32-byte score.</summary>
-    public void BlockKey(uint epoch, ReadOnlySpan<byte> score, Span<byte> target) => Derive(BlockContext, Get(epoch).BlockBase, score, target);
+    public void BlockKey(uint epoch, ReadOnlySpan<byte> score, Span<byte> target) => Derive(s_blockContext, Get(epoch).BlockBase, score, target);
 
     /// <summary>The arena cipher's key, from the 32-byte arena id.</summary>
-    public void ArenaKey(uint epoch, ReadOnlySpan<byte> arenaId, Span<byte> target) => Derive(ArenaContext, Get(epoch).ArenaBase, arenaId, target);
+    public void ArenaKey(uint epoch, ReadOnlySpan<byte> arenaId, Span<byte> target) => Derive(s_arenaContext, Get(epoch).ArenaBase, arenaId, target);
 
     /// <summary>The key of an encrypted record log, from its 32-byte id.</summary>
-    public void LogKey(uint epoch, ReadOnlySpan<byte> logId, Span<byte> target) => Derive(LogContext, Get(epoch).ArenaBase, logId, target);
+    public void LogKey(uint epoch, ReadOnlySpan<byte> logId, Span<byte> target) => Derive(s_logContext, Get(epoch).ArenaBase, logId, target);
 
     /// <summary>The serialised secrets, for the caller to encrypt and dispose.</summary>
     public SecretBytes Serialize()
@@ -201,7 +205,14 @@ public sealed class KeyDomain : IDisposable
 
     public override string ToString() => $"KeyDomain({Kind}, {Id}, epoch {CurrentEpoch})";
 
-    private static void Derive(string context, SecretBytes secret, ReadOnlySpan<byte> name, Span<byte> target)
+    private static byte[] ContextKey(string context)
+    {
+        byte[] key = new byte[Blake3.KeySize];
+        Blake3.DeriveContextKey(KernelPaths.Best, context, key);
+        return key;
+    }
+
+    private static void Derive(byte[] context, SecretBytes secret, ReadOnlySpan<byte> name, Span<byte> target)
     {
         if (name.Length != SubkeySize)
         {

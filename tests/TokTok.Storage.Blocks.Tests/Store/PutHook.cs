@@ -19,8 +19,14 @@ internal sealed class PutHook(IFragmentHolder inner, Func<Task> beforePut) : IFr
         ArenaId id, int dataFragments, int parityFragments, int sliceBytes, IReadOnlyList<FragmentData> fragments, CancellationToken cancel) =>
         inner.ReplaceAsync(id, dataFragments, parityFragments, sliceBytes, fragments, cancel);
 
-    public ValueTask<int> ReadAsync(ArenaId id, int fragmentIndex, long offset, Memory<byte> target, CancellationToken cancel) =>
-        inner.ReadAsync(id, fragmentIndex, offset, target, cancel);
+    /// <summary>Told of the bytes that a read of a fragment asks for.</summary>
+    internal Action<int>? BeforeRead { get; init; }
+
+    public ValueTask<int> ReadAsync(ArenaId id, int fragmentIndex, long offset, Memory<byte> target, CancellationToken cancel)
+    {
+        BeforeRead?.Invoke(target.Length);
+        return inner.ReadAsync(id, fragmentIndex, offset, target, cancel);
+    }
 
     public ValueTask<byte[]?> ReadGroupHashesAsync(ArenaId id, int fragmentIndex, FragmentName expected, CancellationToken cancel) =>
         inner.ReadGroupHashesAsync(id, fragmentIndex, expected, cancel);

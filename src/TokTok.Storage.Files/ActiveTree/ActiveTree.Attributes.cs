@@ -208,21 +208,21 @@ public sealed partial class ActiveTree
             changes = directory.Names is { } names ? [.. names.All] : [];
         }
 
-        uint count = 0;
+        int count = 0;
         try
         {
             var cursor = new TableCursor(_tables, committed);
             cursor.Seek(default);
             while (cursor.MoveNext() && count <= Inode.MaxSubdirectories)
             {
-                count += EntryFormat.ReadHead(cursor.Current.Value).Type == EntryType.Directory ? 1u : 0;
+                count += EntryFormat.ReadHead(cursor.Current.Value).Type == EntryType.Directory ? 1 : 0;
             }
 
             foreach ((byte[] name, NameChange change) in changes)
             {
                 bool was = _tables.Find(committed, name) is { } value && EntryFormat.ReadHead(value).Type == EntryType.Directory;
                 bool isNow = change.Child is { IsDirectory: true };
-                count += (isNow ? 1u : 0) - (was && count > 0 ? 1u : 0);
+                count += (isNow ? 1 : 0) - (was ? 1 : 0);
             }
         }
         catch (Exception failure) when (Trouble.TryTell(failure, out FileError error))
@@ -235,7 +235,7 @@ public sealed partial class ActiveTree
             // A commit in between moved changes into the table: they are counted already, once.
             if (directory.NamesVersion == version)
             {
-                directory.Subdirectories = count;
+                directory.Subdirectories = (uint)Math.Max(0, count); // too many to count may come out as fewer
             }
         }
 

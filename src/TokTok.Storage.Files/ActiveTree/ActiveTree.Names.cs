@@ -269,7 +269,8 @@ public sealed partial class ActiveTree
         _entryCount += added;
         if (directory.Subdirectories is uint subdirectories)
         {
-            directory.Subdirectories = subdirectories + (child is { IsDirectory: true } ? 1u : 0) - (before is { IsDirectory: true } ? 1u : 0);
+            uint counted = subdirectories + (child is { IsDirectory: true } ? 1u : 0) - (before is { IsDirectory: true } ? 1u : 0);
+            directory.Subdirectories = counted > Inode.MaxSubdirectories ? null : counted; // not counted to the end: counted anew when asked
         }
 
         lock (directory.Gate)

@@ -42,6 +42,8 @@ internal sealed class CountingVolumeStore(IVolumeStore inner) : IVolumeStore
 
         public IBlockStore At(int survive) => new CountingBlocks(inner.At(survive), counts);
 
+        public Score ScoreOf(BlockType type, ReadOnlySpan<byte> plain) => inner.ScoreOf(type, plain);
+
         public async ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel)
         {
             BlockWrite write = await inner.WriteAsync(type, plain, cancel);

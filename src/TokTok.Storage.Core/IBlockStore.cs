@@ -18,6 +18,9 @@ public interface IBlockStore
     /// <summary>The same blocks at another redundancy: what is written there outlives the loss of so many places, or of as many as the places there are allow.</summary>
     IBlockStore At(int survive);
 
+    /// <summary>The score that the block has or would have. Keeps nothing.</summary>
+    Score ScoreOf(BlockType type, ReadOnlySpan<byte> plain);
+
     /// <summary>Keeps the block unless an equal one is kept already at this redundancy or better.</summary>
     ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel);
 

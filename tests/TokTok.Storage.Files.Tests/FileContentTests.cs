@@ -244,6 +244,8 @@ public sealed class FileContentTests
 
         public IBlockStore At(int survive) => this;
 
+        public Score ScoreOf(BlockType type, ReadOnlySpan<byte> plain) => inner.ScoreOf(type, plain);
+
         public async ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel)
         {
             _ = Interlocked.Increment(ref _running);

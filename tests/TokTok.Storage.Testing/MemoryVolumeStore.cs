@@ -151,6 +151,17 @@ public sealed class MemoryBlocks(DomainId domain) : IBlockStore
 
     public IBlockStore At(int survive) => Math.Min(survive, MaxSurvive) is int feasible && feasible == DefaultSurvive ? this : new View(this, feasible);
 
+    public Score ScoreOf(BlockType type, ReadOnlySpan<byte> plain)
+    {
+        Span<byte> key = stackalloc byte[Blake3.KeySize];
+        key.Clear();
+        domain.Write(key);
+        key[^1] = (byte)type;
+        Span<byte> hash = stackalloc byte[Score.Size];
+        Blake3.KeyedHash(key, plain, hash);
+        return Score.Read(hash);
+    }
+
     public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => Write(DefaultSurvive, type, plain, cancel);
 
     private ValueTask<BlockWrite> Write(int survive, BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel)
@@ -158,13 +169,7 @@ public sealed class MemoryBlocks(DomainId domain) : IBlockStore
         ArgumentOutOfRangeException.ThrowIfGreaterThan(plain.Length, BlockLimits.MaxBlockBytes);
         cancel.ThrowIfCancellationRequested();
         Interlocked.Increment(ref _writes);
-        Span<byte> key = stackalloc byte[Blake3.KeySize];
-        key.Clear();
-        domain.Write(key);
-        key[^1] = (byte)type;
-        Span<byte> hash = stackalloc byte[Score.Size];
-        Blake3.KeyedHash(key, plain.Span, hash);
-        Score score = Score.Read(hash);
+        Score score = ScoreOf(type, plain.Span);
         bool isStronger = false;
         lock (_gate)
         {
@@ -224,6 +229,8 @@ public sealed class MemoryBlocks(DomainId domain) : IBlockStore
         public int Weakest => all.Weakest;
 
         public IBlockStore At(int other) => all.At(other);
+
+        public Score ScoreOf(BlockType type, ReadOnlySpan<byte> plain) => all.ScoreOf(type, plain);
 
         public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => all.Write(survive, type, plain, cancel);
 

@@ -12,16 +12,27 @@ public sealed class MemoryIndex : IBlockIndex
 {
     private readonly ConcurrentDictionary<Score, BlockLocation> _locations = new();
     private ulong _coveredSequence;
+    private long _count; // the dictionary's own takes all of its locks
 
     public ulong CoveredSequence => Volatile.Read(ref _coveredSequence);
 
-    public long Count => _locations.Count;
+    public long Count => Interlocked.Read(ref _count);
 
     internal IEnumerable<KeyValuePair<Score, BlockLocation>> Entries => _locations;
 
     public bool TryFind(Score score, out BlockLocation location) => _locations.TryGetValue(score, out location);
 
-    public void Add(Score score, BlockLocation location) => _locations[score] = location;
+    public void Add(Score score, BlockLocation location)
+    {
+        if (_locations.TryAdd(score, location))
+        {
+            Interlocked.Increment(ref _count);
+        }
+        else
+        {
+            _locations[score] = location;
+        }
+    }
 
     public void Checkpoint(ulong coveredSequence) => Volatile.Write(ref _coveredSequence, coveredSequence);
 
@@ -29,6 +40,7 @@ public sealed class MemoryIndex : IBlockIndex
     {
         Volatile.Write(ref _coveredSequence, 0);
         _locations.Clear();
+        Interlocked.Exchange(ref _count, 0);
     }
 
     public void Dispose()

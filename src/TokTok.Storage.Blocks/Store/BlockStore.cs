@@ -493,6 +493,8 @@ internal sealed class DomainBlocks(BlockStore store, KeyDomain domain, int survi
 
     public IBlockStore At(int other) => store.Feasible(other) == survive ? this : new DomainBlocks(store, domain, store.Feasible(other));
 
+    public Score ScoreOf(BlockType type, ReadOnlySpan<byte> plain) => Clump.ScoreOf(domain, type, plain);
+
     public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => store.WriteAsync(domain, survive, type, plain, cancel);
 
     public ValueTask<BlockRead> ReadAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel) => store.ReadAsync(domain, score, type, target, cancel);

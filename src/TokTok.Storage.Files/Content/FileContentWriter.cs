@@ -62,8 +62,8 @@ public sealed record ContentOptions
 /// <summary>What storing a file came to.</summary>
 /// <param name="Content">For the file's entry.</param>
 /// <param name="DataBytes">Bytes in chunks and inline, holes apart.</param>
-/// <param name="ChunkCount">Blocks of type Data that the file has.</param>
-/// <param name="NewChunkCount">Of these, the ones the store did not have.</param>
+/// <param name="ChunkCount">Chunks that the file was cut into.</param>
+/// <param name="NewChunkCount">Blocks of type Data that the store did not have: a chunk, or what is new in one.</param>
 /// <param name="NewBytes">Plain bytes of the new ones.</param>
 /// <param name="StoredBytes">What the new ones take in arenas.</param>
 public readonly record struct WrittenContent(FileContent Content, long DataBytes, int ChunkCount, int NewChunkCount, long NewBytes, long StoredBytes);
@@ -110,16 +110,19 @@ public sealed class FileContentWriter : IDisposable
     public ValueTask<WrittenContent> WriteAsync(IFileSource source, CuttingRule rule, CancellationToken cancel) => WriteAsync(source, rule, _blocks.Survive, cancel);
 
     /// <summary>Stores the file as it is read now, so that it outlives the loss of so many places. Nothing is durable before the store is flushed.</summary>
-    public async ValueTask<WrittenContent> WriteAsync(IFileSource source, CuttingRule rule, int survive, CancellationToken cancel)
+    /// <param name="previous">What the file held when it was stored before: chunks that changed little lean on it.</param>
+    public async ValueTask<WrittenContent> WriteAsync(IFileSource source, CuttingRule rule, int survive, CancellationToken cancel, FileContent? previous = null)
     {
         ArgumentNullException.ThrowIfNull(source);
+        IBlockStore blocks = _blocks.At(survive);
+        using PreviousContent? before = previous is null || source.Length < PreviousContent.FromBytes ? null : new PreviousContent(blocks, previous);
 
         // One byte more than the size, so that the read which fetches a small file also meets its end.
         int capacity = (int)Math.Clamp(source.Length + 1, 4096, BufferBytes);
         byte[] rented = ArrayPool<byte>.Shared.Rent(capacity);
         try
         {
-            var run = new Run(this, _blocks.At(survive), source, rule, rented.AsMemory(0, rented.Length));
+            var run = new Run(this, blocks, source, rule, before, rented.AsMemory(0, rented.Length));
             return await run.WriteAsync(cancel).ConfigureAwait(false);
         }
         finally
@@ -132,7 +135,7 @@ public sealed class FileContentWriter : IDisposable
     public void Dispose() => _cutter.Dispose();
 
     /// <summary>One file on its way: a window of its bytes, from the start of the next chunk to what has been read.</summary>
-    private sealed class Run(FileContentWriter writer, IBlockStore blocks, IFileSource source, CuttingRule rule, Memory<byte> window)
+    private sealed class Run(FileContentWriter writer, IBlockStore blocks, IFileSource source, CuttingRule rule, PreviousContent? previous, Memory<byte> window)
     {
         private readonly ExtentsBuilder _extents = new(blocks, writer._options.InlineExtents);
 
@@ -140,7 +143,7 @@ public sealed class FileContentWriter : IDisposable
         private readonly Queue<(long Start, long End)> _bridged = new();
 
         /// <summary>Chunks whose extents are not added yet, in the file's order: the first one, or one before it, is still being written.</summary>
-        private readonly Queue<CutChunk> _cut = new();
+        private readonly Queue<Task<StoredChunk>> _cut = new();
         private Memory<byte> _window = window;
         private byte[]? _grown;
         private long _chunkStart;
@@ -193,9 +196,9 @@ public sealed class FileContentWriter : IDisposable
             finally
             {
                 // Only after a failure is anything left here; it must not go on in a store that the caller may close.
-                foreach (CutChunk left in _cut)
+                foreach (Task left in _cut)
                 {
-                    await ((Task)left.Writing).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                    await left.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 }
 
                 if (_grown is not null)
@@ -319,32 +322,33 @@ public sealed class FileContentWriter : IDisposable
                 return;
             }
 
+            List<Extent> extents = ExtentsOf(chunk.Length);
             if (source.Length >= SpareHands.FromBytes && writer._hands.TryTake())
             {
                 byte[] copy = ArrayPool<byte>.Shared.Rent(chunk.Length);
                 chunk.CopyTo(copy);
-                _cut.Enqueue(new CutChunk(ExtentsOf(chunk.Length), Task.Run(() => WriteByHandAsync(copy, chunk.Length, cancel), CancellationToken.None)));
+                _cut.Enqueue(Task.Run(() => StoreByHandAsync(copy, chunk.Length, extents, cancel), CancellationToken.None));
             }
             else
             {
-                BlockWrite write = await blocks.WriteAsync(BlockType.Data, chunk, cancel).ConfigureAwait(false);
+                StoredChunk stored = await StoreAsync(chunk, extents, cancel).ConfigureAwait(false);
                 if (_cut.Count == 0)
                 {
-                    await AddAsync(ExtentsOf(chunk.Length), write, cancel).ConfigureAwait(false);
+                    await AddAsync(stored, cancel).ConfigureAwait(false);
                     return;
                 }
 
-                _cut.Enqueue(new CutChunk(ExtentsOf(chunk.Length), Task.FromResult(write)));
+                _cut.Enqueue(Task.FromResult(stored));
             }
 
             await SettleAsync(MaxCutChunks, cancel).ConfigureAwait(false);
         }
 
-        private async Task<BlockWrite> WriteByHandAsync(byte[] copy, int length, CancellationToken cancel)
+        private async Task<StoredChunk> StoreByHandAsync(byte[] copy, int length, List<Extent> extents, CancellationToken cancel)
         {
             try
             {
-                return await blocks.WriteAsync(BlockType.Data, copy.AsMemory(0, length), cancel).ConfigureAwait(false);
+                return await StoreAsync(copy.AsMemory(0, length), extents, cancel).ConfigureAwait(false);
             }
             finally
             {
@@ -353,14 +357,66 @@ public sealed class FileContentWriter : IDisposable
             }
         }
 
+        /// <summary>Writes the chunk, or what of it the file did not hold before.</summary>
+        /// <param name="extents">Its pieces, whose block is not known yet.</param>
+        private async ValueTask<StoredChunk> StoreAsync(ReadOnlyMemory<byte> chunk, List<Extent> extents, CancellationToken cancel)
+        {
+            if (previous is not null && chunk.Length >= PreviousContent.FromBytes && extents.Count == 1)
+            {
+                Score score = blocks.ScoreOf(BlockType.Data, chunk.Span);
+                if (await blocks.ContainsAsync(score, BlockType.Data, cancel).ConfigureAwait(false))
+                {
+                    return new StoredChunk([extents[0] with { Score = score }], 0, 0, 0);
+                }
+
+                long start = extents[0].Offset;
+                if (await previous.DescribeAsync(start, chunk, cancel).ConfigureAwait(false) is { } pieces)
+                {
+                    return await StoreNewPiecesAsync(chunk, start, pieces, cancel).ConfigureAwait(false);
+                }
+            }
+
+            BlockWrite write = await blocks.WriteAsync(BlockType.Data, chunk, cancel).ConfigureAwait(false);
+            for (int i = 0; i < extents.Count; i++)
+            {
+                Extent extent = extents[i];
+                extents[i] = extent.Skip < 0 ? new Extent(0, extent.Length, default, 0, 0) : extent with { Score = write.Score };
+            }
+
+            return new StoredChunk(extents, write.IsNew ? 1 : 0, write.IsNew ? chunk.Length : 0, write.StoredBytes);
+        }
+
+        private async ValueTask<StoredChunk> StoreNewPiecesAsync(ReadOnlyMemory<byte> chunk, long start, List<Extent> pieces, CancellationToken cancel)
+        {
+            int newBlocks = 0;
+            long newBytes = 0;
+            long storedBytes = 0;
+            for (int i = 0; i < pieces.Count; i++)
+            {
+                Extent piece = pieces[i];
+                if (piece.Skip >= 0)
+                {
+                    continue;
+                }
+
+                BlockWrite write = await blocks.WriteAsync(BlockType.Data, chunk.Slice((int)(piece.Offset - start), (int)piece.Length), cancel).ConfigureAwait(false);
+                pieces[i] = piece with { Score = write.Score, Skip = 0, BlockBytes = (int)piece.Length };
+                newBlocks += write.IsNew ? 1 : 0;
+                newBytes += write.IsNew ? piece.Length : 0;
+                storedBytes += write.StoredBytes;
+            }
+
+            return new StoredChunk(pieces, newBlocks, newBytes, storedBytes);
+        }
+
         /// <summary>Adds the extents of chunks that are written, from the first on, and waits while more than <paramref name="most"/> are left.</summary>
         private async ValueTask SettleAsync(int most, CancellationToken cancel)
         {
-            while (_cut.TryPeek(out CutChunk? first) && (_cut.Count > most || first.Writing.IsCompleted))
+            while (_cut.TryPeek(out Task<StoredChunk>? first) && (_cut.Count > most || first.IsCompleted))
             {
-                BlockWrite write = await first.Writing.ConfigureAwait(false);
+                StoredChunk stored = await first.ConfigureAwait(false);
                 _ = _cut.Dequeue();
-                await AddAsync(first.Extents, write, cancel).ConfigureAwait(false);
+                await AddAsync(stored, cancel).ConfigureAwait(false);
             }
         }
 
@@ -370,22 +426,16 @@ public sealed class FileContentWriter : IDisposable
             await _extents.AddAsync(new Extent(0, bytes, default, 0, 0), cancel).ConfigureAwait(false);
         }
 
-        private async ValueTask AddAsync(List<Extent> extents, BlockWrite write, CancellationToken cancel)
+        private async ValueTask AddAsync(StoredChunk stored, CancellationToken cancel)
         {
-            int chunkBytes = extents[0].BlockBytes;
             _chunks++;
-            if (write.IsNew)
+            _newChunks += stored.NewBlocks;
+            _newBytes += stored.NewBytes;
+            _storedBytes += stored.StoredBytes;
+            foreach (Extent extent in stored.Extents)
             {
-                _newChunks++;
-                _newBytes += chunkBytes;
-                _storedBytes += write.StoredBytes;
-            }
-
-            foreach (Extent extent in extents)
-            {
-                bool isHole = extent.Skip < 0;
-                _dataBytes += isHole ? 0 : extent.Length;
-                await _extents.AddAsync(isHole ? new Extent(0, extent.Length, default, 0, 0) : extent with { Score = write.Score }, cancel).ConfigureAwait(false);
+                _dataBytes += extent.IsHole ? 0 : extent.Length;
+                await _extents.AddAsync(extent, cancel).ConfigureAwait(false);
             }
         }
 
@@ -401,14 +451,14 @@ public sealed class FileContentWriter : IDisposable
                 long dataEnd = hasHole ? Math.Max(hole.Start, at) : end;
                 if (dataEnd > at)
                 {
-                    extents.Add(new Extent(0, dataEnd - at, default, (int)(at - _chunkStart), chunkBytes));
+                    extents.Add(new Extent(at, dataEnd - at, default, (int)(at - _chunkStart), chunkBytes));
                 }
 
                 at = dataEnd;
                 if (hasHole)
                 {
                     long holeEnd = Math.Min(hole.End, end);
-                    extents.Add(new Extent(0, holeEnd - at, default, -1, chunkBytes));
+                    extents.Add(new Extent(at, holeEnd - at, default, -1, chunkBytes));
                     at = holeEnd;
                     DropBridgedBefore(at);
                     if (hole.End > end)
@@ -430,6 +480,6 @@ public sealed class FileContentWriter : IDisposable
         }
     }
 
-    /// <summary>A chunk of which the extents wait for its score.</summary>
-    private sealed record CutChunk(List<Extent> Extents, Task<BlockWrite> Writing);
+    /// <summary>A chunk that the store has: as one block, or as pieces of several.</summary>
+    private sealed record StoredChunk(List<Extent> Extents, int NewBlocks, long NewBytes, long StoredBytes);
 }

@@ -207,7 +207,7 @@ internal sealed class EntryMaker(ImportOptions options, ImportRun run, FileConte
                 {
                     written = slot.Stat.SizeBytes == 0
                         ? new WrittenContent(FileContent.Empty, 0, 0, 0, 0, 0)
-                        : await contents.WriteAsync(_file, rule, run.SurviveOf(slot), cancel).ConfigureAwait(false);
+                        : await contents.WriteAsync(_file, rule, run.SurviveOf(slot), cancel, slot.Before).ConfigureAwait(false);
                 }
                 catch (PosixException read)
                 {

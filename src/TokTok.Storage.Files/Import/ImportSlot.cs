@@ -35,6 +35,9 @@ internal sealed class ImportSlot(SlotKind kind, WalkFrame frame)
 
     internal byte[] OldLink { get; set; } = [];
 
+    /// <summary>What the file held when it was stored before, where it has one name and is read again.</summary>
+    internal FileContent? Before { get; set; }
+
     /// <summary>Taken over unchanged into a directory that asks for more than the store has everywhere: whether its blocks are that strong is to be seen.</summary>
     internal bool IsToBeChecked { get; set; }
 
@@ -78,7 +81,4 @@ internal sealed class ImportSlot(SlotKind kind, WalkFrame frame)
 
     /// <summary>The import was stopped before its turn came.</summary>
     internal bool IsSkipped { get; set; }
-
-    /// <summary>Set where a worker fills the slot in; complete when it has.</summary>
-    internal TaskCompletionSource? Done { get; set; }
 }

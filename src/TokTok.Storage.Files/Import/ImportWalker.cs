@@ -1,4 +1,3 @@
-using System.Threading.Channels;
 using TokTok.Storage.Files.Posix;
 
 namespace TokTok.Storage.Files;
@@ -122,19 +121,18 @@ internal sealed class ImportWalker
     /// <summary>The name that was done last in the lowest directory of the way, or empty.</summary>
     private byte[] _lastName = [];
 
-    internal async Task WalkAsync(
-        ChannelWriter<ImportSlot> order, ChannelWriter<ImportSlot> work, Entry? previous, CancellationToken stop, CancellationToken abort)
+    internal async Task WalkAsync(ImportQueue queue, Entry? previous, CancellationToken stop, CancellationToken abort)
     {
         try
         {
-            await PushRootAsync(order, previous, abort).ConfigureAwait(false);
+            await PushRootAsync(queue, previous, abort).ConfigureAwait(false);
             while (_way.Count > 0)
             {
                 if (stop.IsCancellationRequested)
                 {
                     StoppedAt = Place();
-                    await DrainAsync(order, abort).ConfigureAwait(false);
-                    return;
+                    await DrainAsync(queue, abort).ConfigureAwait(false);
+                    break;
                 }
 
                 WalkFrame frame = _way[^1];
@@ -145,17 +143,19 @@ internal sealed class ImportWalker
                     await OpenPreviousAsync(frame, child, abort).ConfigureAwait(false);
                     _way.Add(child);
                     Park();
-                    await order.WriteAsync(new ImportSlot(SlotKind.Enter, child) { Name = child.Name }, abort).ConfigureAwait(false);
+                    await queue.AddAsync(new ImportSlot(SlotKind.Enter, child) { Name = child.Name }, isToBeRead: false, abort).ConfigureAwait(false);
                 }
                 else if (slot is not null)
                 {
-                    await SendAsync(slot, order, work, abort).ConfigureAwait(false);
+                    await SendAsync(slot, queue, abort).ConfigureAwait(false);
                 }
                 else
                 {
-                    await LeaveAsync(frame, order, abort).ConfigureAwait(false);
+                    await LeaveAsync(frame, queue, abort).ConfigureAwait(false);
                 }
             }
+
+            await queue.FinishAsync(abort).ConfigureAwait(false);
         }
         finally
         {
@@ -164,8 +164,7 @@ internal sealed class ImportWalker
                 Close(frame);
             }
 
-            order.Complete();
-            work.Complete();
+            queue.Close();
         }
     }
 
@@ -181,7 +180,7 @@ internal sealed class ImportWalker
         return new WalkPlace(names, isInside);
     }
 
-    private async ValueTask PushRootAsync(ChannelWriter<ImportSlot> order, Entry? previous, CancellationToken abort)
+    private async ValueTask PushRootAsync(ImportQueue queue, Entry? previous, CancellationToken abort)
     {
         int fd = PosixCalls.OpenPath(_sources.Root);
         if (fd < 0)
@@ -213,7 +212,7 @@ internal sealed class ImportWalker
         }
 
         _way.Add(root);
-        await order.WriteAsync(new ImportSlot(SlotKind.Enter, root), abort).ConfigureAwait(false);
+        await queue.AddAsync(new ImportSlot(SlotKind.Enter, root), isToBeRead: false, abort).ConfigureAwait(false);
     }
 
     private void ReadWish(WalkFrame frame)
@@ -517,38 +516,31 @@ internal sealed class ImportWalker
         }
     }
 
-    private async ValueTask SendAsync(ImportSlot slot, ChannelWriter<ImportSlot> order, ChannelWriter<ImportSlot> work, CancellationToken abort)
+    private async ValueTask SendAsync(ImportSlot slot, ImportQueue queue, CancellationToken abort)
     {
-        if (slot.Entry is null || slot.IsToBeChecked)
+        bool isToBeRead = slot.Entry is null || slot.IsToBeChecked;
+        if (isToBeRead)
         {
             if (slot.Entry is null)
             {
-                slot.FileId = await FindIdAsync(slot.Frame, slot.Name, slot.OldEntry, EntryMaker.TypeOf(slot.Stat.Type)).ConfigureAwait(false);
+                Entry? old = await FindOldAsync(slot.Frame, slot.Name, slot.OldEntry).ConfigureAwait(false);
+                slot.FileId = IdFrom(old, EntryMaker.TypeOf(slot.Stat.Type));
+                slot.Before = old is { IsLink: false, Type: EntryType.File } ? old.Content : null;
                 Remember(slot);
             }
 
             slot.Handle = slot.Frame.Handle!.Hold();
-            slot.Done = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-            try
-            {
-                await work.WriteAsync(slot, abort).ConfigureAwait(false);
-            }
-            catch
-            {
-                slot.Handle.Release();
-                throw;
-            }
         }
 
-        await order.WriteAsync(slot, abort).ConfigureAwait(false);
+        await queue.AddAsync(slot, isToBeRead, abort).ConfigureAwait(false);
     }
 
-    /// <summary>File ids carry over by path: from the stat cache, or from the snapshot before.</summary>
-    private async ValueTask<ulong> FindIdAsync(WalkFrame frame, byte[] name, byte[] oldEntry, EntryType type)
-    {
-        Entry? old = oldEntry.Length > 0 ? Entry.Decode(oldEntry) : await FindPreviousAsync(frame, name).ConfigureAwait(false);
-        return old is not null && old.Type == type && (!old.IsLink || _linkIds.Add(old.FileId)) ? old.FileId : _run.Ids.Next();
-    }
+    /// <summary>What the path was: by the stat cache, or by the snapshot before.</summary>
+    private static async ValueTask<Entry?> FindOldAsync(WalkFrame frame, byte[] name, byte[] oldEntry) =>
+        oldEntry.Length > 0 ? Entry.Decode(oldEntry) : await FindPreviousAsync(frame, name).ConfigureAwait(false);
+
+    /// <summary>File ids carry over by path.</summary>
+    private ulong IdFrom(Entry? old, EntryType type) => old is not null && old.Type == type && (!old.IsLink || _linkIds.Add(old.FileId)) ? old.FileId : _run.Ids.Next();
 
     private static async ValueTask<Entry?> FindPreviousAsync(WalkFrame frame, byte[] name)
     {
@@ -581,7 +573,7 @@ internal sealed class ImportWalker
         }
     }
 
-    private async ValueTask LeaveAsync(WalkFrame frame, ChannelWriter<ImportSlot> order, CancellationToken abort)
+    private async ValueTask LeaveAsync(WalkFrame frame, ImportQueue queue, CancellationToken abort)
     {
         while (frame.HasCache && _cache!.Kind is StatRecordKind.Entry or StatRecordKind.Enter)
         {
@@ -596,7 +588,7 @@ internal sealed class ImportWalker
             }
         }
 
-        await order.WriteAsync(await EndAsync(frame).ConfigureAwait(false), abort).ConfigureAwait(false);
+        await queue.AddAsync(await EndAsync(frame).ConfigureAwait(false), isToBeRead: false, abort).ConfigureAwait(false);
     }
 
     private async ValueTask<ImportSlot> EndAsync(WalkFrame frame)
@@ -608,7 +600,7 @@ internal sealed class ImportWalker
         }
         else
         {
-            slot.FileId = await FindIdAsync(frame.Parent, frame.Name, slot.OldEntry, EntryType.Directory).ConfigureAwait(false);
+            slot.FileId = IdFrom(await FindOldAsync(frame.Parent, frame.Name, slot.OldEntry).ConfigureAwait(false), EntryType.Directory);
         }
 
         if (frame.Previous is not null)
@@ -648,7 +640,7 @@ internal sealed class ImportWalker
     }
 
     /// <summary>After a stop: what the stat cache still knows goes over into the new one, and the directories on the way down end as they are.</summary>
-    private async ValueTask DrainAsync(ChannelWriter<ImportSlot> order, CancellationToken abort)
+    private async ValueTask DrainAsync(ImportQueue queue, CancellationToken abort)
     {
         while (_way.Count > 0)
         {
@@ -656,14 +648,14 @@ internal sealed class ImportWalker
             for (long depth = 0; frame.HasCache && _cache!.Kind != StatRecordKind.End && (depth > 0 || _cache.Kind != StatRecordKind.Leave);)
             {
                 depth += _cache.Kind switch { StatRecordKind.Enter => 1, StatRecordKind.Leave => -1, _ => 0 };
-                await order.WriteAsync(CopyRecord(frame), abort).ConfigureAwait(false);
+                await queue.AddAsync(CopyRecord(frame), isToBeRead: false, abort).ConfigureAwait(false);
                 _cache.MoveNext();
             }
 
             ImportSlot slot = await EndAsync(frame).ConfigureAwait(false);
             slot.IsCutOff = true;
             slot.HasOtherNames = true;
-            await order.WriteAsync(slot, abort).ConfigureAwait(false);
+            await queue.AddAsync(slot, isToBeRead: false, abort).ConfigureAwait(false);
         }
     }
 

@@ -118,9 +118,6 @@ internal sealed class ImportRun(IBlockStore blocks, SortedTable tables, FileIds 
 /// </remarks>
 public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource random, TimeProvider clock)
 {
-    private const int OrderCapacity = 4096;
-    private const int WorkCapacity = 512;
-
     /// <param name="stop">Ctrl-C: end early and keep what there is.</param>
     /// <exception cref="PosixException">A source is not there.</exception>
     public async Task<ImportResult> RunAsync(ImportOptions options, SnapshotTexts texts, IImportObserver? observer, CancellationToken stop)
@@ -223,25 +220,21 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
         ImportOptions options, ImportRun run, FileContentWriter contents, ImportWalker walker, TreeAssembler assembler, Entry? previous, ImportPass pass, CancellationToken stop)
     {
         int workers = options.Workers > 0 ? options.Workers : Environment.ProcessorCount;
-        var order = Channel.CreateBounded<ImportSlot>(new BoundedChannelOptions(OrderCapacity) { SingleReader = true, SingleWriter = true });
-        var work = Channel.CreateBounded<ImportSlot>(new BoundedChannelOptions(WorkCapacity) { SingleWriter = true });
+        var queue = new ImportQueue();
         using var abort = new CancellationTokenSource();
         Exception? first = null;
         List<Task> tasks =
         [
-            GuardAsync(() => walker.WalkAsync(order.Writer, work.Writer, previous, pass.Pause, abort.Token)),
-            GuardAsync(() => assembler.AssembleAsync(order.Reader, abort.Token)),
+            GuardAsync(() => walker.WalkAsync(queue, previous, pass.Pause, abort.Token)),
+            GuardAsync(() => assembler.AssembleAsync(queue.Order, abort.Token)),
         ];
         for (int i = 0; i < workers; i++)
         {
-            tasks.Add(GuardAsync(() => WorkAsync(options, run, contents, work.Reader, pass, stop, abort.Token)));
+            tasks.Add(GuardAsync(() => WorkAsync(options, run, contents, queue.Work, pass, stop, abort.Token)));
         }
 
         await Task.WhenAll(tasks).ConfigureAwait(false);
-        while (work.Reader.TryRead(out ImportSlot? left))
-        {
-            left.Handle?.Release();
-        }
+        queue.Release();
 
         if (first is not null)
         {
@@ -264,25 +257,35 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
     }
 
     private static async Task WorkAsync(
-        ImportOptions options, ImportRun run, FileContentWriter contents, ChannelReader<ImportSlot> work, ImportPass pass, CancellationToken stop, CancellationToken abort)
+        ImportOptions options, ImportRun run, FileContentWriter contents, ChannelReader<ImportBatch> work, ImportPass pass, CancellationToken stop, CancellationToken abort)
     {
         var maker = new EntryMaker(options, run, contents);
-        await foreach (ImportSlot slot in work.ReadAllAsync(abort).ConfigureAwait(false))
+        await foreach (ImportBatch batch in work.ReadAllAsync(abort).ConfigureAwait(false))
         {
-            if (pass.Pause.IsCancellationRequested)
+            try
             {
-                slot.Handle!.Release();
-                slot.Handle = null;
-                slot.IsSkipped = true;
+                foreach (ImportSlot slot in batch.ToRead)
+                {
+                    if (pass.Pause.IsCancellationRequested)
+                    {
+                        slot.Handle!.Release();
+                        slot.Handle = null;
+                        slot.IsSkipped = true;
+                        continue;
+                    }
+
+                    run.Progress.SetCurrent(slot);
+                    await maker.MakeAsync(slot, stop, abort).ConfigureAwait(false);
+                    pass.HasRead(slot);
+                }
             }
-            else
+            catch
             {
-                run.Progress.SetCurrent(slot);
-                await maker.MakeAsync(slot, stop, abort).ConfigureAwait(false);
-                pass.HasRead(slot);
+                batch.Release();
+                throw;
             }
 
-            slot.Done!.SetResult();
+            batch.Done!.SetResult();
         }
     }
 

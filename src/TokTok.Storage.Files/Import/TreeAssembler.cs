@@ -30,31 +30,39 @@ internal sealed class TreeAssembler(ImportRun run, StatCacheWriter? cache)
     /// <summary>How many lost places the strongest part of the tree and of the link table outlives: what names them should be no weaker.</summary>
     internal int Survive { get; private set; } = run.Blocks.Survive;
 
-    internal async Task AssembleAsync(ChannelReader<ImportSlot> order, CancellationToken abort)
+    internal async Task AssembleAsync(ChannelReader<ImportBatch> order, CancellationToken abort)
     {
-        await foreach (ImportSlot slot in order.ReadAllAsync(abort).ConfigureAwait(false))
+        await foreach (ImportBatch batch in order.ReadAllAsync(abort).ConfigureAwait(false))
         {
-            if (slot.Done is { } done)
+            if (batch.Done is { } done)
             {
                 await done.Task.WaitAsync(abort).ConfigureAwait(false);
             }
 
-            switch (slot.Kind)
+            foreach (ImportSlot slot in batch.Slots)
             {
-                case SlotKind.Enter:
-                    _way.Push(new Building { OwnSurvive = slot.Frame.Survive, Survive = slot.Frame.Survive });
-                    cache?.Write(StatRecordKind.Enter, true, default, slot.Name, [], []);
-                    break;
-                case SlotKind.Leave:
-                    await LeaveAsync(slot, abort).ConfigureAwait(false);
-                    break;
-                case SlotKind.CacheOnly:
-                    cache?.Write(slot.RecordKind, slot.IsTrusted, slot.Stat, slot.Name, slot.OldEntry, slot.OldLink, slot.IsCutOff);
-                    break;
-                default:
-                    await AddAsync(slot, abort).ConfigureAwait(false);
-                    break;
+                await AssembleAsync(slot, abort).ConfigureAwait(false);
             }
+        }
+    }
+
+    private async ValueTask AssembleAsync(ImportSlot slot, CancellationToken abort)
+    {
+        switch (slot.Kind)
+        {
+            case SlotKind.Enter:
+                _way.Push(new Building { OwnSurvive = slot.Frame.Survive, Survive = slot.Frame.Survive });
+                cache?.Write(StatRecordKind.Enter, true, default, slot.Name, [], []);
+                break;
+            case SlotKind.Leave:
+                await LeaveAsync(slot, abort).ConfigureAwait(false);
+                break;
+            case SlotKind.CacheOnly:
+                cache?.Write(slot.RecordKind, slot.IsTrusted, slot.Stat, slot.Name, slot.OldEntry, slot.OldLink, slot.IsCutOff);
+                break;
+            default:
+                await AddAsync(slot, abort).ConfigureAwait(false);
+                break;
         }
     }
 

@@ -215,6 +215,8 @@ internal sealed class TreeCheck(BlockStore store, bool readAll, IProgressSink pr
             check.Progress(volume, map.MarkedCount);
         }
 
+        public Score ScoreOf(BlockType type, ReadOnlySpan<byte> plain) => inner.ScoreOf(type, plain);
+
         public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => throw new NotSupportedException("a check writes nothing");
 
         public ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel) => inner.ContainsAsync(score, type, cancel);

@@ -96,6 +96,23 @@ public sealed class CompressorTests
     }
 
     [Fact]
+    public void A_frame_depends_on_its_level_alone_and_not_on_what_the_context_did_before()
+    {
+        byte[] plain = Text(200_000);
+        var frames = new Dictionary<int, byte[]>();
+        foreach (int level in (int[])[3, 19, 1, 3, -1, 3, 4, 19, -1, 1, 4, 3])
+        {
+            byte[] packed = new byte[plain.Length], back = new byte[plain.Length];
+            Assert.True(Zstd.TryCompress(plain, packed, level, out int bytes));
+            Assert.True(Zstd.TryDecompress(packed.AsSpan(0, bytes), back));
+            Assert.Equal(plain, back);
+            Assert.Equal(frames.TryAdd(level, packed[..bytes]) ? packed[..bytes] : frames[level], packed[..bytes]);
+        }
+
+        Assert.Equal(5, frames.Values.Select(Convert.ToHexString).Distinct().Count());
+    }
+
+    [Fact]
     public void Another_length_than_the_expected_one_is_refused()
     {
         byte[] plain = Text(5000), packed = new byte[5000];

@@ -107,8 +107,12 @@ internal sealed class CatalogLog : IDisposable
             candidates.AddRange(await log.CandidatesAsync([.. found.Where(copy => copy.Line == line)], cancel).ConfigureAwait(false));
         }
 
-        Candidate? best = candidates.OrderByDescending(each => each.Copy.Header.Device == device).ThenByDescending(static each => each.Catalog.Sequence)
-            .ThenBy(static each => each.Copy.LocalPath is null).FirstOrDefault();
+        Candidate? best = candidates.OrderBy(static each => each, Comparer<Candidate>.Create((one, other) =>
+        {
+            int order = (other.Copy.Header.Device == device).CompareTo(one.Copy.Header.Device == device);
+            order = order != 0 ? order : other.Catalog.Sequence.CompareTo(one.Catalog.Sequence);
+            return order != 0 ? order : (one.Copy.LocalPath is null).CompareTo(other.Copy.LocalPath is null);
+        })).FirstOrDefault();
         if (best is not null)
         {
             log.Catalog = best.Catalog;
@@ -149,11 +153,13 @@ internal sealed class CatalogLog : IDisposable
     private async ValueTask<List<Candidate>> CandidatesAsync(List<LogCopy> line, CancellationToken cancel)
     {
         var complete = new List<Candidate>();
-        foreach (IGrouping<ulong, LogCopy> number in line.GroupBy(static copy => copy.Header.Number).OrderByDescending(static group => group.Key))
+        List<List<LogCopy>> numbers = LogCopies.ByNumber(line);
+        numbers.Reverse();
+        foreach (List<LogCopy> number in numbers)
         {
             // Longest first, the local one before equals: usually one read suffices.
             (LogCopy Copy, DiskException Failure)? unread = null;
-            foreach (LogCopy copy in number.OrderByDescending(static copy => copy.Bytes).ThenBy(static copy => copy.LocalPath is null))
+            foreach (LogCopy copy in number)
             {
                 try
                 {

@@ -98,14 +98,14 @@ internal sealed class Journal : IDisposable
     {
         var clumps = new Dictionary<(DomainId Domain, Score Score), JournalClump>();
         var older = new List<(DomainId Domain, Score Score)>();
-        foreach (IGrouping<ulong, LogCopy> number in copies.GroupBy(static copy => copy.Header.Number).OrderBy(static group => group.Key))
+        foreach (List<LogCopy> number in LogCopies.ByNumber(copies))
         {
             older.Clear();
             older.AddRange(clumps.Keys);
             LogCopy? best = null;
             RecordLogExtent bestExtent = default;
             (LogCopy Copy, DiskException Failure)? unread = null;
-            foreach (LogCopy copy in number.OrderByDescending(static copy => copy.Bytes).ThenBy(static copy => copy.LocalPath is null))
+            foreach (LogCopy copy in number)
             {
                 if (best is not null && copy.Header.LogId == best.Header.LogId && copy.Bytes <= bestExtent.ValidBytes && isOneLine)
                 {
@@ -176,7 +176,7 @@ internal sealed class Journal : IDisposable
                 continue;
             }
 
-            _continuable = best is { LocalPath: not null } && !bestExtent.HasTail && number.Key == _newestNumber && !_isAnotherLine ? best : null;
+            _continuable = best is { LocalPath: not null } && !bestExtent.HasTail && number[0].Header.Number == _newestNumber && !_isAnotherLine ? best : null;
             _newest = best;
             _extent = bestExtent;
         }

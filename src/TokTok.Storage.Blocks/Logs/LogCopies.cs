@@ -33,6 +33,13 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     private const int CompareBytes = 256 * 1024;
     private const int NumberDigits = 16;
 
+    private static readonly Comparer<LogCopy> s_byNumber = Comparer<LogCopy>.Create(static (one, other) =>
+    {
+        int order = one.Header.Number.CompareTo(other.Header.Number);
+        order = order != 0 ? order : other.Bytes.CompareTo(one.Bytes);
+        return order != 0 ? order : (one.LocalPath is null).CompareTo(other.LocalPath is null);
+    });
+
     private readonly Dictionary<(HolderId Holder, string ObjectName), (RecordLogHeader Header, long Bytes)> _atHolders = [];
     private readonly Dictionary<LogCopy, RecordLogExtent> _extents = new(ReferenceEqualityComparer.Instance); // of the copies that were read
     private readonly Dictionary<(HolderId Holder, string ObjectName), long> _published = []; // compared with ours in this process
@@ -58,8 +65,16 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     }
 
     /// <summary>The highest number that a file here, or an object of these lines, has by its name, whole or not: the next file takes a higher one.</summary>
-    internal ulong HighestNumber(IReadOnlySet<LogLine> own) =>
-        _names.Where(name => name.Line is not { } line || own.Contains(line)).Select(static name => name.Number).DefaultIfEmpty().Max();
+    internal ulong HighestNumber(IReadOnlySet<LogLine> own)
+    {
+        ulong highest = 0;
+        foreach ((LogLine? line, ulong number) in _names)
+        {
+            highest = line is null || own.Contains(line) ? Math.Max(highest, number) : highest;
+        }
+
+        return highest;
+    }
 
     internal string PathOf(ulong number) => Paths.Join(folder, number.ToString("x16", CultureInfo.InvariantCulture));
 
@@ -112,16 +127,35 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     /// <summary>The lines that files in the state folder are of.</summary>
     internal static HashSet<LogLine> OwnLines(IEnumerable<LogCopy> copies) => [.. copies.Where(static copy => copy.LocalPath is not null).Select(static copy => copy.Line)];
 
+    /// <summary>The copies of each number, the lowest number first; of one number the longest first, and the state folder's before equals.</summary>
+    /// <remarks>Sorted by references, whose code is there when the process starts, as for <see cref="LogLine"/>: by each field in turn the runtime would first have to make it.</remarks>
+    internal static List<List<LogCopy>> ByNumber(IEnumerable<LogCopy> copies)
+    {
+        var numbers = new List<List<LogCopy>>();
+        foreach (LogCopy copy in copies.OrderBy(static copy => copy, s_byNumber))
+        {
+            if (numbers.Count == 0 || numbers[^1][0].Header.Number != copy.Header.Number)
+            {
+                numbers.Add([]);
+            }
+
+            numbers[^1].Add(copy);
+        }
+
+        return numbers;
+    }
+
     /// <summary>Whether a holder has more of our lines than the state folder, or something else: then the folder is an older state, or a copy, of one that went on.</summary>
     internal async ValueTask<bool> IsBehindAsync(IReadOnlyList<LogCopy> own, CancellationToken cancel)
     {
         var here = new Dictionary<ulong, LogCopy>();
+        ulong highest = 0;
         foreach (LogCopy local in own.Where(static copy => copy.LocalPath is not null))
         {
             here[local.Header.Number] = local;
+            highest = Math.Max(highest, local.Header.Number);
         }
 
-        ulong highest = here.Keys.DefaultIfEmpty().Max();
         foreach (LogCopy there in own.Where(static copy => copy.LocalPath is null))
         {
             LogCopy? local = here.GetValueOrDefault(there.Header.Number);
@@ -260,7 +294,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         return extent;
     }
 
-    internal bool CanOpen(RecordLogHeader header) => header.Domain == realm.Id && realm.Epochs.Contains(header.Epoch);
+    internal bool CanOpen(RecordLogHeader header) => header.Domain == realm.Id && realm.HasEpoch(header.Epoch);
 
     internal RecordLogWriter Begin(ulong number, IRandomSource random)
     {

@@ -272,7 +272,13 @@ internal sealed class DirectorySearch(Catalog catalog, ArenaReader reader)
         ulong sequence = catalog.Sequence;
         if (arenas.Sequence != sequence)
         {
-            ArenaRecord[] all = [.. catalog.Arenas().OrderBy(static arena => arena.State).ThenByDescending(static arena => arena.Survive).ThenByDescending(static arena => arena.Ordinal)];
+            ArenaRecord[] all = [.. catalog.Arenas()];
+            Array.Sort(all, static (one, other) =>
+            {
+                int order = ((int)one.State).CompareTo((int)other.State);
+                order = order != 0 ? order : other.Survive.CompareTo(one.Survive);
+                return order != 0 ? order : other.Ordinal.CompareTo(one.Ordinal);
+            });
             arenas = new ArenasAt(sequence, all);
             _arenas = arenas;
         }

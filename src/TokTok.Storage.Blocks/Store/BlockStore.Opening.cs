@@ -323,7 +323,8 @@ public sealed partial class BlockStore
     {
         var absent = new Dictionary<ushort, ConfiguredHolder>();
         List<ConfiguredHolder> left = [.. configured.Where(static holder => holder.Holder is null)];
-        foreach (HolderRecord known in Unreached(catalog, configured).OrderBy(static known => known.IsGone))
+        List<HolderRecord> unreached = [.. Unreached(catalog, configured)];
+        foreach (HolderRecord known in unreached.FindAll(static known => !known.IsGone).Concat(unreached.FindAll(static known => known.IsGone)))
         {
             int at = left.FindIndex(holder => holder.Place == known.Place);
             if (at >= 0)

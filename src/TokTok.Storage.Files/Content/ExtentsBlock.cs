@@ -133,8 +133,22 @@ internal sealed class ExtentsBlock
     /// <summary>The index of the item that holds a byte of the block's range.</summary>
     public int Find(long offset)
     {
-        int found = Array.BinarySearch(Starts, offset);
-        return found >= 0 ? found : ~found - 1;
+        int low = 0;
+        int high = Starts.Length;
+        while (low < high)
+        {
+            int middle = (low + high) >>> 1;
+            if (Starts[middle] <= offset)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                high = middle;
+            }
+        }
+
+        return low - 1;
     }
 
     private static Extent ReadExtent(ref FormatReader reader, long offset)

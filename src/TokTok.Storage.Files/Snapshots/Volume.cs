@@ -400,10 +400,19 @@ public sealed class Volume : IDisposable
     }
 
     /// <summary>The heads of a volume that none supersedes, the one to go on from first: this device's own newest by sequence, else the newest by its clock.</summary>
-    private static List<Head> CurrentOf(IVolumeStore store, VolumeId? volume, string name) =>
-        [.. store.Heads.Where(head => head.VolumeName == name && (volume is null || head.Volume == volume))
-            .OrderByDescending(head => head.Device == store.Device && head.Incarnation == store.Incarnation)
-            .ThenByDescending(static head => head.TimeNs).ThenByDescending(static head => head.Sequence).ThenByDescending(static head => head.Incarnation)];
+    private static List<Head> CurrentOf(IVolumeStore store, VolumeId? volume, string name)
+    {
+        return [.. store.Heads.Where(head => head.VolumeName == name && (volume is null || head.Volume == volume))
+            .OrderBy(static head => head, Comparer<Head>.Create((one, other) =>
+            {
+                int order = IsOwn(other).CompareTo(IsOwn(one));
+                order = order != 0 ? order : other.TimeNs.CompareTo(one.TimeNs);
+                order = order != 0 ? order : other.Sequence.CompareTo(one.Sequence);
+                return order != 0 ? order : other.Incarnation.CompareTo(one.Incarnation);
+            }))];
+
+        bool IsOwn(Head head) => head.Device == store.Device && head.Incarnation == store.Incarnation;
+    }
 
     private sealed record State(IReadOnlyList<Head> Heads, VolumeRoot Root, IReadOnlyList<VolumeRoot> Others, int? Survive);
 }

@@ -445,6 +445,8 @@ public sealed class RestorerTests
             return inner.ReadAsync(score, type, target, cancel);
         }
 
+        public Score ScoreOf(BlockType type, ReadOnlySpan<byte> plain) => inner.ScoreOf(type, plain);
+
         public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => inner.WriteAsync(type, plain, cancel);
 
         public ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel) => inner.ContainsAsync(score, type, cancel);

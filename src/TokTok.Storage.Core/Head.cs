@@ -110,6 +110,9 @@ public interface IVolumeStore
     /// <param name="follows">The heads whose content the new one contains, the one it goes on from first; none for a new volume.</param>
     Head NextHead(VolumeId volume, string volumeName, DomainId domain, IReadOnlyList<Head> follows);
 
+    /// <summary>Where intents are kept; null: nowhere, and what is to be durable needs a commit.</summary>
+    IJournal? Journal => null;
+
     /// <summary>Flushes all blocks written before, then makes the new head durable and publishes it to the holders.
     /// A crash leaves the old head or the new one. Fails, changing nothing, if another head of this line came first.</summary>
     /// <param name="next">What <see cref="NextHead"/> gave, with its root.</param>

@@ -111,6 +111,18 @@ public sealed class FormatExampleTests
     }
 
     [Fact]
+    public void A_batch_of_intents()
+    {
+        const int HeaderSize = 42;
+        byte[] example = Repository.FormatExample("8.1");
+        var writer = new FieldWriter(256);
+        var intent = new Intent(new VolumeId(new Bytes16(0, 1)), 1, 2, 1, 0, true, example.AsMemory(HeaderSize));
+        Journal.WriteIntent(writer, intent);
+        AssertShows("8.1", writer.ToArray());
+        Assert.Equal(intent with { Body = default }, Journal.ReadIntent(writer.Written, "the page") with { Body = default });
+    }
+
+    [Fact]
     public void Catalog_records()
     {
         var writer = new FieldWriter(1024);

@@ -30,6 +30,9 @@ public sealed class MemoryVolumeStore : IVolumeStore
     /// <summary>Another one makes another line of heads, as after a loss of the state folder.</summary>
     public ulong Incarnation { get; set; } = 1;
 
+    /// <summary>Where it keeps intents; null unless a test gives it one.</summary>
+    public IJournal? Journal { get; init; }
+
     /// <summary>The realm's blocks.</summary>
     public MemoryBlocks Blocks => BlocksOf(Realm);
 
@@ -98,6 +101,54 @@ public sealed class MemoryVolumeStore : IVolumeStore
         lock (_gate)
         {
             _heads.Add(head);
+        }
+    }
+}
+
+/// <summary>Intents in memory, for a <see cref="MemoryVolumeStore"/>.</summary>
+public sealed class MemoryJournal : IJournal
+{
+    private readonly List<Intent> _intents = []; // guarded by itself
+
+    /// <summary>Runs before a batch is taken: a test throws.</summary>
+    public Action? BeforeAppend { get; set; }
+
+    public int BatchCount { get; private set; }
+
+    public IReadOnlyList<Intent> Intents(VolumeId volume)
+    {
+        lock (_intents)
+        {
+            return [.. _intents.Where(intent => intent.Volume == volume)];
+        }
+    }
+
+    public ValueTask AppendAsync(IReadOnlyList<Intent> batch, CancellationToken cancel)
+    {
+        BeforeAppend?.Invoke();
+        lock (_intents)
+        {
+            _intents.AddRange(batch);
+            BatchCount++;
+        }
+
+        return ValueTask.CompletedTask;
+    }
+
+    public void Forget(VolumeId volume, uint device, ulong incarnation, ulong sequence)
+    {
+        lock (_intents)
+        {
+            _intents.RemoveAll(intent => intent.Volume == volume && (intent.Sequence <= sequence || intent.Device != device || intent.Incarnation != incarnation));
+        }
+    }
+
+    /// <summary>Takes the last part away, as a crash does that came in between.</summary>
+    public void CutOff()
+    {
+        lock (_intents)
+        {
+            _intents.RemoveAt(_intents.Count - 1);
         }
     }
 }

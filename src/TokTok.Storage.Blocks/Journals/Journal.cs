@@ -8,7 +8,7 @@ namespace TokTok.Storage.Blocks.Journals;
 /// <summary>A clump that is durable and not yet in a sealed arena.</summary>
 internal sealed record JournalClump(DomainId Domain, uint Epoch, int Survive, BlockType Type, int PlainBytes, uint Date, Score Score, ReadOnlyMemory<byte> Bytes);
 
-/// <summary>What is durable before an arena is sealed: clumps of open arenas, as records of a log that is copied to holders.</summary>
+/// <summary>What is durable before an arena is sealed, and before a root includes it: clumps of open arenas and intents of volumes, as records of a log that is copied to holders.</summary>
 /// <remarks>
 /// Format: docs/format.md 8. Not safe from many threads: the store's flush lock is held around every call.
 /// Durable: a clump once <see cref="Sync"/> returned (here) and <see cref="PublishAsync"/> (at 1 + survive places).
@@ -18,6 +18,7 @@ internal sealed class Journal : IDisposable
 {
     private const byte ClumpKind = 1;
     internal const byte CarriedKind = 2;
+    internal const byte IntentKind = 16;
     private const int ClumpHeaderSize = 1 + DomainId.Size + sizeof(uint) + 1 + 1 + 1 + sizeof(uint) + sizeof(uint) + Score.Size;
 
     private readonly LogCopies _copies;
@@ -31,6 +32,12 @@ internal sealed class Journal : IDisposable
     private List<LogCopy> _others = [];
     private ulong _incarnation;
     private bool _isAnotherLine;
+
+    /// <summary>Intents that the loaded files of the folder's own line hold.</summary>
+    internal List<Intent> OwnIntents { get; } = [];
+
+    /// <summary>Those of other lines, once they are read.</summary>
+    internal List<Intent> OtherIntents { get; } = [];
 
     private Journal(LogCopies copies, IRandomSource random)
     {
@@ -98,10 +105,12 @@ internal sealed class Journal : IDisposable
     {
         var clumps = new Dictionary<(DomainId Domain, Score Score), JournalClump>();
         var older = new List<(DomainId Domain, Score Score)>();
+        IntentRecords? intents = null; // most journals have none
         foreach (List<LogCopy> number in LogCopies.ByNumber(copies))
         {
             older.Clear();
             older.AddRange(clumps.Keys);
+            intents?.BeginFile();
             LogCopy? best = null;
             RecordLogExtent bestExtent = default;
             (LogCopy Copy, DiskException Failure)? unread = null;
@@ -114,6 +123,7 @@ internal sealed class Journal : IDisposable
 
                 // Two copies of one file hold the same clumps, so reading both changes nothing.
                 var carried = new HashSet<(DomainId Domain, Score Score)>();
+                intents?.BeginCopy();
                 RecordLogExtent extent;
                 try
                 {
@@ -131,6 +141,18 @@ internal sealed class Journal : IDisposable
                                     }
                                 }
 
+                                if (isOneLine)
+                                {
+                                    intents?.Carried();
+                                }
+
+                                return;
+                            }
+
+                            if (body[0] == IntentKind)
+                            {
+                                intents ??= new IntentRecords();
+                                intents.Add(ReadIntent(body, copy.Where));
                                 return;
                             }
 
@@ -181,6 +203,7 @@ internal sealed class Journal : IDisposable
             _extent = bestExtent;
         }
 
+        (isOwn ? OwnIntents : OtherIntents).AddRange(intents?.InOrder ?? []);
         return [.. clumps.Values];
     }
 
@@ -207,15 +230,21 @@ internal sealed class Journal : IDisposable
         Writer.Append(_body.Written);
     }
 
+    internal void Append(Intent intent)
+    {
+        WriteIntent(_body, intent);
+        Writer.Append(_body.Written);
+    }
+
     internal void Sync() => Writer.Sync();
 
     /// <summary>Copies what is synced to the holders that keep journals.</summary>
     internal ValueTask PublishAsync(IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel) => _copies.PublishAsync(Writer, holders, cancel);
 
-    /// <summary>Begins the next file with what is still open, makes it durable here and at the holders, then lets the older files go.</summary>
-    internal async ValueTask RenewAsync(IEnumerable<JournalClump> open, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
+    /// <summary>Begins the next file with what is still wanted, makes it durable here and at the holders, then lets the older files go.</summary>
+    internal async ValueTask RenewAsync(IEnumerable<JournalClump> open, IEnumerable<Intent> intents, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
-        Renew(open);                                                                                  // 1. the open clumps, again
+        Renew(open, intents);                                                                         // 1. open clumps and intents, again
         await _copies.PublishAsync(Writer, holders, cancel).ConfigureAwait(false);                    // 2. and at the holders
         await _copies.DeleteBelowAsync(Writer, Writer.Header.Number, holders, cancel).ConfigureAwait(false); // 3. only now the old ones
     }
@@ -224,7 +253,7 @@ internal sealed class Journal : IDisposable
 
     private RecordLogWriter Writer => _writer ?? throw new InvalidOperationException("the store was opened for reading");
 
-    private void Renew(IEnumerable<JournalClump> open)
+    private void Renew(IEnumerable<JournalClump> open, IEnumerable<Intent> intents)
     {
         RecordLogWriter next = _copies.Begin(_newestNumber + 1, _random);
         try
@@ -232,6 +261,12 @@ internal sealed class Journal : IDisposable
             foreach (JournalClump clump in open)
             {
                 WriteClump(_body, clump);
+                next.Append(_body.Written);
+            }
+
+            foreach (Intent intent in intents)
+            {
+                WriteIntent(_body, intent);
                 next.Append(_body.Written);
             }
 
@@ -277,13 +312,44 @@ internal sealed class Journal : IDisposable
         return isCarried;
     }
 
+    internal static void WriteIntent(FieldWriter body, Intent intent)
+    {
+        body.Clear();
+        body.U8(IntentKind);
+        intent.Volume.Write(body.Take(VolumeId.Size));
+        body.U32(intent.Device);
+        body.U64(intent.Incarnation);
+        body.U64(intent.Sequence);
+        body.U32(intent.Part);
+        body.U8(intent.IsLast ? (byte)1 : (byte)0);
+        body.Bytes(intent.Body.Span);
+    }
+
+    internal static Intent ReadIntent(ReadOnlySpan<byte> body, string where)
+    {
+        var reader = new FieldReader(body, $"journal {where}");
+        _ = reader.U8();
+        VolumeId volume = VolumeId.Read(reader.Bytes(VolumeId.Size));
+        uint device = reader.U32();
+        ulong incarnation = reader.U64();
+        ulong sequence = reader.U64();
+        uint part = reader.U32();
+        byte last = reader.U8();
+        if (sequence == 0 || last > 1 || reader.Remaining > Intent.MaxBodyBytes)
+        {
+            throw reader.Damaged($"an intent of sequence {sequence}, last {last}, {reader.Remaining} bytes; a sequence from 1, 0 or 1, at most {Intent.MaxBodyBytes} bytes expected");
+        }
+
+        return new Intent(volume, device, incarnation, sequence, part, last == 1, reader.Bytes(reader.Remaining).ToArray());
+    }
+
     private static JournalClump ReadClump(ReadOnlySpan<byte> body, string where)
     {
         var reader = new FieldReader(body, $"journal {where}");
         byte kind = reader.U8();
         if (kind != ClumpKind || body.Length <= ClumpHeaderSize)
         {
-            throw reader.Damaged($"record of kind {kind}, {body.Length} bytes; clumps (1, above {ClumpHeaderSize} bytes) expected; the store was written by a newer version");
+            throw reader.Damaged($"record of kind {kind}, {body.Length} bytes; clumps (1, above {ClumpHeaderSize} bytes) and intents (16) expected; the store was written by a newer version");
         }
 
         DomainId domain = DomainId.Read(reader.Bytes(DomainId.Size));

@@ -401,14 +401,16 @@ public sealed partial class BlockStore
         // More may have come than one open arena takes: what was sealed just now is durable before the journal forgets what arenas hold.
         await AwaitSealingAsync().ConfigureAwait(false);
         _catalogLog.Sync();
+        TakeIntents([.. _journal.OwnIntents, .. _journal.OtherIntents]);
         if (!_journal.TryContinue(NewIncarnation(), lastEndedInOrder))
         {
-            await _journal.RenewAsync(OpenClumps(), JournalHolders(), cancel).ConfigureAwait(false);
+            await _journal.RenewAsync(OpenClumps(), LiveIntents(), JournalHolders(), cancel).ConfigureAwait(false);
         }
 
         if (journals.Count > 0)
         {
-            JournalOpenClumps();                            // clumps of other lines are in our own journal, durably, before they count as taken
+            JournalOpenClumps();                            // clumps and intents of other lines are in our own journal, durably, before they count as taken
+            _journal.OtherIntents.ForEach(_journal.Append);
             _journal.Sync();
         }
 

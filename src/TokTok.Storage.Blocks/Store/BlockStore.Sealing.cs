@@ -503,7 +503,8 @@ public sealed partial class BlockStore
     }
 
     // A crash between any two steps loses nothing that an earlier flush promised: old journals go only after the catalog names what they held.
-    private async ValueTask FlushLockedAsync(CancellationToken cancel)
+    /// <param name="batch">Intents to be made durable with the blocks before them.</param>
+    private async ValueTask FlushLockedAsync(CancellationToken cancel, IReadOnlyList<Intent>? batch = null)
     {
         ThrowIfNotWritable();
         try
@@ -513,7 +514,7 @@ public sealed partial class BlockStore
                 await CarveAsync(bin, sealRest: false, cancel).ConfigureAwait(false);
             }
 
-            long deadBytes = _journaledBytes;
+            long deadBytes = _journaledBytes - LiveIntentBytes();
             foreach (OpenBin bin in _bins.Values)
             {
                 await bin.Gate.WaitAsync(cancel).ConfigureAwait(false);
@@ -526,6 +527,8 @@ public sealed partial class BlockStore
                     bin.Gate.Release();
                 }
             }
+
+            AppendIntents(batch ?? []);
 
             // Only now: while the bins were looked through, writers may have filled arenas that hold what this flush is asked for.
             await AwaitSealingAsync().ConfigureAwait(false);                     // 1. full arenas: fragments synced
@@ -580,8 +583,9 @@ public sealed partial class BlockStore
 
         await AwaitSealingAsync().ConfigureAwait(false);
         _catalogLog.Sync();
-        await _journal.RenewAsync(open, JournalHolders(), cancel).ConfigureAwait(false);
-        _journaledBytes = open.Sum(static clump => (long)clump.Bytes.Length);
+        IReadOnlyList<Intent> intents = LiveIntents();
+        await _journal.RenewAsync(open, intents, JournalHolders(), cancel).ConfigureAwait(false);
+        _journaledBytes = open.Sum(static clump => (long)clump.Bytes.Length) + intents.Sum(static intent => (long)intent.Body.Length);
     }
 
     /// <summary>Appends to the journal what the bin holds and the journal does not; returns the bytes of the bin's clumps that are journaled.</summary>

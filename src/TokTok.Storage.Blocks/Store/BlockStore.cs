@@ -20,7 +20,7 @@ namespace TokTok.Storage.Blocks.Store;
 /// Locks, in the order they are taken: flush gate, a bin's gate, an arena buffer's gate; id gate, catalog log, holder room, catalog. No I/O under a buffer's gate.
 /// Errors: a failed write of journal, catalog or fragments fails the store for this process (<see cref="StoreProblem.Failed"/>); what was acknowledged is safe.
 /// </remarks>
-public sealed partial class BlockStore : IVolumeStore, IAsyncDisposable
+public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposable
 {
     private const int ReadAttempts = 4;
 

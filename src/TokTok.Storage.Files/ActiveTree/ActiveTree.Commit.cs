@@ -11,6 +11,7 @@ public sealed partial class ActiveTree
     // Guarded by the commit gate.
     private Exception? _lastFailure;
     private long _coveredTicket;
+    private long _committedTicket;
 
     private long _ticket;
     private long _spilledBytes;
@@ -20,15 +21,15 @@ public sealed partial class ActiveTree
     /// <summary>Commits that made a new root.</summary>
     public long CommitCount { get; private set; }
 
-    public FileError Sync(ulong handle) => _handles.TryGet(handle, out _) ? Commit() : FileError.EBADF;
+    public FileError Sync(ulong handle) => _handles.TryGet(handle, out _) ? MakeDurable() : FileError.EBADF;
 
     public FileError SyncDirectory(ulong directoryId)
     {
         FileError error = TryDirectory(directoryId, out _);
-        return error == FileError.None ? Commit() : error;
+        return error == FileError.None ? MakeDurable() : error;
     }
 
-    public FileError SyncAll() => Commit();
+    public FileError SyncAll() => MakeDurable();
 
     public FileError GetStatistics(out VolumeStatistics statistics)
     {
@@ -42,13 +43,16 @@ public sealed partial class ActiveTree
     }
 
     /// <summary>Makes everything done before the call durable, in a new root of the volume. Many that wait share one commit.</summary>
-    public async ValueTask CommitAsync(CancellationToken cancel)
+    public ValueTask CommitAsync(CancellationToken cancel) => MakeDurableAsync(mayLog: false, cancel);
+
+    /// <summary>Makes everything done before the call durable: by intents where that is quicker, else by a commit. Many that wait share one.</summary>
+    private async ValueTask MakeDurableAsync(bool mayLog, CancellationToken cancel)
     {
         long ticket = Interlocked.Increment(ref _ticket);
         await _commitGate.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
-            if (_coveredTicket >= ticket)
+            if ((mayLog ? _coveredTicket : _committedTicket) >= ticket)
             {
                 if (_lastFailure is { } failure)
                 {
@@ -60,9 +64,14 @@ public sealed partial class ActiveTree
 
             long covered = Interlocked.Read(ref _ticket);
             _lastFailure = null;
+            bool isCommit = !mayLog;
             try
             {
-                await CommitCutAsync(CancellationToken.None).ConfigureAwait(false);
+                if (isCommit || !await TryLogAsync().ConfigureAwait(false))
+                {
+                    isCommit = true;
+                    await CommitCutAsync(CancellationToken.None).ConfigureAwait(false);
+                }
             }
             catch (Exception failure)
             {
@@ -72,6 +81,7 @@ public sealed partial class ActiveTree
             finally
             {
                 _coveredTicket = covered;
+                _committedTicket = isCommit ? covered : _committedTicket;
             }
         }
         finally
@@ -80,11 +90,13 @@ public sealed partial class ActiveTree
         }
     }
 
-    private FileError Commit()
+    private FileError Commit() => MakeDurable(mayLog: false);
+
+    private FileError MakeDurable(bool mayLog = true)
     {
         try
         {
-            CommitAsync(CancellationToken.None).Wait();
+            MakeDurableAsync(mayLog, CancellationToken.None).Wait();
             return FileError.None;
         }
         catch (Exception failure) when (Trouble.TryTell(failure, out FileError error))
@@ -127,7 +139,7 @@ public sealed partial class ActiveTree
     /// <summary>Begins a commit where enough has gathered. Called behind every change, with no lock held.</summary>
     private void AfterChange()
     {
-        if (Volatile.Read(ref _isBegun) == 0 && (DirtyBytes >= _options.DirtyBytes / 2 || Interlocked.Read(ref _spilledBytes) >= _options.CommitBytes))
+        if (Volatile.Read(ref _isBegun) == 0 && (DirtyBytes >= _options.DirtyBytes / 2 || Interlocked.Read(ref _spilledBytes) >= _options.CommitBytes || Interlocked.Read(ref _intentBytes) >= _options.IntentBytes))
         {
             BeginCommit();
         }
@@ -170,6 +182,7 @@ public sealed partial class ActiveTree
             return;
         }
 
+        _mustCommit = true; // until it has succeeded: what the cut took out of the log is in no intent
         try
         {
             TableRoot links = cut.Links;
@@ -181,11 +194,14 @@ public sealed partial class ActiveTree
                     var writer = new TreeWriter(_volume, cut, _tables, _extents, _data, _builder, _people);
                     (Entry active, links) = await writer.WriteAsync(cancel).ConfigureAwait(false); // 1. every block
                     regrown = writer.Regrown;
-                    return _ids.Apply(root with { Active = active, Links = links });               // 2. the root
+                    return _ids.Apply(root with { Active = active, Links = links, IntentSequence = _intentSequence }); // 2. the root
                 },
                 cancel,
                 cut.Inodes.Max(static frozen => frozen.Shell.Survive ?? 0)).ConfigureAwait(false);
             Settle(cut, links, regrown);
+            _mustCommit = false;
+            _store.Journal?.Forget(_volume.Root.Id, _volume.Root.Device, _volume.Root.Incarnation, _intentSequence);
+            _intentBytes = 0;
             CommitCount++;
         }
         finally
@@ -212,6 +228,12 @@ public sealed partial class ActiveTree
                     }
 
                     dirty = [.. _dirty];
+                }
+
+                _log?.Reset();
+                lock (_dirtyGate)
+                {
+                    _unlogged.Clear();
                 }
 
                 Interlocked.Exchange(ref _changeCount, 0);

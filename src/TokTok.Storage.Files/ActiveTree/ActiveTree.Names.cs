@@ -244,11 +244,24 @@ public sealed partial class ActiveTree
             return FileError.None;
         }
 
-        switch (_tables.TryFind(_links, LinkTable.Key(head.FileId), out ReadOnlyMemory<byte> record, out miss))
+        return FromLinkLocked(head.FileId, head.Type, out child, out miss);
+    }
+
+    /// <summary>The inode of a file of several names.</summary>
+    /// <param name="type">What its name says it is; null: nobody says.</param>
+    private FileError FromLinkLocked(ulong id, EntryType? type, out Inode? child, out TableMiss miss)
+    {
+        miss = default;
+        if (_inodes.TryGetValue(id, out child))
+        {
+            return FileError.None;
+        }
+
+        switch (_tables.TryFind(_links, LinkTable.Key(id), out ReadOnlyMemory<byte> record, out miss))
         {
             case TableFinding.Unread:
                 return Unread;
-            case TableFinding.Found when Entry.Decode(record.ToArray()) is { IsLink: false } entry && entry.FileId == head.FileId && entry.Type == head.Type:
+            case TableFinding.Found when Entry.Decode(record.ToArray()) is { IsLink: false } entry && entry.FileId == id && (type is null || entry.Type == type):
                 child = new Inode(entry) { IsLinked = true };
                 AddInodeLocked(child);
                 return FileError.None;
@@ -270,7 +283,9 @@ public sealed partial class ActiveTree
         if (directory.Subdirectories is uint subdirectories)
         {
             uint counted = subdirectories + (child is { IsDirectory: true } ? 1u : 0) - (before is { IsDirectory: true } ? 1u : 0);
-            directory.Subdirectories = counted > Inode.MaxSubdirectories ? null : counted; // not counted to the end: counted anew when asked
+
+            // Beyond the bound it was not counted to the end: where some go it is counted anew when asked.
+            directory.Subdirectories = subdirectories <= Inode.MaxSubdirectories ? counted : counted < subdirectories ? null : subdirectories;
         }
 
         lock (directory.Gate)
@@ -449,6 +464,7 @@ public sealed partial class ActiveTree
         inode.Parent = directory;
         inode.Name = name.ToArray();
         AddInodeLocked(inode);
+        _log?.Make(inode, directory, name);
         MarkDirty(inode, stamp);
         PutNameLocked(directory, inode.Name, null, inode, stamp, now);
         isNew = true;
@@ -499,8 +515,21 @@ public sealed partial class ActiveTree
         byte[] copy = name.ToArray();
         if (file.LinkCount == 0)
         {
+            _log?.Make(file, directory, name);
+        }
+        else
+        {
+            _log?.Link(file, directory, name, now);
+        }
+
+        if (file.LinkCount == 0)
+        {
             file.IsTemporary = false;
             MoveLocked(file, directory, copy);
+            lock (file.Gate)
+            {
+                file.XattrsStamp = file.XattrsStamp > 0 ? stamp : 0; // no intent has them yet
+            }
         }
         else if (!file.IsLinked)
         {
@@ -598,6 +627,7 @@ public sealed partial class ActiveTree
 
         ulong stamp = NextStamp();
         FileTime now = Now();
+        _log?.Remove(directory, name, isDirectory, now);
         PutNameLocked(directory, name.ToArray(), child, null, stamp, now);
         LoseNameLocked(child, stamp, now);
         return FileError.None;
@@ -678,6 +708,7 @@ public sealed partial class ActiveTree
 
         ulong stamp = NextStamp();
         FileTime now = Now();
+        _log?.Rename(from, fromName, to, toName, mode, now);
         byte[] oldName = fromName.ToArray();
         byte[] newName = toName.ToArray();
         moved.Lookups++; // none of the steps may let them go

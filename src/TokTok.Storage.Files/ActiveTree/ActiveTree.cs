@@ -13,7 +13,8 @@ namespace TokTok.Storage.Files;
 /// Invariant: an inode is in the table from when it is changed until a commit has written it, so that whatever is read from the committed tree is newest.
 /// Locks, in the order they are taken: the commit gate; _cut (shared by every operation that changes something, alone by the freezing of a commit); _names; one inode's gate, or
 /// two in the order of their ids; _dirtyGate. Nothing is read from the store under any of them but the commit gate: an operation that misses a block lets go, reads it and begins anew.
-/// Durable once a commit returned: <see cref="Sync"/>, <see cref="SyncDirectory"/> and <see cref="SyncAll"/> each wait for one that began after them, many for the same one.
+/// Durable once a commit returned, or a batch of intents: <see cref="Sync"/>, <see cref="SyncDirectory"/> and <see cref="SyncAll"/> each wait for one of them that began after
+/// them, many for the same one. A batch is a cut as well, so a crash leaves the tree as it was between two operations.
 /// Errors: trouble with the store is an error of the operation that met it (EIO, ENOSPC). A volume over its memory for changes accepts no more until a commit succeeds.
 /// </remarks>
 public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
@@ -27,6 +28,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
     /// <summary>A block must be read first. Never leaves this class.</summary>
     private const FileError Unread = (FileError)(-1);
 
+    private readonly IVolumeStore _store;
     private readonly Volume _volume;
     private readonly IBlockStore _blocks;
     private readonly FileIds _ids;
@@ -53,6 +55,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
     // Guarded by _dirtyGate.
     private readonly Lock _dirtyGate = new();
     private readonly HashSet<Inode> _dirty = [];
+    private readonly HashSet<Inode> _unlogged = []; // changed since the last batch of intents, or the last cut
 
     private ulong _stamp;
     private long _changeCount;
@@ -61,6 +64,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
 
     private ActiveTree(IVolumeStore store, Volume volume, TimeProvider clock, ActiveTreeOptions options)
     {
+        _store = store;
         _volume = volume;
         _blocks = volume.Blocks;
         _clock = clock;
@@ -116,6 +120,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         ArgumentNullException.ThrowIfNull(volume);
         ArgumentNullException.ThrowIfNull(clock);
         var tree = new ActiveTree(store, volume, clock, options ?? new ActiveTreeOptions());
+        tree.Replay();
         if (tree._options.CommitInterval > TimeSpan.Zero)
         {
             tree._timer = clock.CreateTimer(static state => ((ActiveTree)state!).BeginCommit(), tree, tree._options.CommitInterval, tree._options.CommitInterval);
@@ -125,7 +130,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
     }
 
     /// <summary>Commits what is left. Nobody uses the tree any more.</summary>
-    /// <exception cref="IOException">The last commit failed; what it was to write is lost.</exception>
+    /// <exception cref="IOException">The last commit failed; what it was to write and no sync made durable is lost.</exception>
     public async ValueTask DisposeAsync()
     {
         if (_isDisposed)
@@ -158,6 +163,11 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
 
     private FileTime Now()
     {
+        if (_replayTime is FileTime then)
+        {
+            return then;
+        }
+
         long ticks = (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks;
         long seconds = Math.DivRem(ticks, TimeSpan.TicksPerSecond, out long rest);
         return rest < 0 ? new FileTime(seconds - 1, (uint)((rest + TimeSpan.TicksPerSecond) * 100)) : new FileTime(seconds, (uint)(rest * 100));
@@ -205,6 +215,11 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
             {
                 inode.IsDirty = true;
                 _dirty.Add(inode);
+            }
+
+            if (_log is not null)
+            {
+                _unlogged.Add(inode);
             }
         }
 
@@ -269,6 +284,8 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
                     at.IsDirty = false;
                     _ = _dirty.Remove(at);
                 }
+
+                _ = _unlogged.Remove(at);
             }
 
             if (!_inodes.TryRemove(new KeyValuePair<ulong, Inode>(at.Id, at)))

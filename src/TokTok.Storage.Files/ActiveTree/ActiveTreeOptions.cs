@@ -12,6 +12,12 @@ public sealed record ActiveTreeOptions
     /// <summary>Bytes that may have become blocks since the last commit: the next one then begins.</summary>
     public long CommitBytes { get; init; } = 1L << 30;
 
+    /// <summary>Bytes of intents in the journal from which on a commit makes them unnecessary.</summary>
+    public long IntentBytes { get; init; } = 16L << 20;
+
+    /// <summary>More written memory than this is committed rather than logged when a sync asks for it.</summary>
+    public long LoggedBytes { get; init; } = 4L << 20;
+
     /// <summary>What is not asked to be durable is committed after so long; zero: never by time.</summary>
     public TimeSpan CommitInterval { get; init; } = TimeSpan.FromSeconds(30);
 

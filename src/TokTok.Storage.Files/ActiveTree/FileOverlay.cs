@@ -21,8 +21,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     private readonly List<FilePiece> _pieces = [];
     private long _visibleSinceFreeze = long.MaxValue;
 
-    /// <summary>What a commit that is under way, or failed, may let show below.</summary>
-    private long _frozenBytes;
+    private long _visibleSinceLog = long.MaxValue;
 
     /// <summary>The committed content shows below this offset.</summary>
     internal long BaseVisible { get; private set; } = baseBytes;
@@ -74,25 +73,24 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
         }
     }
 
-    /// <summary>Makes a range read as zeros.</summary>
+    /// <summary>Makes a range read as zeros, also where nothing shows through now: a commit under way, or an intent, may have what was there.</summary>
     internal void PutHole(long from, long to)
     {
-        Version++;
-        Cut(from, to);
-        to = Math.Min(to, Math.Max(BaseVisible, _frozenBytes)); // behind it nothing shows and nothing will
         if (from >= to)
         {
             return;
         }
 
+        Version++;
+        Cut(from, to);
         int at = FindFrom(from);
-        if (at < _pieces.Count && _pieces[at] is { IsHole: true } after && after.Offset == to)
+        if (at < _pieces.Count && _pieces[at] is { IsHole: true, IsLogged: false } after && after.Offset == to)
         {
             to = after.End;
             _pieces.RemoveAt(at);
         }
 
-        if (at > 0 && _pieces[at - 1] is { IsHole: true } before && before.End == from)
+        if (at > 0 && _pieces[at - 1] is { IsHole: true, IsLogged: false } before && before.End == from)
         {
             _pieces[at - 1] = before with { Length = to - before.Offset };
             return;
@@ -121,6 +119,47 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
         Cut(size, long.MaxValue);
         BaseVisible = Math.Min(BaseVisible, size);
         _visibleSinceFreeze = Math.Min(_visibleSinceFreeze, size);
+        _visibleSinceLog = Math.Min(_visibleSinceLog, size);
+    }
+
+    /// <summary>Bytes in memory that no intent has.</summary>
+    internal long UnloggedBytes
+    {
+        get
+        {
+            long bytes = 0;
+            foreach (FilePiece piece in _pieces)
+            {
+                bytes += !piece.IsLogged && piece.Source is DirtyBuffer ? piece.Length : 0;
+            }
+
+            return bytes;
+        }
+    }
+
+    /// <summary>What changed since the last batch of intents, or the last cut.</summary>
+    internal FilePiece[] Unlogged(out long visible)
+    {
+        visible = _visibleSinceLog;
+        return [.. _pieces.Where(static piece => !piece.IsLogged)];
+    }
+
+    /// <summary>All of it is in a batch of intents, or in a cut. What was written from now on makes pieces of its own.</summary>
+    internal void MarkLogged()
+    {
+        _visibleSinceLog = long.MaxValue;
+        for (int at = 0; at < _pieces.Count; at++)
+        {
+            if (!_pieces[at].IsLogged)
+            {
+                if (_pieces[at].Source is DirtyBuffer buffer)
+                {
+                    buffer.IsFrozen = true;
+                }
+
+                _pieces[at] = _pieces[at] with { IsLogged = true };
+            }
+        }
     }
 
     /// <summary>A copy of the pieces whose bytes never change. Given back by <see cref="Thaw"/>.</summary>
@@ -140,11 +179,10 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     }
 
     /// <summary>The pieces for a commit, which <see cref="Settle"/> ends.</summary>
-    /// <param name="size">The file's.</param>
-    internal FilePiece[] Freeze(long size)
+    internal FilePiece[] Freeze()
     {
         _visibleSinceFreeze = long.MaxValue;
-        _frozenBytes = size;
+        MarkLogged();
         OverwriteCount = 0;
         return Hold();
     }
@@ -183,7 +221,6 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
         _pieces.RemoveRange(kept, _pieces.Count - kept);
         BaseVisible = Math.Min(committedBytes, _visibleSinceFreeze);
         _visibleSinceFreeze = long.MaxValue;
-        _frozenBytes = 0;
     }
 
     /// <summary>Held memory has become blocks: it shows from there now, as far as it is still here.</summary>

@@ -18,6 +18,9 @@ internal readonly record struct FilePiece
     /// <summary>Where in the source the piece begins.</summary>
     internal int Skip { get; init; }
 
+    /// <summary>A batch of intents, or the cut of a commit, has it.</summary>
+    internal bool IsLogged { get; init; }
+
     internal long End => Offset + Length;
 
     internal bool IsHole => Source is null;

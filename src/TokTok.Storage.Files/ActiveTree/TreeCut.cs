@@ -156,7 +156,7 @@ internal sealed class TreeCut(ulong stamp, TableRoot links)
                 IsLinked = inode.IsLinked,
                 HasOwnerName = inode.OwnerName is not null,
                 HasGroupName = inode.GroupName is not null,
-                Pieces = inode.Data?.Freeze(inode.Size),
+                Pieces = inode.Data?.Freeze(),
                 BaseVisible = inode.Data?.BaseVisible ?? inode.Content.Size,
                 Size = inode.Size,
                 Rule = inode.Rule,

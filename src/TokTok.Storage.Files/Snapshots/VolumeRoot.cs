@@ -260,6 +260,21 @@ public sealed class FileIds
             : throw new InvalidOperationException($"Device {_device} has given out all {VolumeRoot.MaxCounter} file ids of the volume.");
     }
 
+    /// <summary>Takes note that an id was given out before.</summary>
+    public void Pass(ulong fileId)
+    {
+        long counter = (long)(fileId & VolumeRoot.MaxCounter);
+        if (fileId >> 40 != _device)
+        {
+            return;
+        }
+
+        for (long next = Interlocked.Read(ref _next); next <= counter; next = Interlocked.Read(ref _next))
+        {
+            _ = Interlocked.CompareExchange(ref _next, counter + 1, next);
+        }
+    }
+
     /// <summary>The root with the counter as it stands now.</summary>
     public VolumeRoot Apply(VolumeRoot root)
     {

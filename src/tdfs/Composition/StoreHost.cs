@@ -461,6 +461,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             cancel).ConfigureAwait(false);
         if (access == Facades.StoreAccess.Write)
         {
+            await TakeInIntentsAsync(store, clock, say, cancel).ConfigureAwait(false);
             StatCache.Clean(disk, config.StorePath + "/caches", store.Catalog.Heads().Select(static signed => signed.Head.Volume));
         }
 
@@ -470,6 +471,19 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         }
 
         return store;
+    }
+
+    /// <summary>What was synced in a volume before a crash and not committed goes into its root, before anything else happens to the volume.</summary>
+    private static async ValueTask TakeInIntentsAsync(BlockStore store, TimeProvider clock, Action<string> say, CancellationToken cancel)
+    {
+        try
+        {
+            await ActiveTree.TakeInIntentsAsync(store, clock, cancel).ConfigureAwait(false);
+        }
+        catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+        {
+            say($"{damage.Message}; what was written to a volume before a crash stays in the journal, run 'tdfs repair'");
+        }
     }
 
     /// <summary>Their locks too: a process that opens a store again is no second writer of its folders.</summary>

@@ -23,7 +23,7 @@ public sealed class JournalReplayTests
         using (written)
         {
             Assert.False(written.TryContinue(1, mayContinue: true));
-            await written.RenewAsync([], [], CancellationToken.None);
+            await written.RenewAsync([], [], [], CancellationToken.None);
             foreach (int survive in new[] { first, last })
             {
                 written.Append(new JournalClump(realm.Id, 1, survive, BlockType.Data, 100, 20_000, score, _random.Bytes(100)));
@@ -35,5 +35,42 @@ public sealed class JournalReplayTests
         (Journal read, List<JournalClump> clumps) = await Journal.LoadAsync(Copies(), [], _random, CancellationToken.None);
         read.Dispose();
         Assert.Equal(2, Assert.Single(clumps).Survive);
+    }
+
+    [Fact]
+    public async Task Intents_are_read_again_in_order_and_only_those_that_the_next_file_repeats()
+    {
+        using KeyDomain realm = KeyDomain.Create(DomainKind.Realm, _random);
+        LogCopies Copies() => new(_disk, "/journal", "journal", RecordLogKind.Journal, 1, realm);
+        var volume = VolumeId.New(_random);
+        Intent[] all =
+        [
+            new(volume, 1, 7, 1, 0, true, _random.Bytes(100)), new(volume, 1, 7, 2, 0, false, _random.Bytes(1)),
+            new(volume, 1, 7, 2, 1, true, default), new(volume, 1, 7, 10, 0, true, _random.Bytes(Intent.MaxBodyBytes)),
+        ];
+        (Journal written, _) = await Journal.LoadAsync(Copies(), [], _random, CancellationToken.None);
+        Assert.False(written.TryContinue(1, mayContinue: true));
+        await written.RenewAsync([], [], [], CancellationToken.None);
+        foreach (Intent intent in all)
+        {
+            written.Append(intent);
+        }
+
+        written.Sync();
+        written.Dispose();
+        (Journal read, _) = await Journal.LoadAsync(Copies(), [], _random, CancellationToken.None);
+        AssertSame(all, read.OwnIntents);
+        Assert.True(read.TryContinue(1, mayContinue: true));
+        await read.RenewAsync([], all[1..3], [], CancellationToken.None);
+        read.Dispose();
+        (Journal again, _) = await Journal.LoadAsync(Copies(), [], _random, CancellationToken.None);
+        again.Dispose();
+        AssertSame(all[1..3], again.OwnIntents);
+    }
+
+    private static void AssertSame(Intent[] expected, IReadOnlyList<Intent> found)
+    {
+        Assert.Equal(expected.Select(static intent => intent with { Body = default }), found.Select(static intent => intent with { Body = default }));
+        Assert.All(expected.Zip(found), static pair => Assert.Equal(pair.First.Body.ToArray(), pair.Second.Body.ToArray()));
     }
 }

@@ -46,6 +46,13 @@ internal sealed class VolumeTree : IFileTree
         (_volume, Tree) = Mount();
     }
 
+    /// <summary>Leaves the tree as it is, and opens what its store has of it: the process was killed. What is open is lost.</summary>
+    internal void Kill()
+    {
+        Array.Clear(_open);
+        (_volume, Tree) = Mount();
+    }
+
     public FileError Create(string path, uint mode, bool isExclusive)
     {
         FileError error = Parent(path, out ulong parent, out byte[] name);

@@ -58,7 +58,7 @@ public sealed class ActiveTreeCrashTests
         }
     }
 
-    public static TheoryData<int> Seeds() => [.. Enumerable.Range(1, 12)];
+    public static TheoryData<int> Seeds() => [.. Enumerable.Range(1, 5)];
 
     private static readonly ActiveTreeOptions s_options = new() { CommitInterval = TimeSpan.Zero, DirtyBytes = 200_000, SpillBytes = 60_000 };
 

@@ -16,10 +16,17 @@ public sealed class BlockStoreSealingTests
     {
         var fixture = new StoreFixture();
         TaskCompletionSource[] mayPut = [new(), new(), new()];
+        var isPutting = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         int puts = 0;
-        fixture.Wrap = holder => new PutHook(holder, () => mayPut[Interlocked.Increment(ref puts) - 1].Task);
+        fixture.Wrap = holder => new PutHook(holder, () =>
+        {
+            int own = Interlocked.Increment(ref puts) - 1;
+            isPutting.TrySetResult();
+            return mayPut[own].Task;
+        });
         await using BlockStore store = await fixture.OpenAsync();
         List<(Score Score, byte[] Bytes)> written = await StoreFixture.WriteAsync(store, 0, 30);    // a full arena that its holder keeps waiting, and 5 blocks
+        await isPutting.Task;                                                                       // it is this one that waits at [0]
 
         Task flush = store.FlushAsync(CancellationToken.None).AsTask();
         await StoreFixture.WriteAsync(store, 100, 25);                                              // fills the arena of the 5

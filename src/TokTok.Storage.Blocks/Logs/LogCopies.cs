@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Buffers.Binary;
 using System.Globalization;
 
@@ -346,8 +347,8 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
                 while (at < writer.SyncedBytes)
                 {
-                    buffer ??= new byte[PublishBytes];
-                    int read = writer.ReadSynced(at, buffer);
+                    buffer ??= ArrayPool<byte>.Shared.Rent(PublishBytes);
+                    int read = writer.ReadSynced(at, buffer.AsSpan(0, PublishBytes));
                     await holder.AppendObjectAsync(name, at, buffer.AsMemory(0, read), cancel).ConfigureAwait(false);
                     at += read;
                 }
@@ -361,6 +362,11 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
                 _published.Remove((holder.Id, name)); // its copy is compared again before anything more is appended
                 Lag[holder.Id] = failure.Message;
             }
+        }
+
+        if (buffer is not null)
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
         }
     }
 

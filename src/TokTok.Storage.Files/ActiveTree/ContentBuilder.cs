@@ -6,7 +6,7 @@ namespace TokTok.Storage.Files;
 /// <summary>Makes blocks of what was written to files: all of it for a commit, or some of it when memory is wanted.</summary>
 /// <remarks>
 /// A small file is stored whole, as an import would store it. Of a large one only what changed is cut anew: under the fixed rule the 16 KiB around it; under the other from the
-/// chunk that it begins in until a cut falls where one was before. All other extents go over as they are.
+/// chunk that it begins in until a cut falls where one was before. All other extents go over as they are, in whole blocks where they can.
 /// Safe from many threads, one file each. Holds a window of two chunks, and a chunk for every hand that helps.
 /// </remarks>
 /// <param name="wholeBytes">Up to this size the whole file is cut again.</param>
@@ -52,17 +52,25 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
         }
 
         await CopyAsync(at, view.Size).ConfigureAwait(false);
-        if (pending.Length > 0)
-        {
-            await result.AddAsync(pending, cancel).ConfigureAwait(false);
-        }
-
+        await FlushAsync().ConfigureAwait(false);
         return await result.FinishAsync(rule, cancel).ConfigureAwait(false);
 
         async ValueTask CopyAsync(long from, long to)
         {
             while (from < to)
             {
+                // Most of a large file lies in blocks of extents that nothing touched: they go over unread.
+                if (view.TryBlock(from, to, out ExtentsBlockRef named))
+                {
+                    await FlushAsync().ConfigureAwait(false);
+                    if (result.IsAtEnd)
+                    {
+                        await result.AddBlockAsync(named, cancel).ConfigureAwait(false);
+                        from += named.Length;
+                        continue;
+                    }
+                }
+
                 FileSegment segment = view.SegmentAt(from);
                 long end = Math.Min(segment.End, to);
                 await AddAsync(segment.Slice(from, end).ToExtent()).ConfigureAwait(false);
@@ -79,12 +87,17 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
                 return;
             }
 
+            await FlushAsync().ConfigureAwait(false);
+            pending = extent;
+        }
+
+        async ValueTask FlushAsync()
+        {
             if (pending.Length > 0)
             {
                 await result.AddAsync(pending, cancel).ConfigureAwait(false);
+                pending = default;
             }
-
-            pending = extent;
         }
     }
 

@@ -32,6 +32,24 @@ internal sealed class ExtentCache(IBlockStore blocks, long maxBytes)
         return block;
     }
 
+    /// <summary>The lowest block around an offset, unread, and where it begins. Of trees with nodes above their extents.</summary>
+    internal ExtentsBlockRef LeafRefAt(FileContent content, long offset, out long leafStart)
+    {
+        leafStart = 0;
+        ExtentsBlock block = Load(content.Top, content.Depth - 1);
+        while (true)
+        {
+            int index = block.Find(offset - leafStart);
+            leafStart += block.Starts[index];
+            if (block.Level == 1)
+            {
+                return block.Children[index];
+            }
+
+            block = Load(block.Children[index], block.Level - 1);
+        }
+    }
+
     private ExtentsBlock Load(ExtentsBlockRef named, int level)
     {
         if (_cache.TryGet(named.Score, out ExtentsBlock? known) && known.Level == level)

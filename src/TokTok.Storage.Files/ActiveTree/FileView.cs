@@ -96,6 +96,27 @@ internal sealed class FileView(ExtentCache extents, DataCache data, FilePiece[] 
         return from == start && to == whole.End ? whole : whole.Slice(from, to);
     }
 
+    /// <summary>The committed block of extents that begins at an offset and shows as it was, all of it before a limit; a tree's last one only where the file still ends with it.</summary>
+    internal bool TryBlock(long offset, long limit, out ExtentsBlockRef named)
+    {
+        named = default;
+        bool isWithin = _leaf is not null && offset > _leafStart && offset - _leafStart < _leaf.Length;
+        if (isWithin || content.Kind != ContentKind.Tree || content.Depth < 2 || offset >= _visible)
+        {
+            return false;
+        }
+
+        named = extents.LeafRefAt(content, offset, out long start);
+        long end = start + named.Length;
+        if (start != offset || end > Math.Min(limit, _visible) || (end == content.Size && end != size))
+        {
+            return false;
+        }
+
+        int at = FindFrom(start);
+        return at == pieces.Length || pieces[at].Offset >= end;
+    }
+
     /// <summary>Where the data that an offset lies in ends: at a hole, the file's end, or the limit.</summary>
     internal long DataEnd(long offset, long limit)
     {

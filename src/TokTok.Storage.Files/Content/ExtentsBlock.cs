@@ -212,6 +212,16 @@ internal sealed class ExtentsBuilder(IBlockStore blocks, int inlineExtents)
         await AddedAsync(0, extent.Length, extent.Score, cancel).ConfigureAwait(false);
     }
 
+    /// <summary>Whether nothing is unfinished at the bottom: a block of extents may then follow as it is.</summary>
+    internal bool IsAtEnd => _levels[0].Count == 0 && _hole.Length == 0;
+
+    /// <summary>Takes over a block of extents of another tree, which begins and ends where one of this would.</summary>
+    internal ValueTask AddBlockAsync(ExtentsBlockRef named, CancellationToken cancel)
+    {
+        Length += named.Length;
+        return EmitAsync(0, named, cancel);
+    }
+
     public async ValueTask<FileContent> FinishAsync(CuttingRule rule, CancellationToken cancel)
     {
         await AddHoleAsync(cancel).ConfigureAwait(false);
@@ -284,6 +294,12 @@ internal sealed class ExtentsBuilder(IBlockStore blocks, int inlineExtents)
         BlockWrite write = await blocks.WriteAsync(BlockType.Extents, block, cancel).ConfigureAwait(false);
         var named = new ExtentsBlockRef(source.Length, write.Score, block.Length);
         source.Clear();
+        await EmitAsync(level, named, cancel).ConfigureAwait(false);
+    }
+
+    private ValueTask EmitAsync(int level, ExtentsBlockRef named, CancellationToken cancel)
+    {
+        Level source = _levels[level];
         source.Emitted++;
         source.Last = named;
         if (_levels.Count == level + 1)
@@ -292,7 +308,7 @@ internal sealed class ExtentsBuilder(IBlockStore blocks, int inlineExtents)
         }
 
         ExtentsBlock.WriteChild(_levels[level + 1].Items, named);
-        await AddedAsync(level + 1, named.Length, named.Score, cancel).ConfigureAwait(false);
+        return AddedAsync(level + 1, named.Length, named.Score, cancel);
     }
 
     private sealed class Level

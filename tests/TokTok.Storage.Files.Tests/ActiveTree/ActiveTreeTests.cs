@@ -175,6 +175,47 @@ public sealed class ActiveTreeTests
     }
 
     [Fact]
+    public async Task A_patched_file_has_the_tree_that_the_same_extents_give_when_they_are_all_written_anew()
+    {
+        var store = new MemoryVolumeStore();
+        ContentOptions small = new() { MeanChunkBytes = 1024, FixedChunkBytes = 1024 };
+        using var volume = new VolumeTree(new ActiveTreeOptions { CommitInterval = TimeSpan.Zero, Content = small, WholeFileBytes = 4096 }, store);
+        byte[] bytes = new byte[3 << 20];
+        var random = new Random(8);
+        random.NextBytes(bytes);
+        volume.Create("f", 0x1a4, true);
+        volume.Open(0, "f", Both);
+        volume.Write(0, 0, bytes);
+        for (int round = 0; round < 20; round++)
+        {
+            volume.Tree.SyncAll();
+            volume.Write(0, random.Next(bytes.Length), bytes.AsSpan(0, random.Next(1, 5000)).ToArray());
+            if (round % 5 == 4)
+            {
+                volume.ResizeOpen(0, bytes.Length - random.Next(100_000));
+            }
+        }
+
+        long readsBefore = store.Blocks.ReadCount;
+        volume.Tree.SyncAll();
+        Assert.InRange(store.Blocks.ReadCount - readsBefore, 0, 40); // and not each block of extents
+        var reader = new TreeReader(volume.Volume.Tables, volume.Volume.Root.Links);
+        TreeItem? item = await reader.ResolveAsync(volume.Volume.Root.Active!, "f"u8.ToArray(), default);
+        FileContent content = item!.Value.Entry.Content;
+        var anew = new ExtentsBuilder(store.Blocks, small.InlineExtents);
+        using var extents = new FileContentReader(store.Blocks, content);
+        await foreach (Extent extent in extents.ExtentsAsync())
+        {
+            await anew.AddAsync(extent, default);
+        }
+
+        FileContent expected = await anew.FinishAsync(content.Rule, default);
+        Assert.True(content.Depth >= 2);
+        Assert.Equal((expected.Depth, expected.Top.Score), (content.Depth, content.Top.Score));
+        volume.Close(0);
+    }
+
+    [Fact]
     public void A_copied_range_shares_the_blocks()
     {
         var store = new MemoryVolumeStore();

@@ -39,7 +39,7 @@ public sealed class FileTreeModelTests
         comparison.CloseAll();
     }
 
-    private static readonly ContentOptions s_small = new() { MeanChunkBytes = 4096, InlineBytes = 256, BridgedHoleBytes = 8192 };
+    private static readonly ContentOptions s_small = new() { MeanChunkBytes = 1024, FixedChunkBytes = 1024, InlineBytes = 256, BridgedHoleBytes = 8192 };
 
     /// <summary>As it is, and so small that every bound is met all the time: patches, spills, fixed blocks, caches that hold next to nothing.</summary>
     private static readonly ActiveTreeOptions[] s_options =

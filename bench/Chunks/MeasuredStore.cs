@@ -63,7 +63,7 @@ internal sealed class MeasuredStore : IAsyncDisposable
             new StoreOptions { StateFolder = folder, CompressionLevel = compressionLevel },
             keys,
             [new ConfiguredHolder("here", folder + "/fragments", FolderHolder.Open(disk, folder + "/fragments", SystemRandom.Instance), null)],
-            () => new FasterIndex(folder + "/index"),
+            () => new RunIndex(disk, folder + "/index"),
             TimeProvider.System,
             SystemRandom.Instance,
             StoreAccess.Write,

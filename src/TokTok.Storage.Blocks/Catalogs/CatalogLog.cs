@@ -14,6 +14,7 @@ namespace TokTok.Storage.Blocks.Catalogs;
 /// </remarks>
 internal sealed class CatalogLog : IDisposable
 {
+    /// <summary>A log is begun anew when it is longer than this and than twice the checkpoint that it begins with: a large catalog is not written again at every start.</summary>
     private const long RenewBytes = 4 * 1024 * 1024;
 
     private readonly Lock _gate = new();
@@ -118,6 +119,7 @@ internal sealed class CatalogLog : IDisposable
             log.Catalog = best.Catalog;
             log._source = best.Copy;
             log._extent = best.Extent;
+            log._checkpointBytes = best.CheckpointBytes;
         }
 
         log._others = found.FindAll(copy => !own.Contains(copy.Line));
@@ -144,7 +146,7 @@ internal sealed class CatalogLog : IDisposable
     }
 
     /// <summary>A complete catalog, and the copy it was read from.</summary>
-    private sealed record Candidate(Catalog Catalog, LogCopy Copy, RecordLogExtent Extent);
+    private sealed record Candidate(Catalog Catalog, LogCopy Copy, RecordLogExtent Extent, long CheckpointBytes);
 
     /// <summary>What another line's log says that this catalog has not taken up: under its own incarnation, or, where it parted from ours under the same one, under an alias.</summary>
     internal sealed record OtherLine(Catalog Catalog, RecordLogHeader Header, long ValidBytes, ulong Alias);
@@ -206,10 +208,12 @@ internal sealed class CatalogLog : IDisposable
 
         var catalog = new Catalog();
         bool isComplete = false;
+        long checkpointBytes = 0;
         RecordLogExtent extent = await _copies.ReadAsync(
             copy,
             body =>
             {
+                checkpointBytes += isComplete ? 0 : RecordLog.Overhead + body.Length;
                 isComplete |= body[0] == (byte)CatalogRecordKind.End;
                 catalog.Apply(body);
             },
@@ -229,7 +233,7 @@ internal sealed class CatalogLog : IDisposable
 
         if (longer is null || !complete.Contains(longer))
         {
-            complete.Add(new Candidate(catalog, copy, extent));
+            complete.Add(new Candidate(catalog, copy, extent, checkpointBytes));
         }
     }
 
@@ -275,7 +279,7 @@ internal sealed class CatalogLog : IDisposable
             if (!_isAnotherLine && _source is { LocalPath: not null } source)
             {
                 _copies.GoOnAs(source.Header.Incarnation);
-                if (mayContinue && !_extent.HasTail && source.Header.Number == _newestNumber && _extent.ValidBytes < RenewBytes)
+                if (mayContinue && !_extent.HasTail && source.Header.Number == _newestNumber && !IsLong(_extent.ValidBytes))
                 {
                     _writer = _copies.Continue(source, _extent, _random);
                     return;
@@ -359,7 +363,7 @@ internal sealed class CatalogLog : IDisposable
         RecordLogHeader header;
         lock (_gate)
         {
-            if (WriterLocked().LengthBytes > Math.Max(RenewBytes, 4 * _checkpointBytes))
+            if (IsLong(WriterLocked().LengthBytes))
             {
                 RenewLocked();
             }
@@ -384,6 +388,8 @@ internal sealed class CatalogLog : IDisposable
     }
 
     public void Dispose() => _writer?.Dispose();
+
+    private bool IsLong(long bytes) => bytes > Math.Max(RenewBytes, 2 * _checkpointBytes);
 
     // The old file stays complete until the new one has its end record synced: a crash between leaves one of the two.
     private void RenewLocked()

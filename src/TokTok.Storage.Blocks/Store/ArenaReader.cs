@@ -263,26 +263,18 @@ internal sealed class DirectorySearch(Catalog catalog, ArenaReader reader)
     private readonly ArenaRecord?[] _recent = new ArenaRecord?[RecentCount];
     private volatile ArenasAt _arenas = new(ulong.MaxValue, []);
 
-    private sealed record ArenasAt(ulong Sequence, IReadOnlyList<ArenaRecord> BestFirst);
+    private sealed record ArenasAt(ulong Sequence, IReadOnlyList<ArenaRecord> BestFirst)
+    {
+        internal bool AreOfOneClass { get; } = BestFirst.All(arena => arena.Survive == BestFirst[0].Survive);
+    }
+
+    /// <summary>Whether no arena is stronger than another, so that any copy is the strongest.</summary>
+    internal bool AreAllOfOneClass => Arenas().AreOfOneClass;
 
     /// <param name="isAnyCopy">Any copy will do, as for reading; else the strongest is looked for, and the newest among equals.</param>
     internal ClumpPlace? Find(DomainId domain, Score score, bool isAnyCopy)
     {
-        ArenasAt arenas = _arenas;
-        ulong sequence = catalog.Sequence;
-        if (arenas.Sequence != sequence)
-        {
-            ArenaRecord[] all = [.. catalog.Arenas()];
-            Array.Sort(all, static (one, other) =>
-            {
-                int order = ((int)one.State).CompareTo((int)other.State);
-                order = order != 0 ? order : other.Survive.CompareTo(one.Survive);
-                return order != 0 ? order : other.Ordinal.CompareTo(one.Ordinal);
-            });
-            arenas = new ArenasAt(sequence, all);
-            _arenas = arenas;
-        }
-
+        ArenasAt arenas = Arenas();
         for (int i = 0; i < RecentCount && isAnyCopy; i++)
         {
             if (_recent[i] is { } arena && arena.Domain == domain && catalog.Arena(arena.Ordinal) is { State: not ArenaState.Trashed } current && FindIn(current, score) is { } place)
@@ -320,6 +312,25 @@ internal sealed class DirectorySearch(Catalog catalog, ArenaReader reader)
         }
 
         return null;
+    }
+
+    private ArenasAt Arenas()
+    {
+        ArenasAt arenas = _arenas;
+        ulong sequence = catalog.Sequence;
+        if (arenas.Sequence != sequence)
+        {
+            ArenaRecord[] all = [.. catalog.Arenas()];
+            Array.Sort(all, static (one, other) =>
+            {
+                int order = ((int)one.State).CompareTo((int)other.State);
+                order = order != 0 ? order : other.Survive.CompareTo(one.Survive);
+                return order != 0 ? order : other.Ordinal.CompareTo(one.Ordinal);
+            });
+            _arenas = arenas = new ArenasAt(sequence, all);
+        }
+
+        return arenas;
     }
 
     private ClumpPlace? FindIn(ArenaRecord arena, Score score)

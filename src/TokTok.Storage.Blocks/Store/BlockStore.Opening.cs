@@ -39,6 +39,9 @@ public sealed partial class BlockStore
 {
     private const string WriterNote = "writer";
 
+    /// <summary>Entries of the index that are not worth building it again, however many of them name arenas that are gone.</summary>
+    private const long IndexFloorEntries = 1 << 20;
+
     /// <summary>A file's life ends at most once in a flush, and listing and opening what a folder holds is far quicker than one.</summary>
     private const int LoadAttempts = 16;
 
@@ -223,6 +226,11 @@ public sealed partial class BlockStore
         finally
         {
             _index?.Dispose();
+            if (_lookup.IsValueCreated)
+            {
+                _lookup.Value?.Dispose();
+            }
+
             _journal.Dispose();
             _catalogLog.Dispose();
             _lock?.Dispose();
@@ -287,7 +295,7 @@ public sealed partial class BlockStore
                 // the first writer has not said who it is
             }
 
-            throw new StoreException(StoreProblem.Locked, $"{state} is being written by {first}; wait for it to end, or stop it");
+            throw new StoreException(StoreProblem.Locked, $"{state} is being written by {first}; wait for it to end, or stop it") { WrittenBy = first };
         }
 
         try
@@ -530,6 +538,10 @@ public sealed partial class BlockStore
         if (_index is not null && (_catalogLog.StateWasBehind || _index.CoveredSequence > Catalog.Sequence))
         {
             _index.Clear(); // it belongs to another catalog, whose ordinals may mean other arenas
+        }
+        else if (_index is { Count: > IndexFloorEntries } && _index.Count / 2 > Catalog.Arenas().Sum(static arena => (long)arena.ClumpCount))
+        {
+            _index.Clear(); // more than half of it names arenas that reclaim took away
         }
     }
 

@@ -46,6 +46,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     private readonly HolderRoom _room;
     private readonly ArenaReader _reader;
     private readonly IDisposable? _lock;
+    private readonly Lazy<IBlockLookup?> _lookup;
     private IBlockIndex? _index;
     private volatile Exception? _failure;
     private bool _isDisposed;
@@ -78,6 +79,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         _sealSlots = new SemaphoreSlim(options.SealingCount, options.SealingCount);
         _reader = new ArenaReader(_domains, HolderOf, options.DirectoryCacheBytes, Note);
         _directories = new DirectorySearch(catalogLog.Catalog, _reader);
+        _lookup = new Lazy<IBlockLookup?>(() => writerLock is null ? options.OpenLookup?.Invoke() : null);
     }
 
     public DomainId Realm => _keys.Realm.Id;
@@ -379,7 +381,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     /// <summary>Where a sealed block lies: by the index, else by the directories. Trashed arenas count last, and only for reading.</summary>
     internal ClumpPlace? Locate(DomainId domain, Score score)
     {
-        if (_index is not null && _index.TryFind(score, out BlockLocation location)
+        if ((_index ?? _lookup.Value) is { } known && known.TryFind(score, out BlockLocation location)
             && Catalog.Arena(location.ArenaOrdinal) is { } arena && arena.Domain == domain && arena.State != ArenaState.Trashed)
         {
             return new ClumpPlace(arena, location.Offset, location.Length);
@@ -390,7 +392,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
 
     /// <summary>Where the strongest copy of a sealed block lies: for whoever asks how well it is kept.</summary>
     internal ClumpPlace? LocateStrongest(DomainId domain, Score score) =>
-        _index is null ? _directories.Find(domain, score, isAnyCopy: false) : Locate(domain, score);
+        _index is null && (_lookup.Value is null || !_directories.AreAllOfOneClass) ? _directories.Find(domain, score, isAnyCopy: false) : Locate(domain, score);
 
     /// <summary>By the directories alone. A reader takes any copy; a writer wants to know the strongest.</summary>
     private ClumpPlace? FindInDirectories(DomainId domain, Score score) => _directories.Find(domain, score, isAnyCopy: !IsWritable);

@@ -1,4 +1,5 @@
 using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Core;
 
 namespace TokTok.Storage.Blocks.Store;
@@ -32,6 +33,9 @@ public sealed record StoreOptions
 
     /// <summary>Memory for directories of sealed arenas.</summary>
     public long DirectoryCacheBytes { get; init; } = 32 * 1024 * 1024;
+
+    /// <summary>For readers: opens what a writer's index knows, called at the first block that is looked for. Null, or null from it: arenas' directories are searched.</summary>
+    public Func<IBlockLookup?>? OpenLookup { get; init; }
 
     /// <summary>A reader that adopts arenas and heads in memory, to see what a recovery would find; nothing is written.</summary>
     public bool Rehearse { get; init; }
@@ -80,6 +84,9 @@ public sealed class StoreException : StoreFailureException
     }
 
     public StoreProblem Problem { get; }
+
+    /// <summary>With <see cref="StoreProblem.Locked"/>: what the writer says of itself.</summary>
+    public string WrittenBy { get; init; } = "";
 }
 
 public enum StoreProblem

@@ -21,6 +21,9 @@ internal sealed class LiveMap(BlockStore store, DomainId domain) : IBlockMarker
 
     private const int NamedMissing = 100;
 
+    /// <summary>The store that blocks are looked for in: another opening of the same one may take over, since ordinals and directories of arenas stay as they are.</summary>
+    internal BlockStore Store { get; set; } = store;
+
     internal long MissingCount => Interlocked.Read(ref _missingCount);
 
     internal long MarkedCount => Interlocked.Read(ref _markedCount);
@@ -30,12 +33,12 @@ internal sealed class LiveMap(BlockStore store, DomainId domain) : IBlockMarker
 
     public bool Mark(Score score, BlockType type)
     {
-        if (store.IsPending(score))
+        if (Store.IsPending(score))
         {
             return First(_open.TryAdd(score, true));
         }
 
-        if (store.LocateEntry(domain, score) is not { } found)
+        if (Store.LocateEntry(domain, score) is not { } found)
         {
             if (_open.TryAdd(score, true))
             {

@@ -1,4 +1,3 @@
-using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Store;
@@ -16,6 +15,9 @@ public sealed record ReclaimOptions
 
     /// <summary>Only says what would be done.</summary>
     public bool DryRun { get; init; }
+
+    /// <summary>Clump bytes that one step moves before it lets other writers have their turn.</summary>
+    public long StepBytes { get; init; } = 128L << 20;
 }
 
 /// <summary>What a reclaim did, in bytes of clumps unless said otherwise.</summary>
@@ -54,137 +56,33 @@ public sealed record ReclaimReport
 
 /// <summary>Gives back the space of blocks that no root wants.</summary>
 /// <remarks>
-/// Source: copying collection over sealed arenas as Venti's successors do it; DESIGN 5, "Reclaim".
+/// Source: copying collection over sealed arenas as Venti's successors do it; DESIGN 5, "Reclaim". In steps, with other writers between: <see cref="ReclaimRun"/>.
 /// Order: mark from every head → arenas of the trash that a head wants are taken back → condemn (hits become misses) → copy what lives, verbatim and verified
 /// → flush (copies durable, catalog synced) → tombstones durable → holders move files to the trash → after running days the trash is emptied. A crash anywhere
 /// leaves every wanted block in at least one arena or the journal: condemned arenas are ordinary ones again at the next start, and a tombstone is acted on again
 /// by the next reclaim. The trash is emptied only by a run that marked from every head, found every block, and took back what was wanted of it.
 /// Other lines: an arena that was adopted is left alone for as many running days as the trash keeps one, for its writer may not have committed what wants it;
 /// and where another line was ever met, an absent holder may have a head of it, so the trash is not emptied until every holder answers.
-/// The store's lock keeps other writing processes out, so no writer can have begun earlier; readers go on, and find trashed arenas until they are emptied.
+/// The store's lock keeps other writing processes out of each step, so none of them can be in the middle of writing; readers go on, and find trashed arenas until they are emptied.
 /// </remarks>
 public sealed class Reclaimer(BlockStore store, IRootWalker walker)
 {
+    /// <summary>All of it on one store, without letting go of it.</summary>
     public async ValueTask<ReclaimReport> RunAsync(ReclaimOptions options, Action<string, long, long>? progress, CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(options);
-        var reasons = new List<string>();
         if (!options.DryRun)
         {
             await store.FlushAsync(cancel).ConfigureAwait(false);
         }
 
-        ulong sequence = store.Catalog.Sequence;                                             // 1. what was sealed later is not looked at
-        Dictionary<DomainId, LiveMap> live = await MarkAsync(progress, cancel).ConfigureAwait(false); // 2. every root
-        long missing = live.Values.Sum(static map => map.MissingCount);
-        if (missing > 0)
+        var run = new ReclaimRun(walker, options with { StepBytes = long.MaxValue }, progress);
+        await run.SurveyAsync(store, cancel).ConfigureAwait(false);
+        while (!options.DryRun && await run.StepAsync(store, cancel).ConfigureAwait(false))
         {
-            reasons.Add($"{missing} blocks that snapshots want are in no arena; nothing is deleted until 'tdfs check' and 'tdfs repair' have seen to them");
         }
 
-        if (!options.DryRun)
-        {
-            await store.TakeBackAsync(                                                               // 3. of the trash, what a root wants
-                arena => live.TryGetValue(arena.Domain, out LiveMap? map) && map.HasAny(arena.Ordinal), cancel).ConfigureAwait(false);
-        }
-
-        long liveBytes = 0;
-        long deadBytes = 0;
-        int arenaCount = 0;
-        int waitingCount = 0;
-        uint waitingDays = 0;
-        var victims = new List<(ArenaRecord Arena, long Live)>();
-        foreach (ArenaRecord arena in store.Catalog.Arenas())
-        {
-            if (arena.State != ArenaState.Sealed || arena.SealSequence > sequence || arena.Owner != store.Device || !live.TryGetValue(arena.Domain, out LiveMap? map))
-            {
-                continue;
-            }
-
-            cancel.ThrowIfCancellationRequested();
-            arenaCount++;
-            ArenaDirectory directory;
-            try
-            {
-                directory = await store.DirectoryAsync(arena, cancel).ConfigureAwait(false);
-            }
-            catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
-            {
-                reasons.Add($"arena {arena.Ordinal} is damaged beyond its parity and is left alone: {damage.Message}");
-                continue;
-            }
-
-            long its = map.LiveBytes(arena.Ordinal, directory);
-            liveBytes += its;
-            deadBytes += arena.ClumpBytes - its;
-            if (its * 100 < (long)arena.ClumpBytes * options.LivePercent)
-            {
-                uint waits = store.WaitsFor(arena);
-                if (waits > 0)
-                {
-                    waitingCount++;
-                    waitingDays = Math.Max(waitingDays, waits);
-                    continue;
-                }
-
-                victims.Add((arena, its));
-            }
-        }
-
-        if (waitingCount > 0)
-        {
-            reasons.Add($"{waitingCount} arenas came from another copy of this device's state, which may still be writing what wants them: they are left alone for {waitingDays} more running days");
-        }
-
-        long moved = 0;
-        int trashed = 0;
-        long trashedBytes = 0;
-        if (missing == 0 && !options.DryRun)
-        {
-            (moved, trashed, trashedBytes) = await EmptyAsync(
-                victims, (arena, index) => live[arena.Domain].IsLive(arena.Ordinal, index) ? arena.Survive : null, reasons, progress, cancel).ConfigureAwait(false);
-        }
-
-        (long freed, long waiting, uint days) = missing > 0 || options.DryRun
-            ? (0, WaitingBytes(), 0u)
-            : await PurgeAsync(options.EmptyTrashNow, reasons, cancel).ConfigureAwait(false);
-        if (!options.DryRun)
-        {
-            await store.PublishAsync(cancel).ConfigureAwait(false);
-        }
-
-        return new ReclaimReport
-        {
-            ArenaCount = arenaCount,
-            WantedBlocks = live.Values.Sum(static map => map.MarkedCount),
-            LiveBytes = liveBytes,
-            DeadBytes = deadBytes,
-            MovedBytes = options.DryRun ? victims.Sum(static victim => victim.Live) : moved,
-            TrashedArenas = options.DryRun ? victims.Count : trashed,
-            TrashedBytes = options.DryRun ? victims.Sum(static victim => StoredBytes(victim.Arena)) : trashedBytes,
-            FreedBytes = freed,
-            WaitingBytes = waiting,
-            WaitingDays = days,
-            MissingBlocks = missing,
-            Reasons = reasons,
-        };
-    }
-
-    private async ValueTask<Dictionary<DomainId, LiveMap>> MarkAsync(Action<string, long, long>? progress, CancellationToken cancel)
-    {
-        var live = new Dictionary<DomainId, LiveMap>();
-        foreach (Head head in store.Heads)
-        {
-            if (!live.TryGetValue(head.Domain, out LiveMap? map))
-            {
-                live[head.Domain] = map = new LiveMap(store, head.Domain);
-            }
-
-            progress?.Invoke($"marking {head.VolumeName}", map.MarkedCount, 0);
-            await walker.MarkAsync(head, store.OpenBlocks(head.Domain, 0), map, cancel).ConfigureAwait(false);
-        }
-
-        return live;
+        return run.Report;
     }
 
     /// <summary>Moves what is wanted out of the arenas, and the arenas to the trash.</summary>
@@ -239,7 +137,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
     }
 
     /// <summary>Empties the trash of arenas that have been in it for long enough, at every holder that has some of them.</summary>
-    private async ValueTask<(long Freed, long Waiting, uint Days)> PurgeAsync(bool now, List<string> reasons, CancellationToken cancel)
+    internal async ValueTask<(long Freed, long Waiting, uint Days)> PurgeAsync(bool now, List<string> reasons, CancellationToken cancel)
     {
         long freed = 0;
         long waiting = 0;
@@ -314,7 +212,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         return holders;
     }
 
-    private static void AddOnce(List<string> reasons, string reason)
+    internal static void AddOnce(List<string> reasons, string reason)
     {
         if (!reasons.Contains(reason))
         {
@@ -322,7 +220,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         }
     }
 
-    private long WaitingBytes() => store.Catalog.Arenas().Where(static arena => arena.State == ArenaState.Trashed).Sum(StoredBytes);
+    internal long WaitingBytes() => store.Catalog.Arenas().Where(static arena => arena.State == ArenaState.Trashed).Sum(StoredBytes);
 
-    private static long StoredBytes(ArenaRecord arena) => (long)arena.Layout.FragmentCount * arena.Layout.SliceBytes;
+    internal static long StoredBytes(ArenaRecord arena) => (long)arena.Layout.FragmentCount * arena.Layout.SliceBytes;
 }

@@ -1,4 +1,3 @@
-using System.Globalization;
 using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Index;
@@ -12,11 +11,11 @@ namespace TokTok.Storage.Tdfs.Composition;
 
 /// <summary>`tdfs debug index`: which kind of index the store has, whether its files are what they should be, and whether what it says of each block is true.</summary>
 /// <remarks>
-/// Format: docs/format.md 16.2. Nothing in the store is written and no writer is disturbed: every byte that the cover names is hashed, then the checkpoint is copied into a temporary
-/// folder, opened there, and asked for every clump of every arena's directory. The copy takes as much room as the index.
-/// Damage: bytes that do not match the cover, and a location that no arena confirms. What the index lacks, or names in an arena that is gone, costs time only: it is told, and is none.
+/// Format: docs/format.md 16.2. Nothing in the store is written and no writer is disturbed: every byte that the cover names is checked, then its runs, which never change, are asked for
+/// every clump of every arena's directory.
+/// Damage: bytes that do not match their checksums, and a location that no arena confirms. What the index lacks, or names in an arena that is gone, costs time only: it is told, and is none.
 /// </remarks>
-internal sealed class IndexDump(BlockStore store, StorageConfig config, DebugPage page)
+internal sealed class IndexDump(BlockStore store, StorageConfig config, IDisk disk, DebugPage page)
 {
     private const int Attempts = 4;
 
@@ -24,41 +23,34 @@ internal sealed class IndexDump(BlockStore store, StorageConfig config, DebugPag
     {
         string folder = config.StorePath + "/index";
         List<ArenaRecord> asked = [.. arenas.Where(arena => arena.State != ArenaState.Trashed && store.HasKeysOf(arena))];
-        if (!FasterIndex.IsIn(folder))
+        if (!RunIndex.IsIn(disk, folder))
         {
             page.Row("index", ("in memory", true), ("entries at most", store.Catalog.Arenas().Sum(static arena => (long)arena.ClumpCount)), ("lasting above", GrowingIndex.DefaultMemoryEntries));
             page.Note($"a store this small has no files of it: each writer fills it from {asked.Count} directories, readers search these");
             return;
         }
 
-        string copy = Path.Join(Path.GetTempPath(), string.Create(CultureInfo.InvariantCulture, $"tdfs-index-{Environment.ProcessId}-{Guid.NewGuid():N}"));
-        try
+        for (int attempt = 1; ; attempt++)
         {
-            for (int attempt = 1; ; attempt++)
+            IndexExamination found = IndexExamination.Of(disk, folder);
+            bool isWhole = found is { Cover: not null, Damaged.Count: 0 };
+            using IndexSnapshot? index = isWhole ? IndexSnapshot.TryOpen(disk, folder, config.IndexBytes) : null;
+            if (isWhole && index is null && attempt < Attempts)
             {
-                IndexExamination found = FasterIndex.Examine(folder);
-                bool isCopied = found is { Cover: { Count: > 0 }, Damaged.Count: 0, IsMostlyGarbage: false } && TryCopy(folder, copy, found.Cover);
-                if (!isCopied && found is { Cover: { Count: > 0 }, Damaged.Count: 0, IsMostlyGarbage: false } && attempt < Attempts)
-                {
-                    continue; // a writer made another checkpoint meanwhile
-                }
-
-                Put(found);
-                if (isCopied)
-                {
-                    await CompareAsync(copy, found.Cover!, asked, cancel).ConfigureAwait(false);
-                }
-                else if (found.Cover is not { Count: 0 })
-                {
-                    page.Note($"its entries were not looked at{(found.Damaged.Count > 0 || found.Cover is null || found.IsMostlyGarbage ? $": the next writer begins it empty, and fills it from {asked.Count} directories" : ": a writer kept making checkpoints")}");
-                }
-
-                return;
+                continue; // a writer merged runs meanwhile
             }
-        }
-        finally
-        {
-            DeleteCopy(copy);
+
+            Put(found);
+            if (index is { Cover.Runs.Count: > 0 })
+            {
+                await CompareAsync(index, asked, cancel).ConfigureAwait(false);
+            }
+            else if (index is null)
+            {
+                page.Note($"its entries were not looked at: the next writer begins it empty, and fills it from {asked.Count} directories");
+            }
+
+            return;
         }
     }
 
@@ -66,10 +58,8 @@ internal sealed class IndexDump(BlockStore store, StorageConfig config, DebugPag
     {
         if (found.Cover is { } cover)
         {
-            long slots = FasterIndex.EntriesPerBucket * (1L << cover.TableBits);
             page.Row("index", ("lasting", true), ("entries", cover.Count), ("covers sequence", cover.Sequence), ("catalog at", store.Catalog.Sequence),
-                ("buckets", 1L << cover.TableBits), ("load percent", cover.Count * 100 / slots),
-                ("log bytes", cover.LogBytes), ("of them garbage", cover.LogBytes == 0 ? 0 : Math.Max(0, cover.LogBytes - (cover.Count * FasterIndex.RecordBytes))), ("log files", found.LogFileBytes));
+                ("runs", cover.Runs.Count), ("entries in runs", cover.Runs.Sum(static run => run.Entries)), ("bytes", found.FileBytes));
             int younger = store.Catalog.Arenas().Count(arena => arena.SealSequence > cover.Sequence);
             if (younger > 0)
             {
@@ -80,20 +70,20 @@ internal sealed class IndexDump(BlockStore store, StorageConfig config, DebugPag
             {
                 page.Note($"it covers more than this catalog has: it is of another one, or a writer went on; a writer that finds it so begins it empty");
             }
+
+            foreach ((ulong number, long entries) in cover.Runs)
+            {
+                page.Row(1, "run", Bare("number", number), ("entries", entries));
+            }
         }
         else
         {
-            page.Row("index", ("lasting", true), ("without a checkpoint", found.Damaged.Count == 0), ("log files", found.LogFileBytes));
+            page.Row("index", ("lasting", true), ("without a cover", found.Damaged.Count == 0), ("bytes", found.FileBytes));
         }
 
-        foreach (Guid token in found.Checkpoints)
+        foreach (string name in found.LeftOver)
         {
-            page.Row(1, "checkpoint", Bare("token", token), ("counts", token == found.Cover?.Token), ("left over", token != found.Cover?.Token));
-        }
-
-        if (found.IsMostlyGarbage)
-        {
-            page.Note($"more than half of its log is garbage");
+            page.Row(1, "file", Bare("name", name), ("left over", true));
         }
 
         foreach (string damage in found.Damaged)
@@ -102,15 +92,8 @@ internal sealed class IndexDump(BlockStore store, StorageConfig config, DebugPag
         }
     }
 
-    private async ValueTask CompareAsync(string folder, FasterIndex.Cover cover, List<ArenaRecord> arenas, CancellationToken cancel)
+    private async ValueTask CompareAsync(IndexSnapshot index, List<ArenaRecord> arenas, CancellationToken cancel)
     {
-        using var index = new FasterIndex(folder, config.IndexBytes);
-        if (index.Count != cover.Count || index.CoveredSequence != cover.Sequence)
-        {
-            page.Damaged($"the index: found a copy that opens with {index.Count} entries and sequence {index.CoveredSequence}, expected {cover.Count} and {cover.Sequence} as its cover says");
-            return;
-        }
-
         foreach (ArenaRecord arena in arenas)
         {
             cancel.ThrowIfCancellationRequested();
@@ -156,7 +139,7 @@ internal sealed class IndexDump(BlockStore store, StorageConfig config, DebugPag
                 }
             }
 
-            bool isCovered = arena.SealSequence <= cover.Sequence;
+            bool isCovered = arena.SealSequence <= index.Cover.Sequence;
             page.Row(1, "arena", Bare("ordinal", arena.Ordinal), ("clumps", directory.Count), ("right", right), ("in another arena too", elsewhere), ("naming one that is gone", stale), ("missing", missing), ("wrong", wrong), ("not covered yet", !isCovered));
             if (missing > 0 && isCovered)
             {
@@ -178,26 +161,4 @@ internal sealed class IndexDump(BlockStore store, StorageConfig config, DebugPag
             return true; // it cannot be told, and is the arena's damage
         }
     }
-
-    private static bool TryCopy(string folder, string copy, FasterIndex.Cover cover)
-    {
-        DeleteCopy(copy);
-        Create(copy);
-        return FasterIndex.TryCopy(folder, copy, cover);
-    }
-
-#pragma warning disable RS0030 // a folder of this run alone, outside of every store
-    private static void Create(string copy) =>
-        _ = OperatingSystem.IsWindows()
-            ? Directory.CreateDirectory(copy)
-            : Directory.CreateDirectory(copy, UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute);
-
-    private static void DeleteCopy(string copy)
-    {
-        if (Directory.Exists(copy))
-        {
-            Directory.Delete(copy, recursive: true);
-        }
-    }
-#pragma warning restore RS0030
 }

@@ -12,8 +12,9 @@ using TokTok.Storage.Tdfs.Output;
 namespace TokTok.Storage.Tdfs.Composition;
 
 /// <summary>Status, check, repair, reclaim, reindex and debug over an open block store.</summary>
-/// <remarks>Owns nothing: the session disposes the store. Repair, reclaim (but a dry run) and reindex need a store opened for writing.</remarks>
-internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase) : IStoreCare
+/// <remarks>Owns nothing: the session disposes the store. Repair and reindex need a store opened for writing. Reclaim takes one that was opened for reading and opens it for writing in turns.</remarks>
+/// <param name="turns">How a store that was opened for reading is written; null: it was opened for writing.</param>
+internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, WriterTurns? turns = null) : IStoreCare
 {
     public IReadOnlyList<string> DebugStructures => StoreDump.Structures;
 
@@ -79,9 +80,24 @@ internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig
 
     public async ValueTask<ReclaimResult> ReclaimAsync(bool dryRun, IProgressSink progress, CancellationToken cancel)
     {
-        store.PassQuotas(); // what it writes is less than it gives back, and a store at its quotas must be able to shrink
         var options = new ReclaimOptions { LivePercent = config.LiveThresholdPercent, DryRun = dryRun, EmptyTrashNow = false };
-        ReclaimReport report = await new Reclaimer(store, new TreeWalker()).RunAsync(options, Reporter(progress), cancel).ConfigureAwait(false);
+        var run = new ReclaimRun(new TreeWalker(), options, Reporter(progress));
+        if (!dryRun && turns is not null)
+        {
+            await turns.TryAsync(cancel).ConfigureAwait(false);
+        }
+
+        await run.SurveyAsync(store, cancel).ConfigureAwait(false);
+        if (!dryRun && turns is not null)
+        {
+            await turns.RunAsync(StepAsync, cancel).ConfigureAwait(false);
+        }
+
+        while (!dryRun && turns is null && await StepAsync(store).ConfigureAwait(false))
+        {
+        }
+
+        ReclaimReport report = run.Report;
         List<string> waiting = [.. report.Reasons];
         if (report.WaitingBytes > 0)
         {
@@ -89,6 +105,12 @@ internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig
         }
 
         return new ReclaimResult(report.TrashedArenas, report.MovedBytes, report.FreedBytes, report.TrashedBytes, waiting);
+
+        ValueTask<bool> StepAsync(BlockStore writer)
+        {
+            writer.PassQuotas(); // what it writes is less than it gives back, and a store at its quotas must be able to shrink
+            return run.StepAsync(writer, cancel);
+        }
     }
 
     public async ValueTask<ReindexResult> ReindexAsync(IProgressSink progress, CancellationToken cancel)

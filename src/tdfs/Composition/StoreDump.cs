@@ -41,7 +41,7 @@ internal sealed class StoreDump(BlockStore store, Keyring keyring, StorageConfig
             "fragments" => FragmentsAsync(name, cancel),
             "heads" => HeadsAsync(name),
             "holders" => HoldersAsync(name),
-            "index" => new IndexDump(store, config, page).WriteAsync(Named(name), cancel),
+            "index" => new IndexDump(store, config, disk, page).WriteAsync(Named(name), cancel),
             "journal" => JournalAsync(name, cancel),
             "stat-caches" => new StatCacheDump(store, keyring.CacheKey.Span.ToArray(), disk, config.StorePath + "/caches", page, withNames).WriteAsync(name, cancel),
             "trees" => new TreeDump(store, page, withNames).WriteAsync(name, cancel),

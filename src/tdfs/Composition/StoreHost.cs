@@ -4,6 +4,7 @@ using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Blocks.Recovery;
 using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Core.Keys;
@@ -25,6 +26,9 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
 {
     private const int MaxKeyringBytes = Keyring.MaximumMessageBytes + 4096;
     private const uint FirstDevice = 1;
+
+    /// <summary>How often it is looked whether another writer has let go of the store: oftener than reclaim pauses.</summary>
+    private static readonly TimeSpan s_lockTurn = WriterTurns.Pause / 5;
 
     public async ValueTask<InitResult> InitAsync(StorageConfig config, SecretBuffer passphrase, CancellationToken cancel)
     {
@@ -75,7 +79,10 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         {
             NewHolders newHolders = request.Access == Facades.StoreAccess.Read ? NewHolders.None : request.ReplacesAbsentHolders ? NewHolders.Replace : NewHolders.Add;
             BlockStore store = await OpenStoreAsync(config, keyring, request.Access, request.Verb, newHolders, mustExist: true, cancel).ConfigureAwait(false);
-            return new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock);
+            return new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock, OpenWriterAsync);
+
+            ValueTask<BlockStore> OpenWriterAsync(bool waits, CancellationToken token) =>
+                OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, request.Verb, NewHolders.Add, mustExist: true, token, waitsForAll: waits);
         }
         catch
         {
@@ -399,7 +406,29 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     }
 
     private async ValueTask<BlockStore> OpenStoreAsync(
-        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, NewHolders newHolders, bool mustExist, CancellationToken cancel, bool isRehearsal = false)
+        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, NewHolders newHolders, bool mustExist, CancellationToken cancel, bool isRehearsal = false, bool waitsForAll = false)
+    {
+        for (bool isTold = false; ; isTold = true)
+        {
+            try
+            {
+                return await TryOpenStoreAsync(config, keyring, access, verb, newHolders, mustExist, isRehearsal, cancel).ConfigureAwait(false);
+            }
+            catch (StoreException locked) when (locked.Problem == StoreProblem.Locked && (waitsForAll || locked.WrittenBy.StartsWith($"tdfs {ReclaimRun.Verb},", StringComparison.Ordinal)))
+            {
+                // Reclaim lets go every few seconds; reclaim itself waits for anybody.
+                if (!isTold)
+                {
+                    say($"waiting for {locked.WrittenBy}");
+                }
+
+                await Task.Delay(s_lockTurn, clock, cancel).ConfigureAwait(false);
+            }
+        }
+    }
+
+    private async ValueTask<BlockStore> TryOpenStoreAsync(
+        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, NewHolders newHolders, bool mustExist, bool isRehearsal, CancellationToken cancel)
     {
         if (access == Facades.StoreAccess.Write)
         {
@@ -429,8 +458,23 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             CompressionLevel = config.CompressionLevel,
             SealingCount = SealingCount(config.WriteBufferBytes),
             TrashDays = (int)Math.Ceiling(config.TrashFor.TotalDays),
+            OpenLookup = () => IndexSnapshot.TryOpen(disk, config.StorePath + "/index", config.IndexBytes),
         };
         List<ConfiguredHolder> holders = OpenHolders(config, access);
+        try
+        {
+            return await OpenStoreAsync(config, options, keys, holders, access, verb, newHolders, cancel).ConfigureAwait(false);
+        }
+        catch
+        {
+            holders.ForEach(static holder => (holder.Holder as IDisposable)?.Dispose());
+            throw;
+        }
+    }
+
+    private async ValueTask<BlockStore> OpenStoreAsync(
+        StorageConfig config, StoreOptions options, StoreKeys keys, List<ConfiguredHolder> holders, Facades.StoreAccess access, string verb, NewHolders newHolders, CancellationToken cancel)
+    {
         if (newHolders != NewHolders.None)
         {
             bool replacesAbsent = newHolders == NewHolders.Replace && holders.Exists(static holder => holder.Holder is not null);
@@ -452,7 +496,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             options,
             keys,
             holders,
-            () => OpenIndex(config),
+            () => OpenIndex(disk, config),
             clock,
             random,
             access == Facades.StoreAccess.Write ? Blocks.Store.StoreAccess.Write : Blocks.Store.StoreAccess.Read,
@@ -495,18 +539,19 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         }
     }
 
-    private static IBlockIndex OpenIndex(StorageConfig config)
+    private static IBlockIndex OpenIndex(IDisk disk, StorageConfig config)
     {
         string folder = config.StorePath + "/index";
-        return FasterIndex.IsIn(folder)
-            ? new FasterIndex(folder, config.IndexBytes)
-            : new GrowingIndex(() => new FasterIndex(folder, config.IndexBytes), GrowingIndex.DefaultMemoryEntries);
+        return RunIndex.IsIn(disk, folder)
+            ? new RunIndex(disk, folder, config.IndexBytes)
+            : new GrowingIndex(() => new RunIndex(disk, folder, config.IndexBytes), GrowingIndex.DefaultMemoryEntries);
     }
 
     private sealed class StoreSession(
-        BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock) : IStoreSession
+        BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock,
+        Func<bool, CancellationToken, ValueTask<BlockStore>> openWriter) : IStoreSession
     {
-        public IStoreCare Care { get; } = new StoreCare(store, keyring, config, disk, hasPassphrase);
+        public IStoreCare Care { get; } = new StoreCare(store, keyring, config, disk, hasPassphrase, new WriterTurns(openWriter, LetGoOfHolders, clock));
 
         public IVolumes Volumes { get; } = new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock);
 

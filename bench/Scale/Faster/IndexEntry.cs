@@ -1,8 +1,9 @@
 using System.Runtime.InteropServices;
 using FASTER.core;
+using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Core;
 
-namespace TokTok.Storage.Blocks.Index;
+namespace Scale.Faster;
 
 /// <summary>A score as FASTER keeps it: 32 bytes, aligned to 8.</summary>
 /// <remarks>A score is a keyed hash, evenly spread, so its first word is its place in the hash table.</remarks>

@@ -1,6 +1,6 @@
 using FASTER.core;
 
-namespace TokTok.Storage.Blocks.Index;
+namespace Scale.Faster;
 
 /// <summary>The files of one opening of the index, on a disk that may fail: FASTER never hears of a failure, the index does.</summary>
 /// <remarks>

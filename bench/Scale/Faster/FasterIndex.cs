@@ -1,17 +1,16 @@
-// The files of this folder do not go through IDisk: FASTER writes them by itself, and they are a cache whose every loss is noticed and made good.
-#pragma warning disable RS0030
 using System.Buffers.Binary;
 using System.Collections.Concurrent;
 using System.Numerics;
 using FASTER.core;
+using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 
-namespace TokTok.Storage.Blocks.Index;
+namespace Scale.Faster;
 
-/// <summary>The lasting index: Microsoft's FASTER key-value store in a folder of its own, with the memory it is given.</summary>
+/// <summary>What the lasting index was before, to be measured beside it: Microsoft's FASTER key-value store in a folder of its own, with the memory it is given.</summary>
 /// <remarks>
-/// Format: docs/format.md 16.2 (the cover; the rest is FASTER's). Source: Chandramouli et al., FASTER (SIGMOD 2018).
+/// docs/decisions/index.md. Source: Chandramouli et al., FASTER (SIGMOD 2018).
 /// Memory: half the budget (down to a power of two) for pages of the log, at most half for the hash table. The table begins at 256 KiB and doubles with the entries, so a small
 /// store opens a small table. Past its limit (7 entries per 64 bytes: 7 million at 128 MiB) FASTER chains buckets, 10 bytes of memory an entry beyond the budget; entries past the log's
 /// memory are read from disk. Right at any size; only the speed differs. Disk: 56 bytes an entry, 9 for its place in the table, and twice the latter during a checkpoint.
@@ -27,7 +26,7 @@ namespace TokTok.Storage.Blocks.Index;
 /// for it. Sessions are pooled, as many as there were calls at once. A find that must read the disk waits for it within the shared lock.
 /// At rest: no plaintext. A score is a hash under the domain's key; who steals the folder learns how many blocks there are, in which arenas at which lengths they lie, and roughly when they came.
 /// </remarks>
-public sealed partial class FasterIndex : IBlockIndex
+internal sealed class FasterIndex : IBlockIndex
 {
     /// <summary>The least memory that the index works with.</summary>
     public const long MinMemoryBytes = 16L << 20;
@@ -77,9 +76,6 @@ public sealed partial class FasterIndex : IBlockIndex
         _logMemoryBits = half;
         _maxTableBits = Math.Min(half - BitOperations.Log2(BucketBytes), MaxTableBits);
     }
-
-    /// <summary>Whether there is a folder that an index made, whatever is left in it.</summary>
-    public static bool IsIn(string folder) => Directory.Exists(folder);
 
     /// <summary>Garbage of the log that is not worth a replay.</summary>
     internal long GarbageFloorBytes { get; init; } = 64L << 20;
@@ -589,7 +585,7 @@ public sealed partial class FasterIndex : IBlockIndex
         }
     }
 
-    /// <summary>What vouches for a checkpoint: docs/format.md 16.2.</summary>
+    /// <summary>What vouches for a checkpoint.</summary>
     internal sealed class Cover
     {
         internal const long PieceBytes = 4L << 20;

@@ -9,19 +9,19 @@ public readonly record struct BlockLocation(uint ArenaOrdinal, int Offset, int L
 /// <remarks>Safe from many threads.</remarks>
 public interface IBlockLookup : IDisposable
 {
+    /// <summary>The catalog sequence up to which every sealed arena's blocks are in it, or were in the last checkpoint.</summary>
+    ulong CoveredSequence { get; }
+
     bool TryFind(Score score, out BlockLocation location);
 }
 
 /// <summary>Score to location, for blocks of sealed arenas. A cache: what it says is checked against the catalog, and it can be rebuilt at any time.</summary>
 /// <remarks>
 /// Safe from many threads. Durable: what was added before the last <see cref="Checkpoint"/>; the owner adds again what came after, some of which may be there.
-/// An index that cannot be opened begins empty, with <see cref="CoveredSequence"/> 0.
+/// An index that cannot be opened begins empty, with <see cref="IBlockLookup.CoveredSequence"/> 0.
 /// </remarks>
 public interface IBlockIndex : IBlockLookup
 {
-    /// <summary>The catalog sequence up to which every sealed arena's blocks are in the last checkpoint.</summary>
-    ulong CoveredSequence { get; }
-
     /// <summary>Entries, as far as known.</summary>
     long Count { get; }
 
@@ -31,6 +31,6 @@ public interface IBlockIndex : IBlockLookup
     /// <summary>Makes everything added so far survive, and remembers the sequence it covers.</summary>
     void Checkpoint(ulong coveredSequence);
 
-    /// <summary>Drops everything; <see cref="CoveredSequence"/> is 0 afterwards.</summary>
+    /// <summary>Drops everything; <see cref="IBlockLookup.CoveredSequence"/> is 0 afterwards.</summary>
     void Clear();
 }

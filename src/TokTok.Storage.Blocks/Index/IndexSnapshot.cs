@@ -15,7 +15,7 @@ internal sealed class IndexSnapshot : IBlockLookup
 
     internal IndexCover Cover { get; }
 
-    internal IReadOnlyList<IndexRun> Runs => _runs;
+    public ulong CoveredSequence => Cover.Sequence;
 
     /// <summary>Null where there is no index, or none that is whole.</summary>
     internal static IndexSnapshot? TryOpen(IDisk disk, string folder, long memoryBytes)

@@ -314,6 +314,20 @@ internal sealed class DirectorySearch(Catalog catalog, ArenaReader reader)
         return null;
     }
 
+    /// <summary>The strongest copy, the newest among equals, in arenas that were sealed after a sequence.</summary>
+    internal ClumpPlace? FindNewer(DomainId domain, Score score, ulong sequence)
+    {
+        foreach (ArenaRecord arena in Arenas().BestFirst)
+        {
+            if (arena.SealSequence > sequence && arena.Domain == domain && FindIn(arena, score) is { } place)
+            {
+                return place;
+            }
+        }
+
+        return null;
+    }
+
     private ArenasAt Arenas()
     {
         ArenasAt arenas = _arenas;

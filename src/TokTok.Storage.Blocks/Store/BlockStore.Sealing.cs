@@ -100,6 +100,16 @@ public sealed partial class BlockStore
                 && _catalogLog.Catalog.Arena(location.ArenaOrdinal) is { State: ArenaState.Sealed } arena && arena.Domain == domain && arena.Survive >= survive;
         }
 
+        if (_lookup.Value is { } known)
+        {
+            if (known.TryFind(score, out BlockLocation location) && Catalog.Arena(location.ArenaOrdinal) is { State: ArenaState.Sealed } arena && arena.Domain == domain && arena.Survive >= survive)
+            {
+                return true;
+            }
+
+            return _directories.FindNewer(domain, score, known.CoveredSequence) is { Arena.State: ArenaState.Sealed } newer && newer.Arena.Survive >= survive;
+        }
+
         return FindInDirectories(domain, score) is { Arena.State: ArenaState.Sealed } found && found.Arena.Survive >= survive;
     }
 

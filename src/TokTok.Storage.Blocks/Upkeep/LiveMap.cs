@@ -51,9 +51,19 @@ internal sealed class LiveMap(BlockStore store, DomainId domain) : IBlockMarker
             return false; // nothing below it can be reached
         }
 
-        ulong[] bits = _bits.GetOrAdd(found.Arena.Ordinal, static (_, count) => new ulong[(count + 63) / 64], found.Arena.ClumpCount);
-        ulong bit = 1UL << (found.EntryIndex & 63);
-        return First((Interlocked.Or(ref bits[found.EntryIndex >> 6], bit) & bit) == 0);
+        return First(SetBit(found));
+    }
+
+    /// <summary>Marks in arenas what was marked as lying in the journal and lies there no longer, or not for this store: an arena had it too, or was sealed since.</summary>
+    internal void Settle()
+    {
+        foreach (Score score in _open.Keys)
+        {
+            if (!Store.IsPending(score) && Store.LocateEntry(domain, score) is { } found)
+            {
+                _ = SetBit(found);
+            }
+        }
     }
 
     internal bool IsLive(uint ordinal, int entryIndex) =>
@@ -75,6 +85,14 @@ internal sealed class LiveMap(BlockStore store, DomainId domain) : IBlockMarker
     }
 
     internal bool HasAny(uint ordinal) => _bits.ContainsKey(ordinal);
+
+    /// <summary>True: it was not set.</summary>
+    private bool SetBit(EntryPlace found)
+    {
+        ulong[] bits = _bits.GetOrAdd(found.Arena.Ordinal, static (_, count) => new ulong[(count + 63) / 64], found.Arena.ClumpCount);
+        ulong bit = 1UL << (found.EntryIndex & 63);
+        return (Interlocked.Or(ref bits[found.EntryIndex >> 6], bit) & bit) == 0;
+    }
 
     private bool First(bool isFirst)
     {

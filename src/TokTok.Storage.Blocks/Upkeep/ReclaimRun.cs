@@ -11,7 +11,7 @@ namespace TokTok.Storage.Blocks.Upkeep;
 /// what heads want that came since is marked too, a few arenas are emptied as <see cref="Reclaimer"/> says, and the caller may let go of the store.
 /// Why that is safe: a step holds the store's lock, so whoever wrote since the survey has committed, or died and will never commit. What it committed is marked before anything moves; walking there is
 /// short, since what it shares with the survey's heads is marked already. A block that the survey called dead, and that an import found and used meanwhile, is live by then, and is copied with the others.
-/// Arenas sealed after the survey are not looked at. An arena that was chosen counts only while the catalog still has it as it was.
+/// What lay in the journal then, and lies in an arena alone now, is marked there. Arenas sealed after the survey are not looked at. An arena that was chosen counts only while the catalog still has it as it was.
 /// Not safe from many threads.
 /// </remarks>
 public sealed class ReclaimRun(IRootWalker walker, ReclaimOptions options, Action<string, long, long>? progress)
@@ -180,6 +180,7 @@ public sealed class ReclaimRun(IRootWalker walker, ReclaimOptions options, Actio
         foreach (LiveMap map in _live.Values)
         {
             map.Store = store;
+            map.Settle();
         }
 
         foreach (Head head in store.Heads)

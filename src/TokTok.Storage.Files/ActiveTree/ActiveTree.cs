@@ -144,6 +144,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
             await _timer.DisposeAsync().ConfigureAwait(false);
         }
 
+        await _begun.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         try
         {
             await CommitAsync(CancellationToken.None).ConfigureAwait(false);

@@ -1,6 +1,6 @@
 namespace TokTok.Storage.Files.Tests;
 
-/// <summary>A volume answers as a directory of ext4 does, operation by operation.</summary>
+/// <summary>A volume answers as a directory of ext4 does, and as a model does that anyone can check by reading, operation by operation.</summary>
 public sealed class FileTreeModelTests
 {
     [Theory]
@@ -9,6 +9,15 @@ public sealed class FileTreeModelTests
     {
         using var system = new PosixTree();
         Assert.SkipUnless(system.FilesystemType == 0xEF53, "the folder for temporary files is on no ext4");
+        await CompareAsync(system, seed);
+    }
+
+    [Theory]
+    [MemberData(nameof(Seeds))]
+    public async Task A_volume_answers_as_a_simple_model_does(int seed) => await CompareAsync(new ModelTree(), 1000 + seed);
+
+    private static async Task CompareAsync(IFileTree system, int seed)
+    {
         using var volume = new VolumeTree(s_options[seed % s_options.Length]);
         var comparison = new FileTreeComparison(system, volume, seed) { MaxOffset = seed % 2 == 0 ? 60_000 : 1_000_000, MaxWriteBytes = seed % 5 == 0 ? 200_000 : 20_000 };
         for (int round = 0; round < 6; round++)

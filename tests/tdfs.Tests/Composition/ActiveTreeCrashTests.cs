@@ -58,6 +58,36 @@ public sealed class ActiveTreeCrashTests
         }
     }
 
+    [Fact]
+    public async Task What_was_synced_is_there_from_the_holders_alone()
+    {
+        var machine = new Machine(77);
+        var random = new Random(77);
+        string last;
+        await using (BlockStore store = await machine.OpenAsync())
+        {
+            using Volume volume = await Volume.OpenOrCreateAsync(store, "v", machine.Random, default);
+            ActiveTree tree = ActiveTree.Open(store, volume, machine.Clock, s_options with { DirtyBytes = 100 << 20, SpillBytes = 1 << 20 });
+            for (int round = 0; round < 20; round++)
+            {
+                for (int step = 0; step < 10; step++)
+                {
+                    Step(tree, random, static () => { });
+                }
+
+                Assert.Equal(FileError.None, tree.SyncAll());
+            }
+
+            Assert.True(tree.LoggedCount > 10);
+            last = Describe(tree);
+        }
+
+        machine.State = "/elsewhere";
+        machine.Disk.CreateDirectory(machine.State);
+        Assert.Equal(last, await machine.LookAsync());
+        Assert.Equal(last, await machine.LookAsync());
+    }
+
     public static TheoryData<int> Seeds() => [.. Enumerable.Range(1, 5)];
 
     private static readonly ActiveTreeOptions s_options = new() { CommitInterval = TimeSpan.Zero, DirtyBytes = 200_000, SpillBytes = 60_000 };
@@ -244,13 +274,15 @@ public sealed class ActiveTreeCrashTests
 
         internal SimulatedDisk Disk { get; set; } = new();
 
+        internal string State { get; set; } = "/state";
+
         internal SeededRandom Random { get; }
 
         internal ManualClock Clock { get; } = new();
 
         internal async Task<BlockStore> OpenAsync()
         {
-            var options = new StoreOptions { StateFolder = "/state", ArenaBytes = 256 * 1024, SealAtFlushBytes = 256 * 1024, CompressionLevel = 1 };
+            var options = new StoreOptions { StateFolder = State, ArenaBytes = 256 * 1024, SealAtFlushBytes = 256 * 1024, CompressionLevel = 1 };
             ConfiguredHolder[] holders = [new("here", "/holder", FolderHolder.Open(Disk, "/holder", Random), null)];
             return await BlockStore.OpenAsync(Disk, options, _keys, holders, static () => new MemoryIndex(), Clock, Random, StoreAccess.Write, "the test", null, default);
         }

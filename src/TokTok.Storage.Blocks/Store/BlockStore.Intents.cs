@@ -10,6 +10,18 @@ public sealed partial class BlockStore
 
     IJournal IVolumeStore.Journal => this;
 
+    /// <summary>Whether a volume has any.</summary>
+    public bool HasIntents
+    {
+        get
+        {
+            lock (_intents)
+            {
+                return _intents.Count > 0;
+            }
+        }
+    }
+
     public IReadOnlyList<Intent> Intents(VolumeId volume)
     {
         lock (_intents)

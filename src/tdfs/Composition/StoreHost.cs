@@ -505,7 +505,11 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             cancel).ConfigureAwait(false);
         if (access == Facades.StoreAccess.Write)
         {
-            await TakeInIntentsAsync(store, clock, say, cancel).ConfigureAwait(false);
+            if (store.HasIntents)
+            {
+                await TakeInIntentsAsync(store, clock, say, cancel).ConfigureAwait(false);
+            }
+
             StatCache.Clean(disk, config.StorePath + "/caches", store.Catalog.Heads().Select(static signed => signed.Head.Volume));
         }
 

@@ -22,6 +22,9 @@ internal sealed class ModelTree : IFileTree
 
         internal uint Links { get; set; }
 
+        /// <summary>Without a name from the beginning, it may be given one; a file that lost its last may not.</summary>
+        internal bool IsTemporary { get; set; }
+
         internal byte[] Data { get; set; } = [];
 
         internal string Target { get; init; } = "";
@@ -276,7 +279,7 @@ internal sealed class ModelTree : IFileTree
             return error != FileError.None ? error : FileError.ENOTDIR;
         }
 
-        _open[slot] = (new Node(EntryType.File, mode, User, (node.Mode & SetGroupId) != 0 ? node.Group : User), OpenOptions.Read | OpenOptions.Write);
+        _open[slot] = (new Node(EntryType.File, mode, User, (node.Mode & SetGroupId) != 0 ? node.Group : User) { IsTemporary = true }, OpenOptions.Read | OpenOptions.Write);
         return FileError.None;
     }
 
@@ -426,7 +429,13 @@ internal sealed class ModelTree : IFileTree
             return FileError.EPERM;
         }
 
+        if (file.Links == 0 && !file.IsTemporary)
+        {
+            return FileError.ENOENT;
+        }
+
         parent.Names[name] = file;
+        file.IsTemporary = false;
         file.Links++;
         return FileError.None;
     }

@@ -91,6 +91,21 @@ internal static class IndexPart
         return Task.CompletedTask;
     }
 
+    /// <summary>Folder, memory in MiB, entries there, entries to add. They are not checkpointed.</summary>
+    internal static Task GrowAsync(string[] values)
+    {
+        (long entries, long more) = (Number(values[2]), Number(values[3]));
+        using IBlockIndex index = Open(values);
+        long begin = Stopwatch.GetTimestamp();
+        for (long i = 0; i < more; i++)
+        {
+            index.Add(ScoreOf((1L << 61) + i), LocationOf(i));
+        }
+
+        Say("rate", $"{more / Stopwatch.GetElapsedTime(begin).TotalSeconds:N0}");
+        return Task.CompletedTask;
+    }
+
     /// <summary>Folder, memory in MiB, entries there, entries to add before the end.</summary>
     internal static Task DieAsync(string[] values)
     {

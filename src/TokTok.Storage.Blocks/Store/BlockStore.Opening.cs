@@ -611,13 +611,19 @@ public sealed partial class BlockStore
         return done;
     }
 
-    private void CheckpointIndex()
+    internal void CheckpointIndex()
     {
-        // Every arena record applied so far has its blocks in the index: AddToIndex runs right after AppendSealed, and sealing has ended here.
         Interlocked.Exchange(ref _arenasSinceCheckpoint, 0);
+        ulong covered;
+        lock (_indexing)
+        {
+            covered = _indexing.Count > 0 ? _indexing.Min() : Catalog.Sequence; // every arena up to there has its blocks in the index
+        }
+
+        _catalogLog.Sync(); // an index that covers more than the catalog has would count as another's
         try
         {
-            _index?.Checkpoint(Catalog.Sequence);
+            _index?.Checkpoint(covered);
         }
         catch (Exception failure) when (failure is IOException or UnauthorizedAccessException)
         {

@@ -29,6 +29,7 @@ public sealed partial class BlockStore
     private readonly Queue<(uint Ordinal, ArenaId Id)> _announcedIds = new(); // guarded by _idGate
     private readonly List<Task> _sealing = []; // guarded by itself
     private long _arenasSinceCheckpoint;
+    private readonly List<ulong> _indexing = []; // the catalog's sequence before each arena that it is about to have and the index has not; guarded by itself
     private readonly Lock _indexGate = new(); // innermost: held over the index alone
     private long _sealCount;
     private long _sealedBytes;
@@ -291,19 +292,17 @@ public sealed partial class BlockStore
             (uint ordinal, ArenaId id) = await TakeIdAsync().ConfigureAwait(false);                   // 1. announced durably
             (ArenaLayout layout, StoreHolder?[] chosen) = TakeRoom(id, buffer);                       // 2. holders with room for it
             var entries = new List<ClumpEntry>(buffer.Clumps.Count);
-            ArenaRecord arena;
             try
             {
                 ArenaHeader header = Encrypt(buffer, id, layout, entries);
                 FragmentPlace[] places = await PutFragmentsAsync(header, buffer.Bytes.AsMemory(0, layout.ImageBytes), chosen).ConfigureAwait(false); // 3. fragments, synced
-                arena = _catalogLog.AppendSealed(ArenaRecord.Of(header, ordinal, places));             // 4. the catalog; durable at its next sync
+                EnterSealed(ArenaRecord.Of(header, ordinal, places), entries);                         // 4. the catalog; durable at its next sync
             }
             finally
             {
                 _room.GiveBack(chosen, layout);
             }
 
-            AddToIndex(arena, entries);                                                                // 5. a cache: needs no order
             Interlocked.Increment(ref _sealCount);                                                     // before its clumps leave memory
             foreach (PendingClump clump in buffer.Clumps)
             {
@@ -316,8 +315,11 @@ public sealed partial class BlockStore
             }
 
             Interlocked.Add(ref _sealedBytes, layout.ImageBytes);
-            Interlocked.Increment(ref _arenasSinceCheckpoint);
             _buffers.Return(buffer.Bytes);
+            if (Interlocked.Increment(ref _arenasSinceCheckpoint) >= IndexCheckpointArenas)
+            {
+                CheckpointIndex(); // an import that is killed before its first flush leaves no more than so many arenas to be read again
+            }
         }
         catch (Exception failure)
         {
@@ -327,6 +329,29 @@ public sealed partial class BlockStore
         finally
         {
             _sealSlots.Release();
+        }
+    }
+
+    /// <summary>Into the catalog, then into the index, which is a cache and needs no order: but a checkpoint that comes in between must not cover the arena.</summary>
+    private void EnterSealed(ArenaRecord arena, List<ClumpEntry> entries)
+    {
+        ulong before;
+        lock (_indexing)
+        {
+            before = Catalog.Sequence;
+            _indexing.Add(before);
+        }
+
+        try
+        {
+            AddToIndex(_catalogLog.AppendSealed(arena), entries);
+        }
+        finally
+        {
+            lock (_indexing)
+            {
+                _indexing.Remove(before);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ namespace Scale.Faster;
 
 /// <summary>What the lasting index was before, to be measured beside it: Microsoft's FASTER key-value store in a folder of its own, with the memory it is given.</summary>
 /// <remarks>
-/// docs/decisions/index.md. Source: Chandramouli et al., FASTER (SIGMOD 2018).
+/// docs/decisions/block-index.md. Source: Chandramouli et al., FASTER (SIGMOD 2018).
 /// Memory: half the budget (down to a power of two) for pages of the log, at most half for the hash table. The table begins at 256 KiB and doubles with the entries, so a small
 /// store opens a small table. Past its limit (7 entries per 64 bytes: 7 million at 128 MiB) FASTER chains buckets, 10 bytes of memory an entry beyond the budget; entries past the log's
 /// memory are read from disk. Right at any size; only the speed differs. Disk: 56 bytes an entry, 9 for its place in the table, and twice the latter during a checkpoint.

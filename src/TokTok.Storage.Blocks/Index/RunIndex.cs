@@ -7,7 +7,7 @@ namespace TokTok.Storage.Blocks.Index;
 /// <summary>The lasting index: recent entries in memory, all others in runs, sorted files that never change and are merged as they grow.</summary>
 /// <remarks>
 /// Format: docs/format.md 16.2. Source: O'Neil et al., The Log-Structured Merge-Tree (1996), with size-tiered merging; filters as in Zhu, Li and Patterson, Data Domain (FAST 2008).
-/// Why this and not FASTER, Venti's buckets or a larger memory: docs/decisions/index.md.
+/// Why this and not FASTER, Venti's buckets or a larger memory: docs/decisions/block-index.md.
 /// Memory, which is a promise for all of it together (<see cref="IndexMemory"/>): a quarter for recent entries and as much for those that are being written; a quarter for filters
 /// and as much for those of a run that replaces others; the rest for fences and buffers. Right at any size: with less memory filters pass more of what is not there, which then costs a read.
 /// Costs: a miss asks one filter a run, a hit reads one page of 4 KiB. An entry is written once when recent entries become a run, and again each time its run is merged: with

@@ -21,7 +21,7 @@ internal static class ReclaimVerb
         verb.Does(context, async (run, cancel) =>
         {
             bool isDry = run.Get(dryRun);
-            IStoreSession store = await run.OpenAsync(StoreAccess.Read, cancel).ConfigureAwait(false); // what is written is written in turns
+            IStoreSession store = await run.OpenAsync(isDry ? StoreAccess.Read : StoreAccess.WriteInTurns, cancel).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {
                 using ProgressWriter progress = run.Output.StartProgress();

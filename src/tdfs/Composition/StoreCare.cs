@@ -82,11 +82,6 @@ internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig
     {
         var options = new ReclaimOptions { LivePercent = config.LiveThresholdPercent, DryRun = dryRun, EmptyTrashNow = false };
         var run = new ReclaimRun(new TreeWalker(), options, Reporter(progress));
-        if (!dryRun && turns is not null)
-        {
-            await turns.TryAsync(cancel).ConfigureAwait(false);
-        }
-
         await run.SurveyAsync(store, cancel).ConfigureAwait(false);
         if (!dryRun && turns is not null)
         {

@@ -77,9 +77,16 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         (Keyring keyring, bool hasPassphrase) = Unlock(config, request.Passphrases, cancel);
         try
         {
-            NewHolders newHolders = request.Access == Facades.StoreAccess.Read ? NewHolders.None : request.ReplacesAbsentHolders ? NewHolders.Replace : NewHolders.Add;
-            BlockStore store = await OpenStoreAsync(config, keyring, request.Access, request.Verb, newHolders, mustExist: true, cancel).ConfigureAwait(false);
-            return new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock, OpenWriterAsync);
+            var turns = new WriterTurns(OpenWriterAsync, LetGoOfHolders, clock);
+            if (request.Access == Facades.StoreAccess.WriteInTurns)
+            {
+                await turns.TryAsync(cancel).ConfigureAwait(false);
+            }
+
+            Facades.StoreAccess access = request.Access == Facades.StoreAccess.Write ? Facades.StoreAccess.Write : Facades.StoreAccess.Read;
+            NewHolders newHolders = access == Facades.StoreAccess.Read ? NewHolders.None : request.ReplacesAbsentHolders ? NewHolders.Replace : NewHolders.Add;
+            BlockStore store = await OpenStoreAsync(config, keyring, access, request.Verb, newHolders, mustExist: true, cancel).ConfigureAwait(false);
+            return new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock, turns);
 
             ValueTask<BlockStore> OpenWriterAsync(bool waits, CancellationToken token) =>
                 OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, request.Verb, NewHolders.Add, mustExist: true, token, waitsForAll: waits);
@@ -552,10 +559,9 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     }
 
     private sealed class StoreSession(
-        BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock,
-        Func<bool, CancellationToken, ValueTask<BlockStore>> openWriter) : IStoreSession
+        BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock, WriterTurns turns) : IStoreSession
     {
-        public IStoreCare Care { get; } = new StoreCare(store, keyring, config, disk, hasPassphrase, new WriterTurns(openWriter, LetGoOfHolders, clock));
+        public IStoreCare Care { get; } = new StoreCare(store, keyring, config, disk, hasPassphrase, turns);
 
         public IVolumes Volumes { get; } = new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock);
 

@@ -32,6 +32,9 @@ internal enum StoreAccess
 
     /// <summary>The one writer; <see cref="ExitCode.Locked"/> names the process that is it already.</summary>
     Write,
+
+    /// <summary>As <see cref="Read"/>, and for long work that writes in turns: refused like <see cref="Write"/> where the store cannot be written now.</summary>
+    WriteInTurns,
 }
 
 internal sealed record OpenRequest

@@ -72,6 +72,31 @@ public sealed class AbsentHolderTests
         Assert.Equal(s_volume, Assert.Single(reader.Heads).Volume);
     }
 
+    [Fact]
+    public async Task What_an_absent_holder_keeps_is_read_from_the_others_and_is_not_called_damaged()
+    {
+        var fixture = new StoreFixture(holderCount: 3);
+        List<(Score Score, byte[] Bytes)> written;
+        await using (BlockStore store = await fixture.OpenAsync())
+        {
+            written = await StoreFixture.WriteAsync(store, 0, 80, 4000);
+            await store.SealAllAsync(CancellationToken.None);
+        }
+
+        for (int away = 0; away < 3; away++)
+        {
+            fixture.Disk.Rename($"/holder{away}/holder", $"/holder{away}/holder-away");
+            await using (BlockStore reader = await fixture.OpenAsync(StoreAccess.Read))
+            {
+                await StoreFixture.AssertAllAsync(reader, written);
+            }
+
+            fixture.Disk.Rename($"/holder{away}/holder-away", $"/holder{away}/holder");
+        }
+
+        Assert.Empty(fixture.Notes);
+    }
+
     private static async Task UseAsync(StoreFixture fixture)
     {
         await using BlockStore store = await fixture.OpenAsync();

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Runtime.InteropServices;
 
 namespace TokTok.Storage.Files;
 
@@ -39,7 +40,8 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
 
     internal bool IsEmpty => _pieces.Count == 0;
 
-    internal IReadOnlyList<FilePiece> Pieces => _pieces;
+    /// <summary>In order of their offsets. Good until the next change.</summary>
+    internal ReadOnlySpan<FilePiece> Pieces => CollectionsMarshal.AsSpan(_pieces);
 
     internal void Write(long offset, ReadOnlySpan<byte> source, long size)
     {

@@ -21,6 +21,7 @@ internal static class CommandTree
         ("restore", RestoreVerb.Create),
         ("mark", MarkVerb.Create),
         ("forget", ForgetVerb.Create),
+        ("mount", MountVerb.Create),
         ("reclaim", ReclaimVerb.Create),
         ("check", CheckVerb.Create),
         ("repair", RepairVerb.Create),

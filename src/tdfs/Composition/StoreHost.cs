@@ -86,7 +86,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             Facades.StoreAccess access = request.Access == Facades.StoreAccess.Write ? Facades.StoreAccess.Write : Facades.StoreAccess.Read;
             NewHolders newHolders = access == Facades.StoreAccess.Read ? NewHolders.None : request.ReplacesAbsentHolders ? NewHolders.Replace : NewHolders.Add;
             BlockStore store = await OpenStoreAsync(config, keyring, access, request.Verb, newHolders, mustExist: true, cancel).ConfigureAwait(false);
-            return new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock, turns);
+            return new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock, turns, say);
 
             ValueTask<BlockStore> OpenWriterAsync(bool waits, CancellationToken token) =>
                 OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, request.Verb, NewHolders.Add, mustExist: true, token, waitsForAll: waits);
@@ -559,11 +559,13 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     }
 
     private sealed class StoreSession(
-        BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock, WriterTurns turns) : IStoreSession
+        BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock, WriterTurns turns, Action<string> say) : IStoreSession
     {
         public IStoreCare Care { get; } = new StoreCare(store, keyring, config, disk, hasPassphrase, turns);
 
         public IVolumes Volumes { get; } = new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock);
+
+        public IMounts Mounts { get; } = new VolumeMounts(store, config, disk, random, clock, say);
 
         public async ValueTask DisposeAsync()
         {

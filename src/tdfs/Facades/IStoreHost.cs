@@ -116,6 +116,8 @@ internal interface IStoreSession : IAsyncDisposable
     IStoreCare Care { get; }
 
     IVolumes Volumes { get; }
+
+    IMounts Mounts { get; }
 }
 
 /// <summary>What Blocks does for the verbs: keep the store whole.</summary>

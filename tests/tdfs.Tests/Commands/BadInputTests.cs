@@ -35,6 +35,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         ["restore"] = ["restore", "v@latest", "{target}"],
         ["mark"] = ["mark", "v@1"],
         ["forget"] = ["forget", "v@1"],
+        ["mount"] = ["mount", "v", "{target}"],
         ["reclaim"] = ["reclaim"],
         ["check"] = ["check"],
         ["repair"] = ["repair"],
@@ -50,7 +51,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
 
     private static readonly string[] s_withoutStore = ["init", "recover", "redundancy", "agent", "completion"];
     private static readonly string[] s_withoutConfig = ["agent", "completion"];
-    private static readonly string[] s_writing = ["import", "mark", "forget", "reclaim", "repair", "reindex"];
+    private static readonly string[] s_writing = ["import", "mark", "forget", "mount", "reclaim", "repair", "reindex"];
 
     public static TheoryData<string> Verbs => [.. Lines.Keys];
 
@@ -290,6 +291,20 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         [
             new Case("nothing to mark", ["mark"]),
             new Case("an unknown snapshot", ["mark", "v@1", "v@77"]),
+        ],
+        "mount" =>
+        [
+            new Case("nothing given", ["mount"]),
+            new Case("a word too many", [.. line, "more"]),
+            new Case("no folder", ["mount", "v", ""]),
+            new Case("an unknown volume", ["mount", "photos", "{source}"]),
+            new Case("a volume that is nearly one", ["mount", "vv", "{source}"]),
+            new Case("a folder that is not there", line),
+            new Case("a file", ["mount", "v", "{source}/note.txt"]),
+            new Case("the store's own folder", ["mount", "v", "{dir}/store"]),
+            new Case("a folder that the store lies in", ["mount", "v", "{dir}"]),
+            new Case("a new volume without a name", ["mount", "--create", "{source}"]),
+            new Case("a new volume that nobody could type", ["mount", "--create", " v", "{source}"]),
         ],
         "forget" =>
         [

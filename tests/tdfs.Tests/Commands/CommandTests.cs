@@ -20,7 +20,7 @@ public sealed class CommandTests : IDisposable
     {
         Assert.Equal(0, await _transcript.RunAsync("--help"));
         string[] verbs = [.. _transcript.Data.Split("Commands:")[1].Split('\n').Select(l => l.Trim().Split(' ')[0]).Where(v => v.Length > 0)];
-        Assert.Equal(21, verbs.Length);
+        Assert.Equal(22, verbs.Length);
         foreach (string verb in verbs)
         {
             Assert.Equal(0, await _transcript.RunAsync(verb, "--help"));
@@ -82,6 +82,17 @@ public sealed class CommandTests : IDisposable
         Assert.Contains(expected, _transcript.Talk);
     }
 
+    [Fact]
+    public async Task Mount_says_where_and_when_it_is_over()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("mount", "/x"));
+        Assert.Equal(("photos: unmounted from /x, everything committed\n", "photos is mounted on /x; Ctrl-C or `umount /x` ends it\n"), (_transcript.Data, _transcript.Talk));
+        Assert.Equal(new MountRequest { Folder = "/x" }, Assert.Single(_transcript.Host.Asked));
+        Assert.Equal(0, await _transcript.RunAsync("mount", "--create", "work", "/x", "--json"));
+        Assert.Contains("\"wasInUse\": true", _transcript.Data);
+        Assert.Contains("/x was still in use", _transcript.Talk);
+    }
+
     [Theory]
     [InlineData("snapshots")]
     [InlineData("log", "photos")]
@@ -105,6 +116,7 @@ public sealed class CommandTests : IDisposable
     [InlineData("import", "/x")]
     [InlineData("forget", "latest")]
     [InlineData("mark", "latest")]
+    [InlineData("mount", "photos", "/x")]
     [InlineData("reclaim")]
     [InlineData("repair")]
     [InlineData("reindex")]

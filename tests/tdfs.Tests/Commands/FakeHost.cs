@@ -45,7 +45,7 @@ internal sealed class Transcript : IDisposable
     }
 }
 
-internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
+internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes, IMounts
 {
     public SnapshotInfo Snapshot { get; set; } = Usual;
 
@@ -66,6 +66,8 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
     public IStoreCare Care => this;
 
     public IVolumes Volumes => this;
+
+    public IMounts Mounts => this;
 
     public IReadOnlyList<string> DebugStructures => ["catalog", "arena"];
 
@@ -145,6 +147,12 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<IReadOnlyList<SnapshotInfo>> MarkAsync(IReadOnlyList<string> snapshots, bool isMarked, CancellationToken cancel) =>
         Asking<IReadOnlyList<SnapshotInfo>>((string.Join(' ', snapshots), isMarked), [Snapshot with { IsKept = isMarked }]);
+
+    public ValueTask<MountResult> ServeAsync(MountRequest request, Action<string, string> mounted, CancellationToken cancel)
+    {
+        mounted(request.Volume ?? "photos", request.Folder);
+        return Asking(request, new MountResult(request.Volume ?? "photos", request.Folder, WasInUse: request.Creates));
+    }
 
     public ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel) => Asking(request, new ForgetResult([], [Snapshot]));
 

@@ -197,7 +197,7 @@ internal sealed class DrillStore : IDisposable
         }
     }
 
-    private Process Start(string[] arguments)
+    internal Process Start(string[] arguments)
     {
         var start = new ProcessStartInfo(Program, arguments)
         {

@@ -1,0 +1,121 @@
+using System.Runtime.InteropServices;
+using TokTok.Storage.Files;
+
+namespace TokTok.Storage.Mount.Fuse;
+
+/// <summary>A thread that takes requests from the device and answers them, until the mount is gone.</summary>
+/// <remarks>
+/// Buffers are native memory, one for requests and one for replies, and their pages are touched only as far as requests were ever long. A request is read to where the bytes of a WRITE begin a page.
+/// The device's answers to a read: EINTR and EAGAIN, nothing happened; ENOENT, the request was taken back; ENODEV, the mount is gone. Too long a request the kernel answers itself.
+/// Locks: _gate is held while a request is answered; whoever sets the stop and has then held every worker's gate once knows that nothing reaches the volume any more.
+/// </remarks>
+internal sealed unsafe class FuseWorker
+{
+    private const int PageBytes = 4096;
+    private const int RequestOffset = PageBytes - FuseInHeader.Size - FuseTransferIn.Bytes;
+    private const int RequestBytes = FuseDispatcher.MaxTransferBytes + PageBytes;
+    private const int ReplyOffset = PageBytes - FuseOutHeader.Size;
+
+    private readonly Lock _gate = new();
+    private readonly int _fd;
+    private readonly FuseDispatcher _dispatcher;
+    private readonly Action<string> _trouble;
+    private readonly Action _ended;
+    private bool _isStopped;
+
+    /// <param name="fd">Closed at the thread's end.</param>
+    /// <param name="ended">Called on the thread, at its end.</param>
+    internal FuseWorker(int fd, FuseDispatcher dispatcher, Action<string> trouble, Action ended)
+    {
+        _fd = fd;
+        _dispatcher = dispatcher;
+        _trouble = trouble;
+        _ended = ended;
+    }
+
+    internal void Start(int index) => new Thread(Run) { IsBackground = true, Name = $"fuse {index}" }.Start();
+
+    /// <summary>From when this returns the worker refuses what the kernel asks for, and no longer uses the volume.</summary>
+    internal void Stop()
+    {
+        lock (_gate)
+        {
+            _isStopped = true;
+        }
+    }
+
+    private void Run()
+    {
+        byte* requests = (byte*)NativeMemory.AlignedAlloc(RequestOffset + RequestBytes, PageBytes);
+        byte* replies = (byte*)NativeMemory.AlignedAlloc(ReplyOffset + FuseDispatcher.MaxReplyBytes, PageBytes);
+        try
+        {
+            while (TryServe(requests + RequestOffset, replies + ReplyOffset))
+            {
+            }
+        }
+        finally
+        {
+            NativeMemory.AlignedFree(requests);
+            NativeMemory.AlignedFree(replies);
+            _ = FuseLibc.close(_fd);
+            _ended();
+        }
+    }
+
+    /// <summary>Serves one request. False: there are no more.</summary>
+    private bool TryServe(byte* request, byte* reply)
+    {
+        nint got = FuseLibc.read(_fd, request, RequestBytes);
+        if (got < 0)
+        {
+            int error = Marshal.GetLastPInvokeError();
+            if (error is FuseLibc.EINTR or FuseLibc.EAGAIN or FuseLibc.ENOENT)
+            {
+                return true;
+            }
+
+            if (error != FuseLibc.ENODEV)
+            {
+                _trouble($"reading from /dev/fuse: {MountPoint.Describe(error)}; one thread less serves the mount");
+            }
+
+            return false;
+        }
+
+        int bytes = Answer(new ReadOnlySpan<byte>(request, (int)got), new Span<byte>(reply, FuseDispatcher.MaxReplyBytes));
+        if (bytes > 0 && FuseLibc.write(_fd, reply, (nuint)bytes) < 0)
+        {
+            // ENOENT: the request was taken back. ENODEV: the next read says so too. Anything else is a reply that the kernel takes for malformed, and has answered with EIO.
+            int error = Marshal.GetLastPInvokeError();
+            if (error is not (FuseLibc.ENOENT or FuseLibc.ENODEV))
+            {
+                _trouble($"a reply of {bytes} bytes to request {*(uint*)(request + sizeof(uint))} was refused: {MountPoint.Describe(error)}");
+            }
+        }
+
+        return true;
+    }
+
+    private int Answer(ReadOnlySpan<byte> request, Span<byte> reply)
+    {
+        lock (_gate)
+        {
+            if (_isStopped)
+            {
+                return FuseDispatcher.Refuse(request, reply, FileError.EIO);
+            }
+
+            try
+            {
+                return _dispatcher.Answer(request, reply);
+            }
+            catch (Exception mistake)
+            {
+                // It must not take the whole drive away from everybody who works in it.
+                _trouble($"a mistake in tdfs: {mistake.GetType().Name} in request {MemoryMarshal.Read<uint>(request[sizeof(uint)..])}: {mistake.Message}; it ended with EIO, please report it");
+                return FuseDispatcher.Refuse(request, reply, FileError.EIO);
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+using System.Diagnostics;
+using TokTok.Storage.Mount.Fuse;
+using TokTok.Storage.Testing;
+
+namespace TokTok.Storage.Mount.Tests.Fuse;
+
+/// <summary>A mount of the real kernel. Skipped where there is no /dev/fuse, or no right to mount.</summary>
+public sealed class FuseMountTests
+{
+    [Fact]
+    public async Task A_tree_that_is_copied_in_comes_back_the_same_after_a_remount()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync();
+        string source = Path.Join(drive.Folder, "source");
+        SampleTree.Create(source, 7, 200);
+        // Paths of more than 4 KiB are more than cp can name: it gets ten folders of the deep path.
+        _ = await drive.ShellAsync("(cd \"$FOLDER/source/special\"; for i in $(seq 10); do cd dddd*; done; rm -r dddd*); cp -a \"$FOLDER/source\" .; cp -a source again; rm -r again");
+        await drive.RemountAsync();
+        _ = await drive.ShellAsync("cp -a source \"$FOLDER/back\"");
+        Assert.Empty(new TreeCompare { IgnoreSockets = true }.Run(source, Path.Join(drive.Folder, "back")));
+    }
+
+    [Fact]
+    public async Task Files_are_written_by_many_ways_and_read_back()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync();
+        string text = await drive.ShellAsync("""
+            head -c 5000000 /dev/urandom > "$FOLDER/r"
+            dd if="$FOLDER/r" of=big bs=1M conv=fsync status=none
+            dd if="$FOLDER/r" of=small bs=999 status=none
+            dd if="$FOLDER/r" of=direct bs=1M oflag=direct iflag=fullblock count=4 status=none
+            cmp big "$FOLDER/r"; cmp small "$FOLDER/r"; cmp -n 4194304 direct "$FOLDER/r"
+            echo one > log; for i in 1 2 3; do echo $i >> log; done; cat log
+            truncate -s 3 log; cat log; truncate -s 10 log; stat -c %s log
+            cp --reflink=never big copy; cmp big copy
+            sync -f . || true; sync log
+            """);
+        Assert.Equal("one\n1\n2\n3\none10\n", text);
+    }
+
+    [Fact]
+    public async Task Names_move_and_open_files_outlive_them()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync();
+        string text = await drive.ShellAsync("""
+            mkdir -p a/b; echo inner > a/b/f; mv a/b/f a/g; mv a c; cat c/g
+            echo kept > open; exec 5<>open; rm open; cat <&5; echo more >&5; cat /proc/self/fd/5; exec 5>&-
+            ln c/g link; stat -c %h link c/g; [ "$(stat -c %i link)" = "$(stat -c %i c/g)" ]
+            ln -s c/g soft; cat soft; readlink soft
+            mkfifo fifo; stat -c %F fifo; rmdir c/b
+            if mkdir c 2>/dev/null; then exit 9; fi
+            echo replaced > new; mv new link; cat link; stat -c %h c/g
+            chmod 640 c/g; chown 12:34 c/g; stat -c '%a %u %g' c/g; touch -d @5 c/g; stat -c %Y c/g
+            """);
+        Assert.Equal("inner\nkept\nkept\nmore\n2\n2\ninner\nc/g\nfifo\nreplaced\n1\n640 12 34\n5\n", text);
+    }
+
+    [Fact]
+    public async Task A_directory_of_thousands_is_listed_whole_and_removed()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync();
+        string text = await drive.ShellAsync("mkdir d; cd d; seq 3000 | xargs touch; ls | wc -l; ls -l | wc -l; ls -U | sort -n | cmp - <(seq 3000); cd ..; rm -r d; ls -A | wc -l");
+        Assert.Equal("3000\n3001\n0\n", text);
+    }
+
+    [Fact]
+    public async Task Many_processes_work_at_once()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync();
+        string text = await drive.ShellAsync("""
+            for p in 1 2 3 4 5 6; do
+              ( mkdir p$p; for i in $(seq 60); do echo $p.$i > p$p/$i; mv p$p/$i p$p/x$i; done; cat p$p/x* | wc -l ) &
+            done
+            wait
+            """);
+        Assert.Equal("60\n60\n60\n60\n60\n60\n", text);
+    }
+
+    [Fact]
+    public async Task A_repository_is_cloned_into_it_and_is_whole()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync();
+        _ = await drive.ShellAsync("""
+            export GIT_CONFIG_NOSYSTEM=1 GIT_AUTHOR_NAME=n GIT_AUTHOR_EMAIL=e GIT_COMMITTER_NAME=n GIT_COMMITTER_EMAIL=e
+            mkdir -p "$FOLDER/origin"; cd "$FOLDER/origin"; git init -q .; for i in $(seq 50); do seq $i 500 > f$i; done; git add .; git commit -qm one
+            cd "$POINT"; git clone -q "$FOLDER/origin" clone; git clone -q clone second; cd second; git gc -q; git fsck --strict; [ -z "$(git status --porcelain)" ]
+            """);
+    }
+
+    [Fact]
+    public async Task An_unmount_while_files_are_open_is_over_in_bounded_time()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync(TimeSpan.FromMilliseconds(300));
+        using Process user = drive.StartShell("exec 5>held; echo ready; exec sleep 1000");
+        try
+        {
+            Assert.Equal("ready", await user.StandardOutput.ReadLineAsync(TestContext.Current.CancellationToken));
+            Assert.False(await drive.StopAsync().WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken));
+            Assert.Equal(0, await RunAsync("bash", "-c", $"! mountpoint -q {drive.Point}"));
+        }
+        finally
+        {
+            user.Kill();
+        }
+    }
+
+    [Fact]
+    public async Task An_unmount_by_somebody_else_ends_the_mount()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync();
+        _ = await drive.ShellAsync("echo x > f");
+        Assert.Equal(0, await RunAsync("umount", drive.Point));
+        await drive.Mount!.Ended.WaitAsync(TimeSpan.FromSeconds(30), TestContext.Current.CancellationToken);
+        Assert.True(await drive.StopAsync());
+    }
+
+    [Fact]
+    public async Task A_mount_whose_server_died_is_cleared_away()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync();
+        Assert.True(await drive.StopAsync());
+        int fd = MountPoint.Mount(drive.Point, drive.Options, out int helper);
+        Assert.Equal(-1, helper);
+        Assert.Equal(0, FuseLibc.close(fd));
+        Assert.NotEqual(0, await RunAsync("stat", drive.Point));
+        await drive.StartAsync();
+        Assert.Equal("", await drive.ShellAsync("ls"));
+    }
+
+    [Fact]
+    public void A_folder_that_is_not_there_or_is_a_file_is_refused()
+    {
+        Assert.Contains("expected a folder to mount on", Assert.Throws<MountException>(static () => MountPoint.Prepare("/nowhere/at/all")).Message);
+        Assert.Contains("expected a folder to mount on", Assert.Throws<MountException>(static () => MountPoint.Prepare("/proc/self/status")).Message);
+    }
+
+    [Theory]
+    [InlineData("/usr", "/", true)]
+    [InlineData("/usr", "/usr", true)]
+    [InlineData("/usr/none/such", "/usr", true)]
+    [InlineData("/usr/none/such", "/usr/none", true)]
+    [InlineData("/usr/none", "/usr/none/such", false)]
+    [InlineData("/usrx", "/usr", false)]
+    [InlineData("/proc/self/root/usr", "/usr", true)]
+    public void What_lies_in_a_folder_is_known_whatever_links_lead_there(string path, string folder, bool expected) => Assert.Equal(expected, FuseMount.IsAtOrBelow(path, folder));
+
+    private static async Task<int> RunAsync(string program, params string[] words)
+    {
+        using Process process = Process.Start(new ProcessStartInfo(program, words) { RedirectStandardError = true, RedirectStandardOutput = true })!;
+        await process.WaitForExitAsync();
+        return process.ExitCode;
+    }
+}

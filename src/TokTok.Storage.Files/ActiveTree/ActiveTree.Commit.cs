@@ -45,6 +45,15 @@ public sealed partial class ActiveTree
     /// <summary>Makes everything done before the call durable, in a new root of the volume. Many that wait share one commit.</summary>
     public ValueTask CommitAsync(CancellationToken cancel) => MakeDurableAsync(mayLog: false, cancel);
 
+    /// <summary>Keeps the tree as it is now as a snapshot: a cut between two operations, none earlier than the call. Durable when it returns.</summary>
+    /// <param name="onlyIfChanged">Makes none where the newest snapshot is this tree.</param>
+    /// <returns>Null: nothing has changed.</returns>
+    public async ValueTask<SnapshotRecord?> SnapshotAsync(SnapshotTexts texts, Core.IRandomSource random, CancellationToken cancel, bool onlyIfChanged = false)
+    {
+        await CommitAsync(cancel).ConfigureAwait(false);
+        return await _volume.SnapshotAsync(texts, random, _clock, cancel, onlyIfChanged).ConfigureAwait(false);
+    }
+
     /// <summary>Makes everything done before the call durable: by intents where that is quicker, else by a commit. Many that wait share one.</summary>
     private async ValueTask MakeDurableAsync(bool mayLog, CancellationToken cancel)
     {

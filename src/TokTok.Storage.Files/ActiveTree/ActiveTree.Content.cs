@@ -277,10 +277,14 @@ public sealed partial class ActiveTree
         }
     }
 
-    public FileError CopyRange(ulong fromHandle, long fromOffset, ulong toHandle, long toOffset, long length, out long bytes)
+    public FileError CopyRange(ulong fromHandle, long fromOffset, ulong toHandle, long toOffset, long length, out long bytes) =>
+        CopyRange(this, fromHandle, fromOffset, toHandle, toOffset, length, out bytes);
+
+    /// <param name="source">This tree, or a snapshot of its volume (<see cref="OpenSnapshot"/>).</param>
+    internal FileError CopyRange(ActiveTree source, ulong fromHandle, long fromOffset, ulong toHandle, long toOffset, long length, out long bytes)
     {
         bytes = 0;
-        FileError error = TryFile(fromHandle, OpenOptions.Read, out OpenInode? from);
+        FileError error = source.TryFile(fromHandle, OpenOptions.Read, out OpenInode? from);
         OpenInode? to = null;
         error = error == FileError.None ? TryFile(toHandle, OpenOptions.Write, out to) : error;
         if (error != FileError.None)

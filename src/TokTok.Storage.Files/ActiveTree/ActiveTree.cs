@@ -61,6 +61,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
     private long _changeCount;
     private ITimer? _timer;
     private bool _isDisposed;
+    private readonly bool _isSnapshot;
 
     private ActiveTree(IVolumeStore store, Volume volume, TimeProvider clock, ActiveTreeOptions options)
     {
@@ -100,9 +101,30 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         _inodes[_root.Id] = _root;
     }
 
+    private ActiveTree(ActiveTree present, SnapshotRecord snapshot)
+    {
+        _store = present._store;
+        _volume = present._volume;
+        _blocks = present._blocks;
+        _clock = present._clock;
+        _options = present._options;
+        _ids = present._ids;
+        _tables = present._tables;
+        _extents = present._extents;
+        _data = present._data;
+        _builder = present._builder;
+        _links = snapshot.Links;
+        _root = new Inode(snapshot.Root) { Lookups = 1 };
+        _entryCount = (long)snapshot.Root.Totals.Entries;
+        _inodes[_root.Id] = _root;
+        _isSnapshot = true;
+    }
+
     public ulong RootId => _root.Id;
 
     public Action<VolumeChange>? Changed { get; set; }
+
+    public bool IsForEver(ulong fileId) => _isSnapshot;
 
     /// <summary>Memory for changes that are in no block yet.</summary>
     public long DirtyBytes => _memory.Bytes + (Interlocked.Read(ref _changeCount) * ChangeBytes);
@@ -129,6 +151,9 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         return tree;
     }
 
+    /// <summary>A snapshot of the same volume, read through this tree's caches. It is for reading: whoever has it lets nothing change it. Disposing of it frees its locks alone.</summary>
+    internal ActiveTree OpenSnapshot(SnapshotRecord snapshot) => new(this, snapshot);
+
     /// <summary>Commits what is left. Nobody uses the tree any more.</summary>
     /// <exception cref="IOException">The last commit failed; what it was to write and no sync made durable is lost.</exception>
     public async ValueTask DisposeAsync()
@@ -139,6 +164,13 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         }
 
         _isDisposed = true;
+        if (_isSnapshot)
+        {
+            _cut.Dispose();
+            _commitGate.Dispose();
+            return;
+        }
+
         if (_timer is not null)
         {
             await _timer.DisposeAsync().ConfigureAwait(false);

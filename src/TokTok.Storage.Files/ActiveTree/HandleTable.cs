@@ -15,7 +15,7 @@ internal sealed class OpenInode(Inode inode, OpenOptions options, int frontEnd)
     internal DirectoryListing? Listing { get; init; }
 }
 
-/// <summary>Handles of what is open. A number that was closed names nothing for the next four thousand million openings of its place.</summary>
+/// <summary>Handles of what is open, below 2^63. A number that was closed names nothing for the next two thousand million openings of its place.</summary>
 /// <remarks>Locks: _gate guards adding and removing; looking up takes none.</remarks>
 internal sealed class HandleTable
 {
@@ -46,7 +46,7 @@ internal sealed class HandleTable
                 }
             }
 
-            uint generation = unchecked((_places[index]?.Generation ?? 0) + 1);
+            uint generation = ((_places[index]?.Generation ?? 0) + 1) & int.MaxValue;
             Volatile.Write(ref _places[index], new Place(generation, open));
             return ((ulong)generation << 32) | ((uint)index + 1UL);
         }

@@ -24,6 +24,9 @@ public interface IVolumeFileSystem
     /// <summary>Told of every change after it happened, on the thread that made it, with no lock held. Null: nobody listens.</summary>
     Action<VolumeChange>? Changed { get; set; }
 
+    /// <summary>Whether a file that was looked up, and what is in it and below it, never changes: whoever keeps that may keep it for ever.</summary>
+    bool IsForEver(ulong fileId);
+
     /// <summary>Finds a name in a directory. "." is the directory and ".." its parent.</summary>
     FileError Lookup(ulong directoryId, ReadOnlySpan<byte> name, out InodeAttributes attributes);
 

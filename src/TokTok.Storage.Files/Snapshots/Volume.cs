@@ -161,6 +161,82 @@ public sealed class Volume : IDisposable
             survive);
     }
 
+    /// <summary>Keeps the tree that was last committed as a snapshot. Durable when it returns.</summary>
+    /// <param name="onlyIfChanged">Makes none where the newest snapshot is that tree.</param>
+    /// <returns>Null: there is no tree yet, or nothing has changed.</returns>
+    public async ValueTask<SnapshotRecord?> SnapshotAsync(SnapshotTexts texts, IRandomSource random, TimeProvider clock, CancellationToken cancel, bool onlyIfChanged = false)
+    {
+        ArgumentNullException.ThrowIfNull(texts);
+        await RefreshAsync(cancel).ConfigureAwait(false);
+        if (Root.Active is not { } present || (onlyIfChanged && await IsNewestAsync(Root, present, cancel).ConfigureAwait(false)))
+        {
+            return null;
+        }
+
+        SnapshotRecord? made = null;
+        await EditAsync(
+            async root =>
+            {
+                (root, made) = await KeepPresentAsync(root, texts, random, clock, onlyIfChanged, cancel).ConfigureAwait(false);
+                return root;
+            },
+            cancel).ConfigureAwait(false);
+        return made;
+    }
+
+    /// <summary>Makes a snapshot's tree the one that goes on from here. What was there is kept as a snapshot first, unless the newest one is that already. One commit.</summary>
+    /// <remarks>Nobody has the volume's active tree open.</remarks>
+    /// <returns>The snapshot that keeps what was there; null: another one did.</returns>
+    public async ValueTask<SnapshotRecord?> RollBackAsync(SnapshotRecord target, SnapshotTexts texts, IRandomSource random, TimeProvider clock, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(target);
+        ArgumentNullException.ThrowIfNull(texts);
+        SnapshotRecord? kept = null;
+        await EditAsync(
+            async root =>
+            {
+                (root, kept) = await KeepPresentAsync(root, texts, random, clock, onlyIfChanged: true, cancel).ConfigureAwait(false);
+                return root with { Active = target.Root, Links = target.Links };
+            },
+            cancel).ConfigureAwait(false);
+        return kept;
+    }
+
+    private async ValueTask<(VolumeRoot Root, SnapshotRecord? Made)> KeepPresentAsync(
+        VolumeRoot root, SnapshotTexts texts, IRandomSource random, TimeProvider clock, bool onlyIfChanged, CancellationToken cancel)
+    {
+        if (root.Active is not { } active || (onlyIfChanged && await IsNewestAsync(root, active, cancel).ConfigureAwait(false)))
+        {
+            return (root, null);
+        }
+
+        var made = new SnapshotRecord
+        {
+            Id = SnapshotId.New(random),
+            Number = root.NextSnapshot,
+            TimeNs = Math.Max(0, (clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * 100),
+            Host = texts.Host,
+            Labels = texts.Labels,
+            IsMarked = texts.IsMarked,
+            Program = texts.Program,
+            Root = active,
+            Links = root.Links,
+        };
+        TableRoot snapshots = await ChangeAsync(root, [TableChange.Put(made.Key(), made.Encode())], cancel).ConfigureAwait(false);
+        return (root with { NextSnapshot = root.NextSnapshot + 1, Snapshots = snapshots }, made);
+    }
+
+    private async ValueTask<bool> IsNewestAsync(VolumeRoot root, Entry active, CancellationToken cancel)
+    {
+        SnapshotRecord? newest = null;
+        await foreach (TableItem item in Tables.ScanAsync(root.Snapshots, default, cancel).ConfigureAwait(false))
+        {
+            newest = SnapshotRecord.Decode(item);
+        }
+
+        return newest is not null && newest.Root.Encode().AsSpan().SequenceEqual(active.Encode());
+    }
+
     /// <summary>Removes snapshots in one commit. What only they held is freed by a later reclaim. Absent ones are passed over.</summary>
     /// <remarks>An active tree that is the tree of a removed snapshot, nothing written since, becomes that of the newest one left: else it would hold what was to go.</remarks>
     public ValueTask RemoveSnapshotsAsync(IReadOnlyCollection<SnapshotRecord> snapshots, CancellationToken cancel)
@@ -205,7 +281,7 @@ public sealed class Volume : IDisposable
         {
             for (bool isRetry = false; ; isRetry = true)
             {
-                await RefreshAsync(cancel).ConfigureAwait(false);
+                await ReadNewestAsync(cancel).ConfigureAwait(false);
                 await FindSurviveAsync(cancel).ConfigureAwait(false);
                 State state = _state!;
                 VolumeRoot root = await JoinedAsync(state, cancel).ConfigureAwait(false);
@@ -280,7 +356,23 @@ public sealed class Volume : IDisposable
         return await builder.FinishAsync(cancel).ConfigureAwait(false);
     }
 
-    private async ValueTask RefreshAsync(CancellationToken cancel)
+    /// <summary>Reads what another writer of this process, or of the store, has committed since. An edit that is under way here does so itself.</summary>
+    public async ValueTask RefreshAsync(CancellationToken cancel)
+    {
+        if (_gate.Wait(0, cancel))
+        {
+            try
+            {
+                await ReadNewestAsync(cancel).ConfigureAwait(false);
+            }
+            finally
+            {
+                _gate.Release();
+            }
+        }
+    }
+
+    private async ValueTask ReadNewestAsync(CancellationToken cancel)
     {
         State state = _state!;
         List<Head> current = CurrentOf(_store, state.Root.Id, Name);

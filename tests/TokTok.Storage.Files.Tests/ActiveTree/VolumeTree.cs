@@ -10,13 +10,15 @@ internal sealed class VolumeTree : IFileTree
     private readonly ulong[] _open = new ulong[4];
     private readonly ActiveTreeOptions _options;
     private readonly IVolumeStore _store;
+    private readonly TimeProvider _clock;
     private readonly string _below = "";
     private readonly bool _isOwner = true;
     private FileCaller _caller;
     private Volume _volume;
 
-    internal VolumeTree(ActiveTreeOptions? options = null, IVolumeStore? store = null)
+    internal VolumeTree(ActiveTreeOptions? options = null, IVolumeStore? store = null, TimeProvider? clock = null)
     {
+        _clock = clock ?? TimeProvider.System;
         _options = options ?? new ActiveTreeOptions { CommitInterval = TimeSpan.Zero };
         _store = store ?? new MemoryVolumeStore();
         _caller = new FileCaller(Posix.PosixCalls.EffectiveUser, Posix.PosixCalls.EffectiveUser);
@@ -26,7 +28,7 @@ internal sealed class VolumeTree : IFileTree
     /// <summary>A directory of another's tree as if it were all.</summary>
     internal VolumeTree(VolumeTree whole, string below)
     {
-        (_options, _store, _volume, Tree, _caller, _below, _isOwner) = (whole._options, whole._store, whole._volume, whole.Tree, whole._caller, below + "/", false);
+        (_options, _store, _clock, _volume, Tree, _caller, _below, _isOwner) = (whole._options, whole._store, whole._clock, whole._volume, whole.Tree, whole._caller, below + "/", false);
     }
 
     internal ActiveTree Tree { get; private set; }
@@ -332,7 +334,7 @@ internal sealed class VolumeTree : IFileTree
     private (Volume Volume, ActiveTree Tree) Mount()
     {
         Volume volume = Volume.OpenOrCreateAsync(_store, "v", SystemRandom.Instance, default).AsTask().GetAwaiter().GetResult();
-        return (volume, ActiveTree.Open(_store, volume, TimeProvider.System, _options));
+        return (volume, ActiveTree.Open(_store, volume, _clock, _options));
     }
 
     private FileError Parent(string path, out ulong parent, out byte[] name)

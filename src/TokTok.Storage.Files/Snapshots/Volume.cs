@@ -28,7 +28,7 @@ public sealed class Volume : IDisposable
         Tables = new SortedTable(Blocks, options);
     }
 
-    public string Name { get; }
+    public string Name { get; private set; }
 
     public DomainId Domain { get; }
 
@@ -239,7 +239,8 @@ public sealed class Volume : IDisposable
 
     /// <summary>Removes snapshots in one commit. What only they held is freed by a later reclaim. Absent ones are passed over.</summary>
     /// <remarks>An active tree that is the tree of a removed snapshot, nothing written since, becomes that of the newest one left: else it would hold what was to go.</remarks>
-    public ValueTask RemoveSnapshotsAsync(IReadOnlyCollection<SnapshotRecord> snapshots, CancellationToken cancel)
+    /// <param name="keepsActive">But not where somebody has it open.</param>
+    public ValueTask RemoveSnapshotsAsync(IReadOnlyCollection<SnapshotRecord> snapshots, CancellationToken cancel, bool keepsActive = false)
     {
         ArgumentNullException.ThrowIfNull(snapshots);
         List<TableChange> changes = [.. snapshots.Select(snapshot => TableChange.Delete(snapshot.Key()))];
@@ -247,7 +248,7 @@ public sealed class Volume : IDisposable
             async root =>
             {
                 root = root with { Snapshots = await ChangeAsync(root, changes, cancel).ConfigureAwait(false) };
-                if (root.Active is not { } active || !snapshots.Any(snapshot => snapshot.Root.Encode().AsSpan().SequenceEqual(active.Encode())))
+                if (keepsActive || root.Active is not { } active || !snapshots.Any(snapshot => snapshot.Root.Encode().AsSpan().SequenceEqual(active.Encode())))
                 {
                     return root;
                 }
@@ -263,6 +264,13 @@ public sealed class Volume : IDisposable
             cancel);
     }
 
+    /// <summary>Gives the volume another name, which no other has. Durable when it returns; every line of heads is joined with it.</summary>
+    public ValueTask RenameAsync(string name, CancellationToken cancel)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(name);
+        return EditAsync(ValueTask.FromResult, null, name, cancel);
+    }
+
     /// <summary>Marks or unmarks a snapshot; a marked one is kept whatever the keep rules say.</summary>
     public ValueTask MarkAsync(SnapshotRecord snapshot, bool isMarked, CancellationToken cancel) =>
         AlterAsync(snapshot, found => found with { IsMarked = isMarked }, cancel);
@@ -273,9 +281,14 @@ public sealed class Volume : IDisposable
 
     /// <summary>Commits an edit of the newest root. The edit may run twice and must not depend on its first run.</summary>
     /// <param name="survive">How many lost places the strongest part of what the edit adds outlives: what leads to it is kept as strong. Null: it adds nothing.</param>
-    public async ValueTask EditAsync(Func<VolumeRoot, ValueTask<VolumeRoot>> edit, CancellationToken cancel, int? survive = null)
+    public ValueTask EditAsync(Func<VolumeRoot, ValueTask<VolumeRoot>> edit, CancellationToken cancel, int? survive = null)
     {
         ArgumentNullException.ThrowIfNull(edit);
+        return EditAsync(edit, survive, Name, cancel);
+    }
+
+    private async ValueTask EditAsync(Func<VolumeRoot, ValueTask<VolumeRoot>> edit, int? survive, string name, CancellationToken cancel)
+    {
         await _gate.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
@@ -293,7 +306,7 @@ public sealed class Volume : IDisposable
                 }
 
                 root = await edit(root).ConfigureAwait(false);
-                Head next = _store.NextHead(root.Id, Name, Domain, state.Heads);
+                Head next = _store.NextHead(root.Id, name, Domain, state.Heads);
                 root = root.Under(next);
                 BlockWrite block = await Blocks.At(Survive).WriteAsync(BlockType.VolumeRoot, root.Encode(), cancel).ConfigureAwait(false);
                 Head committed;
@@ -307,6 +320,7 @@ public sealed class Volume : IDisposable
                 }
 
                 _state = new State([committed], root, [], Survive);
+                Name = name;
                 return;
             }
         }

@@ -13,6 +13,7 @@ internal static class CommandTree
     [
         ("init", InitVerb.Create),
         ("import", ImportVerb.Create),
+        ("snapshot", SnapshotVerb.Create),
         ("snapshots", SnapshotsVerb.Create),
         ("log", LogVerb.Create),
         ("ls", LsVerb.Create),
@@ -20,7 +21,9 @@ internal static class CommandTree
         ("diff", DiffVerb.Create),
         ("restore", RestoreVerb.Create),
         ("mark", MarkVerb.Create),
+        ("rollback", RollBackVerb.Create),
         ("forget", ForgetVerb.Create),
+        ("volume", VolumeVerb.Create),
         ("mount", MountVerb.Create),
         ("reclaim", ReclaimVerb.Create),
         ("check", CheckVerb.Create),

@@ -563,9 +563,11 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     {
         public IStoreCare Care { get; } = new StoreCare(store, keyring, config, disk, hasPassphrase, turns);
 
-        public IVolumes Volumes { get; } = new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock);
+        private readonly OpenVolumes _open = new();
 
-        public IMounts Mounts { get; } = new VolumeMounts(store, config, disk, random, clock, say);
+        public IVolumes Volumes => new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock, _open);
+
+        public IMounts Mounts => new VolumeMounts(store, config, disk, random, clock, say, _open);
 
         public async ValueTask DisposeAsync()
         {

@@ -22,14 +22,16 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// Times in names are those of the clock's local zone, which lists show too.
 /// Volumes stay open as long as this does; one verb at a time uses it.
 /// </remarks>
-internal sealed class StoreVolumes(
+/// <param name="open">What this process has open to work in; null: nothing.</param>
+internal sealed partial class StoreVolumes(
     BlockStore store,
     StorageConfig config,
     IDisk disk,
     string cacheFolder,
     SecretBytes cacheKey,
     IRandomSource random,
-    TimeProvider clock) : IVolumes
+    TimeProvider clock,
+    OpenVolumes? open = null) : IVolumes
 {
     private const int MaxVolumeNameBytes = 255;
     private const int NoSuchFile = 2; // ENOENT
@@ -56,6 +58,7 @@ internal sealed class StoreVolumes(
             throw new UserError(ExitCode.Usage, $"{itself} is a folder of this store itself, expected one to keep; a store is copied by a [[holder]] in another place");
         }
 
+        RefuseOpen(name, "import into it; or copy into the folder");
         Volume volume = await TryOpenAsync(name, cancel).ConfigureAwait(false)
             ?? await Volume.OpenOrCreateAsync(store, name, random, cancel).ConfigureAwait(false);
         _volumes[name] = volume;
@@ -76,12 +79,7 @@ internal sealed class StoreVolumes(
             },
             Cache = new ImportCachePlace(disk, cacheFolder, cacheKey, random),
         };
-        var texts = new SnapshotTexts
-        {
-            Host = host,
-            Labels = request.Label is { Length: > 0 } label ? [label] : [],
-            Program = $"tdfs {typeof(StoreVolumes).Assembly.GetName().Version}",
-        };
+        SnapshotTexts texts = Texts(request.Label);
         using var watcher = new ImportWatcher(progress, clock);
         Files.ImportResult done;
         try
@@ -295,7 +293,7 @@ internal sealed class StoreVolumes(
             store.PassQuotas(); // a store at its quotas must be able to shrink
             foreach (IGrouping<Volume, Located> volume in parts[true].GroupBy(static each => each.Volume))
             {
-                await volume.Key.RemoveSnapshotsAsync([.. volume.Select(static each => each.Record)], cancel).ConfigureAwait(false);
+                await volume.Key.RemoveSnapshotsAsync([.. volume.Select(static each => each.Record)], cancel, keepsActive: open?.Find(volume.Key.Name) is not null).ConfigureAwait(false);
             }
         }
 
@@ -445,9 +443,14 @@ internal sealed class StoreVolumes(
 
     private async ValueTask<Volume?> TryOpenAsync(string name, CancellationToken cancel)
     {
-        if (_volumes.TryGetValue(name, out Volume? open))
+        if (open?.Find(name) is { } present)
         {
-            return open;
+            return present.Volume;
+        }
+
+        if (_volumes.TryGetValue(name, out Volume? known))
+        {
+            return known;
         }
 
         Volume? volume = await Volume.TryOpenAsync(store, name, cancel).ConfigureAwait(false);

@@ -13,7 +13,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// journal, and the next writer that opens the store takes it in.
 /// Nothing of the store may lie in the folder: this process would wait for itself.
 /// </remarks>
-internal sealed class VolumeMounts(BlockStore store, StorageConfig config, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say) : IMounts
+internal sealed class VolumeMounts(BlockStore store, StorageConfig config, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say, OpenVolumes open) : IMounts
 {
     public async ValueTask<MountResult> ServeAsync(MountRequest request, Action<string, string> mounted, CancellationToken cancel)
     {
@@ -21,11 +21,17 @@ internal sealed class VolumeMounts(BlockStore store, StorageConfig config, IDisk
         Volume volume = await OpenAsync(request, cancel).ConfigureAwait(false);
         using (volume)
         {
-            ActiveTree tree = ActiveTree.Open(store, volume, clock, Options());
+            var view = new VolumeView(ActiveTree.Open(store, volume, clock, Options()), volume, clock.LocalTimeZone);
             bool isClean;
-            await using (tree.ConfigureAwait(false))
+            var here = new OpenVolume(volume, view, $"mounted on {folder}");
+            await using (view.ConfigureAwait(false))
             {
-                FuseMount mount = await MountAsync(tree, folder).ConfigureAwait(false);
+                if (!open.TryAdd(here))
+                {
+                    throw new UserError(ExitCode.Locked, $"volume {volume.Name} is open already ({open.Find(volume.Name)?.Where})");
+                }
+
+                FuseMount mount = await MountAsync(view, folder).ConfigureAwait(false);
                 try
                 {
                     mounted(volume.Name, mount.Path);
@@ -34,6 +40,7 @@ internal sealed class VolumeMounts(BlockStore store, StorageConfig config, IDisk
                 finally
                 {
                     isClean = await mount.UnmountAsync().ConfigureAwait(false); // 1. nobody writes any more
+                    open.Remove(here);
                 }
             } // 2. the commit of what was written
 
@@ -88,12 +95,12 @@ internal sealed class VolumeMounts(BlockStore store, StorageConfig config, IDisk
         return await Volume.OpenOrCreateAsync(store, name, random, cancel).ConfigureAwait(false);
     }
 
-    private async ValueTask<FuseMount> MountAsync(ActiveTree tree, string folder)
+    private async ValueTask<FuseMount> MountAsync(VolumeView view, string folder)
     {
         var options = new FuseOptions { AllowOther = Environment.IsPrivilegedProcess, Trouble = say };
         try
         {
-            return await FuseMount.StartAsync(tree, folder, options, clock).ConfigureAwait(false);
+            return await FuseMount.StartAsync(view, folder, options, clock).ConfigureAwait(false);
         }
         catch (MountException refused)
         {

@@ -39,6 +39,19 @@ internal interface IVolumes
 
     ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel);
 
+    /// <summary>Keeps a volume as it is now as a snapshot; null: the only volume.</summary>
+    ValueTask<SnapshotInfo> TakeAsync(string? volume, string? label, CancellationToken cancel);
+
+    /// <summary>Makes a snapshot's tree the volume's present, and keeps what was there as a snapshot.</summary>
+    ValueTask<RollBackResult> RollBackAsync(string snapshot, CancellationToken cancel);
+
+    /// <summary>By name; those that cannot be read with the reason.</summary>
+    ValueTask<IReadOnlyList<VolumeInfo>> VolumesAsync(CancellationToken cancel);
+
+    ValueTask CreateAsync(string name, CancellationToken cancel);
+
+    ValueTask RenameAsync(string name, string newName, CancellationToken cancel);
+
     /// <summary>The newest snapshot that has a path of this machine, and the path in it.</summary>
     ValueTask<(string Snapshot, byte[] Path)> WhereIsAsync(string local, CancellationToken cancel);
 
@@ -197,6 +210,32 @@ internal sealed record ForgetRequest
 }
 
 internal sealed record ForgetResult(IReadOnlyList<SnapshotInfo> Kept, IReadOnlyList<SnapshotInfo> Forgotten);
+
+/// <param name="Kept">The snapshot of what was there; null: an earlier one has it.</param>
+internal sealed record RollBackResult(SnapshotInfo Target, SnapshotInfo? Kept);
+
+internal sealed record VolumeInfo
+{
+    public required string Name { get; init; }
+
+    public int SnapshotCount { get; init; }
+
+    /// <summary>The newest snapshot's time; null: there is none.</summary>
+    public long? NewestNs { get; init; }
+
+    /// <summary>Names in its present.</summary>
+    public long EntryCount { get; init; }
+
+    public long Bytes { get; init; }
+
+    /// <summary>The folder where it is mounted; null: not open here.</summary>
+    public string? Where { get; init; }
+
+    /// <summary>Why it cannot be read; null: it can.</summary>
+    public string? Problem { get; init; }
+
+    public bool IsDamaged { get; init; }
+}
 
 internal sealed record HealthInfo
 {

@@ -27,6 +27,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
     {
         ["init"] = ["init"],
         ["import"] = ["import", "{source}", "--volume", "v"],
+        ["snapshot"] = ["snapshot", "v"],
         ["snapshots"] = ["snapshots"],
         ["log"] = ["log", "v"],
         ["ls"] = ["ls", "v@latest"],
@@ -34,7 +35,9 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         ["diff"] = ["diff", "v@1", "v@latest"],
         ["restore"] = ["restore", "v@latest", "{target}"],
         ["mark"] = ["mark", "v@1"],
+        ["rollback"] = ["rollback", "v@1"],
         ["forget"] = ["forget", "v@1"],
+        ["volume"] = ["volume", "list"],
         ["mount"] = ["mount", "v", "{target}"],
         ["reclaim"] = ["reclaim"],
         ["check"] = ["check"],
@@ -51,7 +54,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
 
     private static readonly string[] s_withoutStore = ["init", "recover", "redundancy", "agent", "completion"];
     private static readonly string[] s_withoutConfig = ["agent", "completion"];
-    private static readonly string[] s_writing = ["import", "mark", "forget", "mount", "reclaim", "repair", "reindex"];
+    private static readonly string[] s_writing = ["import", "snapshot", "mark", "rollback", "forget", "mount", "reclaim", "repair", "reindex"];
 
     public static TheoryData<string> Verbs => [.. Lines.Keys];
 
@@ -286,6 +289,31 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a file where a folder belongs", [.. line, "--overwrite", "always"]) { Prepare = static stage => stage.Place("folder", "mine"), Talks = true },
             new Case("an unknown way to overwrite", [.. line, "--overwrite", "maybe"]),
             new Case("a damaged journal", line) { Prepare = static stage => Damage(stage.Store, "/journal/") },
+        ],
+        "snapshot" =>
+        [
+            new Case("an unknown volume", ["snapshot", "photos"]),
+            new Case("a volume that is nearly one", ["snapshot", "vv"]),
+            new Case("a label that means the newest", [.. line, "--label", "latest"]),
+        ],
+        "rollback" =>
+        [
+            new Case("nothing to go back to", ["rollback"]),
+            new Case("an unknown snapshot", ["rollback", "v@77"]),
+            new Case("an unknown volume", ["rollback", "photos@1"]),
+        ],
+        "volume" =>
+        [
+            new Case("nothing to do", ["volume"]),
+            new Case("an unknown thing to do", ["volume", "frob"]),
+            new Case("a name that is taken", ["volume", "create", "v"]),
+            new Case("a name that is empty", ["volume", "create", ""]),
+            new Case("a name that nobody could type", ["volume", "create", " v"]),
+            new Case("another writer", ["volume", "create", "w"]) { IsBesideWriter = true },
+            new Case("an unknown volume", ["volume", "rename", "photos", "w"]),
+            new Case("a new name that is taken", ["volume", "rename", "v", "v"]),
+            new Case("a new name that is too long", ["volume", "rename", "v", new string('v', 256)]),
+            new Case("no new name", ["volume", "rename", "v"]),
         ],
         "mark" =>
         [

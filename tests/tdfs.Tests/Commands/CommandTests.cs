@@ -20,7 +20,7 @@ public sealed class CommandTests : IDisposable
     {
         Assert.Equal(0, await _transcript.RunAsync("--help"));
         string[] verbs = [.. _transcript.Data.Split("Commands:")[1].Split('\n').Select(l => l.Trim().Split(' ')[0]).Where(v => v.Length > 0)];
-        Assert.Equal(22, verbs.Length);
+        Assert.Equal(25, verbs.Length);
         foreach (string verb in verbs)
         {
             Assert.Equal(0, await _transcript.RunAsync(verb, "--help"));
@@ -326,6 +326,35 @@ public sealed class CommandTests : IDisposable
         Assert.Equal((2, 0, 1), (snapshot.GetProperty("unreadable").GetInt64(), snapshot.GetProperty("vanished").GetInt64(), snapshot.GetProperty("torn").GetInt64()));
         Assert.Equal(0, await _transcript.RunAsync("ls", "latest"));
         Assert.Equal("tdfs: photos@3 is not all that was there: 2 unreadable, 1 torn when it was imported\n", _transcript.Talk);
+    }
+
+    [Fact]
+    public async Task Snapshot_asks_for_a_volume_and_a_label_and_shows_what_was_made()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("snapshot", "photos", "--label", "before"));
+        Assert.Equal(("photos", "before"), Assert.Single(_transcript.Host.Asked));
+        Assert.Equal(StoreAccess.Write, _transcript.Host.Access);
+        Assert.Contains("photos@3", _transcript.Data, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task Rollback_says_where_the_present_is_kept()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("rollback", "photos@3"));
+        Assert.Equal("photos is again as in photos@3; as it was before it is kept as photos@4\n", _transcript.Data);
+    }
+
+    [Fact]
+    public async Task Volumes_are_listed_made_and_renamed()
+    {
+        _transcript.Host.Damage = ["broken"];
+        Assert.Equal(1, await _transcript.RunAsync("volume", "list"));
+        Assert.Contains("photos          3  ", _transcript.Data, StringComparison.Ordinal);
+        Assert.Contains("/mnt\n", _transcript.Data, StringComparison.Ordinal);
+        Assert.EndsWith("(unreadable: broken)\n", _transcript.Data, StringComparison.Ordinal);
+        Assert.Equal(0, await _transcript.RunAsync("volume", "create", "work"));
+        Assert.Equal(0, await _transcript.RunAsync("volume", "rename", "work", "archive"));
+        Assert.Equal(["work", ("work", "archive")], _transcript.Host.Asked);
     }
 
     [Fact]

@@ -154,6 +154,25 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
         return Asking(request, new MountResult(request.Volume ?? "photos", request.Folder, WasInUse: request.Creates));
     }
 
+    public ValueTask<SnapshotInfo> TakeAsync(string? volume, string? label, CancellationToken cancel) => Asking((volume, label), Snapshot);
+
+    public ValueTask<RollBackResult> RollBackAsync(string snapshot, CancellationToken cancel) => Asking(snapshot, new RollBackResult(Snapshot, Snapshot with { Number = 4 }));
+
+    public ValueTask<IReadOnlyList<VolumeInfo>> VolumesAsync(CancellationToken cancel) => ValueTask.FromResult<IReadOnlyList<VolumeInfo>>(
+        [new VolumeInfo { Name = "photos", SnapshotCount = 3, NewestNs = Snapshot.TimeNs, EntryCount = 12, Bytes = 2048, Where = "/mnt" }, .. Damage.Select(static why => new VolumeInfo { Name = "gone", Problem = why, IsDamaged = true })]);
+
+    public ValueTask CreateAsync(string name, CancellationToken cancel)
+    {
+        Asked.Add(name);
+        return ValueTask.CompletedTask;
+    }
+
+    public ValueTask RenameAsync(string name, string newName, CancellationToken cancel)
+    {
+        Asked.Add((name, newName));
+        return ValueTask.CompletedTask;
+    }
+
     public ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel) => Asking(request, new ForgetResult([], [Snapshot]));
 
     public ValueTask<(string Snapshot, byte[] Path)> WhereIsAsync(string local, CancellationToken cancel) => Asking<(string, byte[])>(local, ("v@1", []));

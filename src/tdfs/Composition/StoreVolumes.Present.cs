@@ -1,0 +1,112 @@
+using TokTok.Storage.Files;
+using TokTok.Storage.Tdfs.Facades;
+
+namespace TokTok.Storage.Tdfs.Composition;
+
+/// <content>A volume's present: kept as snapshots, rolled back to one; and volumes as such.</content>
+internal sealed partial class StoreVolumes
+{
+    private const string BeforeRollBack = "before rollback";
+
+    public async ValueTask<SnapshotInfo> TakeAsync(string? volume, string? label, CancellationToken cancel)
+    {
+        Volume kept = await OpenOneAsync(volume, cancel).ConfigureAwait(false);
+        SnapshotTexts texts = Texts(label);
+        SnapshotRecord? made = open?.Find(kept.Name) is { } present
+            ? await present.View.Present.SnapshotAsync(texts, random, cancel).ConfigureAwait(false)
+            : await kept.SnapshotAsync(texts, random, clock, cancel).ConfigureAwait(false);
+        return made is null
+            ? throw new UserError(ExitCode.NotFound, $"volume {kept.Name} has nothing in it yet; `tdfs mount` or `tdfs import` puts something there")
+            : new Located(kept, made).Info();
+    }
+
+    public async ValueTask<RollBackResult> RollBackAsync(string snapshot, CancellationToken cancel)
+    {
+        Located target = await FindAsync(snapshot, cancel, mustBeOne: true).ConfigureAwait(false);
+        RefuseOpen(target.Volume.Name, "roll it back");
+        SnapshotRecord? kept = await target.Volume.RollBackAsync(target.Record, Texts(BeforeRollBack), random, clock, cancel).ConfigureAwait(false);
+        return new RollBackResult(target.Info(), kept is null ? null : new Located(target.Volume, kept).Info());
+    }
+
+    public async ValueTask<IReadOnlyList<VolumeInfo>> VolumesAsync(CancellationToken cancel)
+    {
+        List<VolumeInfo> all = [];
+        foreach (string name in Volume.Names(store))
+        {
+            try
+            {
+                Volume volume = await OpenAsync(name, cancel).ConfigureAwait(false);
+                IReadOnlyList<SnapshotRecord> snapshots = await volume.ListSnapshotsAsync(cancel).ConfigureAwait(false);
+                all.Add(new VolumeInfo
+                {
+                    Name = name,
+                    SnapshotCount = snapshots.Count,
+                    NewestNs = snapshots.Count > 0 ? snapshots[^1].TimeNs : null,
+                    EntryCount = Clamp(volume.Root.Active?.Totals.Entries ?? 0),
+                    Bytes = Clamp(volume.Root.Active?.Totals.Bytes ?? 0),
+                    Where = open?.Find(name)?.Where,
+                });
+            }
+            catch (Exception damage) when (damage is Core.DamagedBlockException or Core.DamagedFormatException)
+            {
+                all.Add(new VolumeInfo { Name = name, Problem = damage.Message, IsDamaged = true });
+            }
+        }
+
+        all.AddRange(store.UnreadableVolumes.Except(Volume.Names(store), StringComparer.Ordinal)
+            .Select(static name => new VolumeInfo { Name = name, Problem = "its keys were burned or never came back" }));
+        return all;
+    }
+
+    public async ValueTask CreateAsync(string name, CancellationToken cancel)
+    {
+        RefuseTaken(name);
+        Volume made = Volume.Create(store, name, store.Realm, random);
+        _volumes[name] = made;
+        await made.EditAsync(static root => ValueTask.FromResult(root), cancel).ConfigureAwait(false);
+    }
+
+    public async ValueTask RenameAsync(string name, string newName, CancellationToken cancel)
+    {
+        Volume volume = await OpenAsync(name, cancel).ConfigureAwait(false);
+        RefuseOpen(name, "rename it");
+        RefuseTaken(newName);
+        await volume.RenameAsync(newName, cancel).ConfigureAwait(false);
+        _ = _volumes.Remove(name);
+        _volumes[newName] = volume;
+    }
+
+    /// <summary>The volume of that name, or the only one.</summary>
+    private async ValueTask<Volume> OpenOneAsync(string? name, CancellationToken cancel)
+    {
+        IReadOnlyList<string> names = Volume.Names(store);
+        return await OpenAsync(
+            name ?? (names.Count == 1 ? names[0] : throw new UserError(
+                names.Count == 0 ? ExitCode.NotFound : ExitCode.Usage,
+                names.Count == 0 ? "the store has no volume yet; `tdfs volume create NAME` makes one" : $"found {names.Count} volumes, expected the name of one: {string.Join(", ", names)}")),
+            cancel).ConfigureAwait(false);
+    }
+
+    private void RefuseTaken(string name)
+    {
+        if (Volume.Names(store).Concat(store.UnreadableVolumes).Contains(name, StringComparer.Ordinal))
+        {
+            throw new UserError(ExitCode.Exists, $"found a volume {name} already, expected a name that is free; `tdfs volume list` shows what there is");
+        }
+    }
+
+    private void RefuseOpen(string name, string what)
+    {
+        if (open?.Find(name) is { } present)
+        {
+            throw new UserError(ExitCode.Locked, $"volume {name} is open ({present.Where}); unmount it, then {what}");
+        }
+    }
+
+    private static SnapshotTexts Texts(string? label) => new()
+    {
+        Host = Environment.MachineName,
+        Labels = label is { Length: > 0 } ? [label] : [],
+        Program = $"tdfs {typeof(StoreVolumes).Assembly.GetName().Version}",
+    };
+}

@@ -16,7 +16,8 @@ public sealed class LayeringTests
         ["Sync"] = ["Core", "Files"],
         ["Messenger"] = ["Core", "Files"],
         ["Mount"] = ["Core", "Files"],
-        ["tdfs"] = ["Core", "Blocks", "Files", "Node", "Sync", "Messenger", "Mount"],
+        ["WebDav"] = ["Core", "Files"],
+        ["tdfs"] = ["Core", "Blocks", "Files", "Node", "Sync", "Messenger", "Mount", "WebDav"],
     };
 
     public static TheoryData<string> Projects =>

@@ -546,9 +546,26 @@ public sealed partial class ActiveTree
         }
     }
 
-    /// <summary>Makes blocks of a file's written memory, so that the memory is free again. The file goes on changing meanwhile.</summary>
+    /// <summary>Makes blocks of a file's written memory, so that the memory is free again. The file goes on changing meanwhile. Not while the tree is held.</summary>
     /// <param name="all">The end of the file too, which a later write may go on from.</param>
     private FileError Spill(Inode inode, bool all)
+    {
+        if (!TryBeginSpill())
+        {
+            return FileError.None;
+        }
+
+        try
+        {
+            return SpillNow(inode, all);
+        }
+        finally
+        {
+            EndSpill();
+        }
+    }
+
+    private FileError SpillNow(Inode inode, bool all)
     {
         FileOverlay? overlay;
         FilePiece[] held;

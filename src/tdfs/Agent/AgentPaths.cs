@@ -20,6 +20,24 @@ internal static class AgentPaths
         return Path.Join(folder, "agent.sock");
     }
 
+    /// <summary>Makes the folder that a socket lies in, for its owner alone.</summary>
+    internal static void MakeFolder(string socket)
+    {
+        const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
+        DirectoryInfo folder = new(Path.GetDirectoryName(socket)!);
+        if (!folder.Exists)
+        {
+#pragma warning disable RS0030 // The socket's folder is no part of the store, and needs no sync: it is gone after a boot.
+            if (OperatingSystem.IsWindows())
+            {
+                throw new UserError(ExitCode.Usage, "found Windows, expected Linux: this needs Unix sockets that name their peer");
+            }
+
+            Directory.CreateDirectory(folder.FullName, OwnerOnly);
+#pragma warning restore RS0030
+        }
+    }
+
     /// <summary>Whether the process at the other end runs as this user (struct ucred: pid, uid, gid).</summary>
     internal static bool IsSameUser(Socket socket)
     {

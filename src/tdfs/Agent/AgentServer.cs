@@ -30,21 +30,8 @@ internal sealed class AgentServer : IDisposable
     /// <summary>Listens, or gives null when another agent does already.</summary>
     internal static AgentServer? TryListen(string path, TimeProvider clock)
     {
-        const UnixFileMode OwnerOnly = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.UserExecute;
         const int WaitingCount = 64;
-        DirectoryInfo folder = new(Path.GetDirectoryName(path)!);
-        if (!folder.Exists)
-        {
-#pragma warning disable RS0030 // The socket's folder is no part of the store, and needs no sync: it is gone after a boot.
-            if (OperatingSystem.IsWindows())
-            {
-                throw new UserError(ExitCode.Usage, "found Windows, expected Linux: the agent needs Unix sockets that name their peer");
-            }
-
-            Directory.CreateDirectory(folder.FullName, OwnerOnly);
-#pragma warning restore RS0030
-        }
-
+        AgentPaths.MakeFolder(path);
         if (AgentClient.IsAnswering(path))
         {
             return null;

@@ -25,6 +25,7 @@ internal static class CommandTree
         ("forget", ForgetVerb.Create),
         ("volume", VolumeVerb.Create),
         ("mount", MountVerb.Create),
+        ("up", UpVerb.Create),
         ("reclaim", ReclaimVerb.Create),
         ("check", CheckVerb.Create),
         ("repair", RepairVerb.Create),
@@ -105,7 +106,17 @@ internal static class CommandTree
                 RefuseOptionAsArgument(parsed);
             }
 
-            int code = await parsed.InvokeAsync(configuration, cancel).ConfigureAwait(false);
+            int code;
+            try
+            {
+                code = await parsed.InvokeAsync(configuration, cancel).ConfigureAwait(false);
+            }
+            catch (Node.NodeAnswersException running)
+            {
+                using Node.NodeClient node = running.Node;
+                return await node.RunAsync(words, context.Output, cancel).ConfigureAwait(false);
+            }
+
             await context.Output.Data.FlushAsync(CancellationToken.None).ConfigureAwait(false); // help is written by whoever prints it and left in the buffer
             return code;
         }

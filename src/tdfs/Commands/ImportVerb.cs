@@ -46,7 +46,7 @@ internal static class ImportVerb
                 ImportConfig rules = run.LoadConfig().Import;
                 ImportRequest request = new()
                 {
-                    Folder = Path.GetFullPath(path),
+                    Folder = run.FullPath(path),
                     Volume = run.Get(volume),
                     Label = run.Get(label),
                     Rules = rules with

@@ -37,10 +37,10 @@ internal static class MountVerb
                 throw new UserError(ExitCode.Usage, "found --create without a volume, expected `tdfs mount --create NAME FOLDER`");
             }
 
-            IStoreSession store = await run.OpenAsync(StoreAccess.Write, cancel).ConfigureAwait(false);
+            IStoreSession store = await run.OpenAsync(StoreAccess.Serve, cancel).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {
-                var request = new MountRequest { Volume = volume, Folder = Path.GetFullPath(folder), Creates = run.Get(create) };
+                var request = new MountRequest { Volume = volume, Folder = run.FullPath(folder), Creates = run.Get(create) };
                 MountResult result = await store.Mounts.ServeAsync(request, (name, path) => run.Output.Say($"{name} is mounted on {path}; Ctrl-C or `umount {path}` ends it"), cancel).ConfigureAwait(false);
                 if (result.WasInUse)
                 {

@@ -37,11 +37,15 @@ internal static class SnapshotWords
             throw new UserError(ExitCode.Usage, $"found {hidden} in the volume name, expected a name that can be typed again, such as 'photos'");
         }
 
-        if (volume != volume.Trim() || volume[0] == '-')
+        if (WhyNoVolume(volume) is not null)
         {
             throw new UserError(ExitCode.Usage, $"found the volume name '{volume}', expected no white space at its ends and no '-' at its beginning");
         }
     }
+
+    /// <summary>What a volume's name must be and this one is not; null: it will do.</summary>
+    internal static string? WhyNoVolume(string volume) => Encoding.UTF8.GetByteCount(volume) is 0 or > MaxVolumeBytes ? $"a name of 1 to {MaxVolumeBytes} bytes"
+        : FindHidden(volume) is not null || volume != volume.Trim() || volume[0] == '-' ? "a name that can be typed again, such as \"photos\"" : null;
 
     internal static void RefuseLabel(string? label)
     {

@@ -11,7 +11,7 @@ internal static class StatusVerb
         Verb verb = new("status", "Shows the store at a glance: space, holders, redundancy, what waits", "tdfs status", "tdfs status --json");
         verb.Does(context, async (run, cancel) =>
         {
-            IStoreSession store = await run.OpenAsync(StoreAccess.Read, cancel).ConfigureAwait(false);
+            IStoreSession store = await run.OpenAsync(StoreAccess.Read, cancel, asksNode: true).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {
                 StoreStatus status = store.Care.Status();

@@ -34,6 +34,9 @@ internal sealed class VerbContext
 
     public string Terminal { get; init; } = "/dev/tty";
 
+    /// <summary>What relative paths of the line count from, where a running node runs it for another process; null: this process's own folder.</summary>
+    public string? WorkingFolder { get; init; }
+
     /// <summary>What [log] asks for; null until storage.toml was read, and where it asks for none.</summary>
     internal EventLog? Log { get; set; }
 
@@ -93,18 +96,31 @@ internal sealed class VerbRun
 
     internal StorageConfig LoadConfig()
     {
-        StorageConfig config = ConfigFile.Load(_parsed.GetValue(_context.Globals.Config), _context.Environment);
+        string? file = _parsed.GetValue(_context.Globals.Config);
+        StorageConfig config = ConfigFile.Load(string.IsNullOrEmpty(file) ? file : FullPath(file), _context.Environment);
         _context.Log ??= EventLog.Begin(config, _parsed.CommandResult.Command.Name, Output.Clock);
         return _parsed.GetValue(_context.Globals.Store) is not string store ? config
             : store.Length == 0 ? throw new UserError(ExitCode.Usage, "found an empty --store, expected a folder")
-            : config with { StorePath = Path.GetFullPath(store) };
+            : config with { StorePath = FullPath(store) };
     }
 
-    internal ValueTask<IStoreSession> OpenAsync(StoreAccess access, CancellationToken cancel, bool replacesAbsentHolders = false)
+    /// <summary>A path of the line, whoever typed it.</summary>
+    internal string FullPath(string path) => _context.WorkingFolder is { } folder ? Path.GetFullPath(path, folder) : Path.GetFullPath(path);
+
+    /// <param name="asksNode">A reader asks a running node too, which knows what no disk has yet; writers always do.</param>
+    /// <param name="isNode">The verb is to be the node itself: another one is in its way.</param>
+    internal ValueTask<IStoreSession> OpenAsync(StoreAccess access, CancellationToken cancel, bool replacesAbsentHolders = false, bool asksNode = false, bool isNode = false)
     {
+        StorageConfig config = LoadConfig();
+        bool mayForward = _context.WorkingFolder is null && !isNode && (asksNode || access != StoreAccess.Read);
+        if (mayForward && Node.NodeClient.TryConnect(Node.NodePaths.Socket(_context.Environment, config.StorePath)) is { } node)
+        {
+            throw new Node.NodeAnswersException(node);
+        }
+
         OpenRequest request = new()
         {
-            Config = LoadConfig(),
+            Config = config,
             Access = access,
             Passphrases = Passphrases,
             Verb = _parsed.CommandResult.Command.Name,

@@ -27,7 +27,7 @@ internal static class VolumeVerb
         Verb list = new("list", "Lists the volumes, and where they are mounted", "tdfs volume list --json");
         list.Does(context, async (run, cancel) =>
         {
-            IStoreSession store = await run.OpenAsync(StoreAccess.Read, cancel).ConfigureAwait(false);
+            IStoreSession store = await run.OpenAsync(StoreAccess.Read, cancel, asksNode: true).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {
                 IReadOnlyList<VolumeInfo> volumes = await store.Volumes.VolumesAsync(cancel).ConfigureAwait(false);

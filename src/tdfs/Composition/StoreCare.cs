@@ -12,9 +12,11 @@ using TokTok.Storage.Tdfs.Output;
 namespace TokTok.Storage.Tdfs.Composition;
 
 /// <summary>Status, check, repair, reclaim, reindex and debug over an open block store.</summary>
-/// <remarks>Owns nothing: the session disposes the store. Repair and reindex need a store opened for writing. Reclaim takes one that was opened for reading and opens it for writing in turns.</remarks>
-/// <param name="turns">How a store that was opened for reading is written; null: it was opened for writing.</param>
-internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, WriterTurns? turns = null) : IStoreCare
+/// <remarks>Owns nothing: the session disposes the store. Repair and reindex need a store opened for writing. Reclaim writes in turns.</remarks>
+/// <param name="walker">Knows what is wanted.</param>
+/// <param name="inTurns">How the store is written in turns, between which others write.</param>
+internal sealed class StoreCare(
+    BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRootWalker walker, Func<Func<BlockStore, ValueTask<bool>>, CancellationToken, ValueTask> inTurns) : IStoreCare
 {
     public IReadOnlyList<string> DebugStructures => StoreDump.Structures;
 
@@ -73,7 +75,7 @@ internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig
     public async ValueTask<RepairResult> RepairAsync(IProgressSink progress, CancellationToken cancel)
     {
         // First what is wanted elsewhere: an arena that no place can mend any more is emptied, and is then no damage.
-        RecodeReport moved = await new Recoder(store, new TreeWalker()).RunAsync(Reporter(progress), cancel).ConfigureAwait(false);
+        RecodeReport moved = await new Recoder(store, walker).RunAsync(Reporter(progress), cancel).ConfigureAwait(false);
         MendReport mend = await new Scrubber(store).RepairAsync(Reporter(progress), cancel).ConfigureAwait(false);
         return new RepairResult(mend.RepairedFragments, mend.WrittenBytes, [.. moved.Problems, .. mend.Unrepairable]) { MovedBytes = moved.MovedBytes, Failure = mend.Failure };
     }
@@ -81,15 +83,11 @@ internal sealed class StoreCare(BlockStore store, Keyring keyring, StorageConfig
     public async ValueTask<ReclaimResult> ReclaimAsync(bool dryRun, IProgressSink progress, CancellationToken cancel)
     {
         var options = new ReclaimOptions { LivePercent = config.LiveThresholdPercent, DryRun = dryRun, EmptyTrashNow = false };
-        var run = new ReclaimRun(new TreeWalker(), options, Reporter(progress));
+        var run = new ReclaimRun(walker, options, Reporter(progress));
         await run.SurveyAsync(store, cancel).ConfigureAwait(false);
-        if (!dryRun && turns is not null)
+        if (!dryRun)
         {
-            await turns.RunAsync(StepAsync, cancel).ConfigureAwait(false);
-        }
-
-        while (!dryRun && turns is null && await StepAsync(store).ConfigureAwait(false))
-        {
+            await inTurns(StepAsync, cancel).ConfigureAwait(false);
         }
 
         ReclaimReport report = run.Report;

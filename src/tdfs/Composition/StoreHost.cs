@@ -83,10 +83,16 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
                 await turns.TryAsync(cancel).ConfigureAwait(false);
             }
 
-            Facades.StoreAccess access = request.Access == Facades.StoreAccess.Write ? Facades.StoreAccess.Write : Facades.StoreAccess.Read;
+            Facades.StoreAccess access = request.Access is Facades.StoreAccess.Write or Facades.StoreAccess.Serve ? Facades.StoreAccess.Write : Facades.StoreAccess.Read;
             NewHolders newHolders = access == Facades.StoreAccess.Read ? NewHolders.None : request.ReplacesAbsentHolders ? NewHolders.Replace : NewHolders.Add;
             BlockStore store = await OpenStoreAsync(config, keyring, access, request.Verb, newHolders, mustExist: true, cancel).ConfigureAwait(false);
-            return new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock, turns, say);
+            var session = new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock, turns, say);
+            if (request.Access == Facades.StoreAccess.Serve)
+            {
+                session.Listen(environment, cancel);
+            }
+
+            return session;
 
             ValueTask<BlockStore> OpenWriterAsync(bool waits, CancellationToken token) =>
                 OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, request.Verb, NewHolders.Add, mustExist: true, token, waitsForAll: waits);
@@ -159,7 +165,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
 
                     // Finding is not proving: a drill looks at every fragment, and walks every tree that a head names.
                     CheckResult? proof = request.IsDrill
-                        ? await new StoreCare(store, keyring, target, disk, hasPassphrase: false).CheckAsync(request.ReadAll, progress, cancel).ConfigureAwait(false)
+                        ? await new StoreCare(store, keyring, target, disk, hasPassphrase: false, new TreeWalker(), static (_, _) => throw new InvalidOperationException("a recovery reclaims nothing")).CheckAsync(request.ReadAll, progress, cancel).ConfigureAwait(false)
                         : null;
                     return new RecoverResult(reachable.Length, store.Catalog.Arenas().Count, snapshots, problems) { Proof = proof };
                 }
@@ -542,7 +548,7 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     }
 
     /// <summary>Their locks too: a process that opens a store again is no second writer of its folders.</summary>
-    private static void LetGoOfHolders(BlockStore closed)
+    internal static void LetGoOfHolders(BlockStore closed)
     {
         foreach (Blocks.Placing.StoreHolder holder in closed.Holders)
         {
@@ -556,24 +562,5 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
         return RunIndex.IsIn(disk, folder)
             ? new RunIndex(disk, folder, config.IndexBytes)
             : new GrowingIndex(() => new RunIndex(disk, folder, config.IndexBytes), GrowingIndex.DefaultMemoryEntries);
-    }
-
-    private sealed class StoreSession(
-        BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock, WriterTurns turns, Action<string> say) : IStoreSession
-    {
-        public IStoreCare Care { get; } = new StoreCare(store, keyring, config, disk, hasPassphrase, turns);
-
-        private readonly OpenVolumes _open = new();
-
-        public IVolumes Volumes => new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock, _open);
-
-        public IMounts Mounts => new VolumeMounts(store, config, disk, random, clock, say, _open);
-
-        public async ValueTask DisposeAsync()
-        {
-            await store.DisposeAsync().ConfigureAwait(false);
-            LetGoOfHolders(store);
-            keyring.Dispose();
-        }
     }
 }

@@ -20,6 +20,32 @@ internal sealed partial class StoreVolumes
             : new Located(kept, made).Info();
     }
 
+    public async ValueTask<IReadOnlyList<SnapshotInfo>> TakeDueAsync(KeepRules? thin, CancellationToken cancel)
+    {
+        List<SnapshotInfo> made = [];
+        foreach (OpenVolume each in open?.All ?? [])
+        {
+            if (await each.View.Present.SnapshotAsync(Texts(null), random, cancel, onlyIfChanged: true).ConfigureAwait(false) is not { } snapshot)
+            {
+                continue;
+            }
+
+            made.Add(new Located(each.Volume, snapshot).Info());
+            if (thin is not null)
+            {
+                IReadOnlyList<SnapshotRecord> all = await each.Volume.ListSnapshotsAsync(cancel).ConfigureAwait(false);
+                HashSet<SnapshotId> goes = [.. thin.Apply(all.Select(static one => new KeepCandidate(one.Id, one.TimeNs, one.IsMarked || one.Labels.Count > 0, one.IsFinished)))
+                    .Where(static decision => !decision.IsKept).Select(static decision => decision.Snapshot.Id)];
+                if (goes.Count > 0)
+                {
+                    await each.Volume.RemoveSnapshotsAsync([.. all.Where(one => goes.Contains(one.Id))], cancel, keepsActive: true).ConfigureAwait(false);
+                }
+            }
+        }
+
+        return made;
+    }
+
     public async ValueTask<RollBackResult> RollBackAsync(string snapshot, CancellationToken cancel)
     {
         Located target = await FindAsync(snapshot, cancel, mustBeOne: true).ConfigureAwait(false);

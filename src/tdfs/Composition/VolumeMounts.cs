@@ -31,6 +31,11 @@ internal sealed class VolumeMounts(BlockStore store, StorageConfig config, IDisk
                     throw new UserError(ExitCode.Locked, $"volume {volume.Name} is open already ({open.Find(volume.Name)?.Where})");
                 }
 
+                if (volume.Head is null)
+                {
+                    await view.Present.CommitAsync(cancel).ConfigureAwait(false); // a new volume is there for others from here on
+                }
+
                 FuseMount mount = await MountAsync(view, folder).ConfigureAwait(false);
                 try
                 {

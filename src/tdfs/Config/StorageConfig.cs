@@ -29,6 +29,15 @@ internal sealed record StorageConfig
 
     public required KeepRules Keep { get; init; }
 
+    /// <summary>What `tdfs up` mounts.</summary>
+    public required IReadOnlyList<MountConfig> Mounts { get; init; }
+
+    /// <summary>Zero: `tdfs up` makes no snapshots.</summary>
+    public TimeSpan SnapshotEvery { get; init; }
+
+    /// <summary>Whether these are thinned by <see cref="Keep"/> as they come.</summary>
+    public bool SnapshotThin { get; init; }
+
     /// <summary>Zero: no agent.</summary>
     public TimeSpan UnlockFor { get; init; }
 
@@ -51,6 +60,8 @@ internal sealed record StorageConfig
         TableBinder root = new(file, TomlReader.Read(file, utf8));
         TableBinder store = root.Table("store");
         IReadOnlyList<TableBinder> holders = root.Tables("holder");
+        IReadOnlyList<TableBinder> mounts = root.Tables("mount");
+        TableBinder snapshots = root.Table("snapshots");
         TableBinder chunking = root.Table("chunking");
         TableBinder compression = root.Table("compression");
         TableBinder memory = root.Table("memory");
@@ -80,6 +91,9 @@ internal sealed record StorageConfig
                 Monthly = keep.Integer("monthly", 12, 0, 10000),
                 Yearly = keep.Integer("yearly", 10, 0, 10000),
             },
+            Mounts = ReadMounts(mounts, folder, home),
+            SnapshotEvery = snapshots.Duration("every", "1h", "365d"),
+            SnapshotThin = snapshots.Boolean("thin", true),
             UnlockFor = keys.Duration("unlock-for", "15m", "7d"),
             Import = new ImportConfig
             {
@@ -100,7 +114,7 @@ internal sealed record StorageConfig
             LogFile = ReadPath(log, "file", "", folder, home),
         };
 
-        foreach (TableBinder table in (TableBinder[])[store, chunking, compression, memory, keep, keys, import, reclaim, log])
+        foreach (TableBinder table in (TableBinder[])[store, chunking, compression, memory, keep, snapshots, keys, import, reclaim, log])
         {
             table.Finish();
         }
@@ -131,6 +145,35 @@ internal sealed record StorageConfig
         }
 
         return holders;
+    }
+
+    private static List<MountConfig> ReadMounts(IReadOnlyList<TableBinder> tables, string folder, string home)
+    {
+        List<MountConfig> mounts = [];
+        foreach (TableBinder table in tables)
+        {
+            string volume = table.RequiredString("volume");
+            if (Commands.SnapshotWords.WhyNoVolume(volume) is { } why)
+            {
+                throw table.Bad("volume", why);
+            }
+
+            string path = ExpandPath(table, "path", table.RequiredString("path"), folder, home) ?? throw table.Bad("path", "the path of a folder");
+            if (mounts.Any(other => other.Path == path))
+            {
+                throw table.Bad("path", "each folder once");
+            }
+
+            if (mounts.Any(other => other.Volume == volume))
+            {
+                throw table.Bad("volume", "each volume once");
+            }
+
+            mounts.Add(new MountConfig(volume, path));
+            table.Finish();
+        }
+
+        return mounts;
     }
 
     private static ChunkingConfig ReadChunking(TableBinder table)
@@ -193,6 +236,9 @@ internal sealed record HolderConfig
 
     public long? QuotaBytes { get; init; }
 }
+
+/// <summary>A volume, made if there is none, and the folder that shows it.</summary>
+internal sealed record MountConfig(string Volume, string Path);
 
 internal sealed record ChunkingConfig
 {

@@ -35,6 +35,9 @@ internal enum StoreAccess
 
     /// <summary>As <see cref="Read"/>, and for long work that writes in turns: refused like <see cref="Write"/> where the store cannot be written now.</summary>
     WriteInTurns,
+
+    /// <summary>As <see cref="Write"/>, for volumes that are worked in as long as the session lasts: other verbs are done by this process meanwhile.</summary>
+    Serve,
 }
 
 internal sealed record OpenRequest

@@ -42,6 +42,10 @@ internal interface IVolumes
     /// <summary>Keeps a volume as it is now as a snapshot; null: the only volume.</summary>
     ValueTask<SnapshotInfo> TakeAsync(string? volume, string? label, CancellationToken cancel);
 
+    /// <summary>Keeps every volume that is open here and has changed since its newest snapshot, and then thins those volumes by the rules, if any are given. Marked and labelled snapshots stay.</summary>
+    /// <returns>What was made.</returns>
+    ValueTask<IReadOnlyList<SnapshotInfo>> TakeDueAsync(KeepRules? thin, CancellationToken cancel);
+
     /// <summary>Makes a snapshot's tree the volume's present, and keeps what was there as a snapshot.</summary>
     ValueTask<RollBackResult> RollBackAsync(string snapshot, CancellationToken cancel);
 

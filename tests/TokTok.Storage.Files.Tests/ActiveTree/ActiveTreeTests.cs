@@ -9,6 +9,71 @@ public sealed class ActiveTreeTests
     private const OpenOptions Both = OpenOptions.Read | OpenOptions.Write;
 
     [Fact]
+    public async Task While_a_tree_is_held_nothing_of_it_reaches_the_store_and_work_goes_on()
+    {
+        using var volume = new VolumeTree(new ActiveTreeOptions { CommitInterval = TimeSpan.Zero, SpillBytes = 1 << 20 });
+        volume.Create("f", 0x1a4, true);
+        volume.Open(0, "f", Both);
+        volume.Write(0, 0, new byte[100]);
+        Task<FileError> sync;
+        using (IDisposable held = await volume.Tree.HoldAsync(CancellationToken.None))
+        {
+            await CommittedTree.CheckAsync(volume.Volume);
+            Head? head = volume.Volume.Head;
+            volume.Write(0, 0, new byte[4 << 20]); // more than a file keeps in memory before it becomes blocks
+            volume.Create("g", 0x1a4, true);
+            sync = Task.Run(volume.Tree.SyncAll);
+            Assert.Equal(FileError.None, volume.GetFacts("g").Error);
+            Assert.True(volume.Tree.DirtyBytes >= 4 << 20);
+            Assert.Equal(head, volume.Volume.Head);
+            Assert.False(sync.IsCompleted);
+        }
+
+        Assert.Equal(FileError.None, await sync);
+        volume.Close(0);
+        await volume.RemountAsync();
+        Assert.Equal(4 << 20, volume.AttributesOf("f").Size);
+        await CommittedTree.CheckAsync(volume.Volume);
+    }
+
+    [Fact]
+    public async Task A_file_without_a_name_tells_what_it_still_needs()
+    {
+        using var volume = new VolumeTree(new ActiveTreeOptions { CommitInterval = TimeSpan.Zero, SpillBytes = 1 << 20, DataCacheBytes = 1, TreeCacheBytes = 1 });
+        byte[] bytes = new byte[6 << 20];
+        new Random(1).NextBytes(bytes);
+        volume.Create("f", 0x1a4, true);
+        volume.Open(0, "f", Both);
+        volume.Write(0, 0, bytes.AsSpan(0, 3 << 20).ToArray());
+        volume.Tree.SyncAll();
+        volume.Write(0, 3 << 20, bytes.AsSpan(3 << 20).ToArray()); // some of it in blocks, in no root
+        var wanted = new MarkedScores();
+        await volume.Tree.MarkHeldAsync(wanted, CancellationToken.None);
+        Assert.Empty(wanted.Scores);
+        volume.Unlink("f");
+        using (await volume.Tree.HoldAsync(CancellationToken.None))
+        {
+            await volume.Tree.MarkHeldAsync(wanted, CancellationToken.None);
+        }
+
+        MemoryBlocks blocks = ((MemoryVolumeStore)volume.Store).Blocks;
+        foreach ((Score score, BlockType type) in blocks.Known.Where(known => !wanted.Scores.Contains(known.Score)).ToArray())
+        {
+            Assert.True(blocks.Drop(score, type));
+        }
+
+        Assert.Equal(bytes, volume.Read(0, 0, bytes.Length).Bytes);
+        volume.Close(0);
+    }
+
+    private sealed class MarkedScores : IBlockMarker
+    {
+        internal HashSet<Score> Scores { get; } = [];
+
+        public bool Mark(Score score, BlockType type) => Scores.Add(score);
+    }
+
+    [Fact]
     public async Task File_ids_stay_over_commits_renames_and_remounts()
     {
         using var volume = new VolumeTree();

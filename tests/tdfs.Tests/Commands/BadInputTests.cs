@@ -39,6 +39,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         ["forget"] = ["forget", "v@1"],
         ["volume"] = ["volume", "list"],
         ["mount"] = ["mount", "v", "{target}"],
+        ["up"] = ["up"],
         ["reclaim"] = ["reclaim"],
         ["check"] = ["check"],
         ["repair"] = ["repair"],
@@ -54,7 +55,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
 
     private static readonly string[] s_withoutStore = ["init", "recover", "redundancy", "agent", "completion"];
     private static readonly string[] s_withoutConfig = ["agent", "completion"];
-    private static readonly string[] s_writing = ["import", "snapshot", "mark", "rollback", "forget", "mount", "reclaim", "repair", "reindex"];
+    private static readonly string[] s_writing = ["import", "snapshot", "mark", "rollback", "forget", "mount", "up", "reclaim", "repair", "reindex"];
 
     public static TheoryData<string> Verbs => [.. Lines.Keys];
 
@@ -333,6 +334,15 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a folder that the store lies in", ["mount", "v", "{dir}"]),
             new Case("a new volume without a name", ["mount", "--create", "{source}"]),
             new Case("a new volume that nobody could type", ["mount", "--create", " v", "{source}"]),
+        ],
+        "up" =>
+        [
+            new Case("a mount of no volume", line) { Config = "[[mount]]\npath = \"{dir}\"\n" },
+            new Case("a mount whose volume nobody could type", line) { Config = "[[mount]]\nvolume = \" v\"\npath = \"{dir}\"\n" },
+            new Case("one folder for two volumes", line) { Config = "[[mount]]\nvolume = \"a\"\npath = \"{dir}\"\n[[mount]]\nvolume = \"b\"\npath = \"{dir}\"\n" },
+            new Case("a mount without a folder", [.. line, "--mount", "work"]),
+            new Case("a bad interval", line) { Config = "[snapshots]\nevery = \"often\"\n" },
+            new Case("a folder that is not there", line) { Config = "[[mount]]\nvolume = \"v\"\npath = \"{target}\"\n" },
         ],
         "forget" =>
         [

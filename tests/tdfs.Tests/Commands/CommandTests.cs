@@ -20,7 +20,7 @@ public sealed class CommandTests : IDisposable
     {
         Assert.Equal(0, await _transcript.RunAsync("--help"));
         string[] verbs = [.. _transcript.Data.Split("Commands:")[1].Split('\n').Select(l => l.Trim().Split(' ')[0]).Where(v => v.Length > 0)];
-        Assert.Equal(25, verbs.Length);
+        Assert.Equal(26, verbs.Length);
         foreach (string verb in verbs)
         {
             Assert.Equal(0, await _transcript.RunAsync(verb, "--help"));
@@ -117,13 +117,16 @@ public sealed class CommandTests : IDisposable
     [InlineData("forget", "latest")]
     [InlineData("mark", "latest")]
     [InlineData("mount", "photos", "/x")]
+    [InlineData("snapshot")]
+    [InlineData("rollback", "photos@3")]
+    [InlineData("volume", "create", "work")]
     [InlineData("reclaim")]
     [InlineData("repair")]
     [InlineData("reindex")]
     public async Task Writing_verbs_open_it_for_writing_and_say_who_does_already(params string[] words)
     {
         Assert.Equal(0, await _transcript.RunAsync(words));
-        Assert.Equal(words is ["reclaim"] ? StoreAccess.WriteInTurns : StoreAccess.Write, _transcript.Host.Access);
+        Assert.Equal(words[0] switch { "reclaim" => StoreAccess.WriteInTurns, "mount" => StoreAccess.Serve, _ => StoreAccess.Write }, _transcript.Host.Access);
         _transcript.Host.Fails = new UserError(ExitCode.Locked, "found process 42 writing this store, expected none");
         Assert.Equal(5, await _transcript.RunAsync(words));
         Assert.Equal("tdfs: found process 42 writing this store, expected none\n", _transcript.Talk);

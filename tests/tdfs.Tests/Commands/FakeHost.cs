@@ -156,6 +156,8 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<SnapshotInfo> TakeAsync(string? volume, string? label, CancellationToken cancel) => Asking((volume, label), Snapshot);
 
+    public ValueTask<IReadOnlyList<SnapshotInfo>> TakeDueAsync(TokTok.Storage.Files.KeepRules? thin, CancellationToken cancel) => Asking<IReadOnlyList<SnapshotInfo>>(("due", thin is not null), [Snapshot]);
+
     public ValueTask<RollBackResult> RollBackAsync(string snapshot, CancellationToken cancel) => Asking(snapshot, new RollBackResult(Snapshot, Snapshot with { Number = 4 }));
 
     public ValueTask<IReadOnlyList<VolumeInfo>> VolumesAsync(CancellationToken cancel) => ValueTask.FromResult<IReadOnlyList<VolumeInfo>>(

@@ -255,7 +255,7 @@ public sealed class StoreVolumesTests : IDisposable
             Assert.Equal(2, (await ImportAsync(volumes, "two")).Snapshot.Number);
 
             using Keyring keyring = Keyring.Create(AccountKeys.FromEntropy(_random.Bytes(32)), 1, "test", 0, _random);
-            var care = new StoreCare(store, keyring, StorageConfig.Parse("storage.toml", default, _folder, _folder), _disk, false);
+            var care = new StoreCare(store, keyring, StorageConfig.Parse("storage.toml", default, _folder, _folder), _disk, false, new TreeWalker(), static (_, _) => ValueTask.CompletedTask);
             Assert.Equal(1, care.Status().VolumeCount);
             CheckResult check = await care.CheckAsync(true, new Silent(), Cancel);
             Assert.Empty(check.Damaged);

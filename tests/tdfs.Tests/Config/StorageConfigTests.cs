@@ -21,8 +21,9 @@ public sealed class StorageConfigTests
     {
         StorageConfig shipped = ConfigFile.LoadShipped("/home/ann");
         StorageConfig empty = Parse("");
-        Assert.Equal(empty with { Holders = shipped.Holders, Import = shipped.Import }, shipped, new ConfigComparer());
+        Assert.Equal(empty with { Holders = shipped.Holders, Mounts = shipped.Mounts, Import = shipped.Import }, shipped, new ConfigComparer());
         Assert.Empty(shipped.Holders);
+        Assert.Empty(shipped.Mounts);
         Assert.Equal(empty.Import with { Exclude = shipped.Import.Exclude }, shipped.Import);
         Assert.Empty(shipped.Import.Exclude);
     }
@@ -48,7 +49,7 @@ public sealed class StorageConfigTests
     {
         // The message for a far-off key lists all that are known.
         string text = Encoding.UTF8.GetString(ConfigFile.ShippedBytes());
-        foreach (string table in (string[])["store", "chunking", "compression", "memory", "keep", "keys", "import", "reclaim", "log"])
+        foreach (string table in (string[])["store", "chunking", "compression", "memory", "keep", "snapshots", "keys", "import", "reclaim", "log"])
         {
             string message = Refused($"[{table}]\nqqqqqqqqqqqq = 1");
             string body = text.Split($"[{table}]")[1].Split("\n[")[0];
@@ -78,6 +79,12 @@ public sealed class StorageConfigTests
             inline = "0"
             [keep]
             last = 0
+            [[mount]]
+            volume = "work"
+            path = "~/work"
+            [snapshots]
+            every = "10m"
+            thin = false
             [keys]
             unlock-for = "2h"
             [import]
@@ -95,6 +102,8 @@ public sealed class StorageConfigTests
         Assert.Equal(new ChunkingConfig { MeanBytes = 65536, MinBytes = 16384, MaxBytes = 262144, InlineBytes = 0 }, config.Chunking);
         Assert.Equal(0, config.Keep.Last);
         Assert.Equal(24, config.Keep.Hourly);
+        Assert.Equal([new MountConfig("work", "/home/ann/work")], config.Mounts);
+        Assert.Equal((TimeSpan.FromMinutes(10), false), (config.SnapshotEvery, config.SnapshotThin));
         Assert.Equal(TimeSpan.FromHours(2), config.UnlockFor);
         Assert.Equal(3, config.Import.Workers);
         Assert.Equal(["*.o", "/tmp"], config.Import.Exclude);

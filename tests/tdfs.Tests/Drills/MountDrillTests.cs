@@ -18,23 +18,23 @@ public sealed class MountDrillTests
         Directory.CreateDirectory(point);
         try
         {
-            using (Process first = await MountAsync(store, "--create", "work", point))
+            using (Process first = await MountDrill.MountAsync(store, "--create", "work", point))
             {
-                Assert.Equal("", await ShellAsync("cd $1; mkdir d; seq 100000 > d/numbers; echo synced > d/f; sync d/numbers d/f d; echo late > lost", point));
+                Assert.Equal("", await MountDrill.ShellAsync("cd $1; mkdir d; seq 100000 > d/numbers; echo synced > d/f; sync d/numbers d/f d; echo late > lost", point));
                 first.Kill();
                 await first.WaitForExitAsync(DrillStore.Cancel);
             }
 
-            using (Process second = await MountAsync(store, point))
+            using (Process second = await MountDrill.MountAsync(store, point))
             {
-                Assert.Equal("synced\n", await ShellAsync("cd $1; seq 100000 | cmp - d/numbers; cat d/f; echo more > g", point));
-                Assert.Equal(0, await SignalAsync(second, "TERM"));
+                Assert.Equal("synced\n", await MountDrill.ShellAsync("cd $1; seq 100000 | cmp - d/numbers; cat d/f; echo more > g", point));
+                Assert.Equal(0, await MountDrill.SignalAsync(second, "TERM"));
             }
 
-            using (Process third = await MountAsync(store, "work", point))
+            using (Process third = await MountDrill.MountAsync(store, "work", point))
             {
-                Assert.Equal("more\n", await ShellAsync("cd $1; cat g", point));
-                Assert.Equal("", await ShellAsync("umount $1", point));
+                Assert.Equal("more\n", await MountDrill.ShellAsync("cd $1; cat g", point));
+                Assert.Equal("", await MountDrill.ShellAsync("umount $1", point));
                 await third.WaitForExitAsync(DrillStore.Cancel);
                 Assert.Equal(0, third.ExitCode);
             }
@@ -43,37 +43,7 @@ public sealed class MountDrillTests
         }
         finally
         {
-            _ = await ShellAsync("umount -l $1 2>/dev/null || true", point);
+            _ = await MountDrill.ShellAsync("umount -l $1 2>/dev/null || true", point);
         }
-    }
-
-    private static async Task<Process> MountAsync(DrillStore store, params string[] words)
-    {
-        Process process = store.Start(["mount", .. words]);
-        string? line = await process.StandardError.ReadLineAsync(DrillStore.Cancel);
-        if (line?.Contains(" is mounted on ", StringComparison.Ordinal) != true)
-        {
-            process.Kill();
-            Assert.Fail($"{line}\n{await process.StandardError.ReadToEndAsync(DrillStore.Cancel)}");
-        }
-
-        return process;
-    }
-
-    private static async Task<int> SignalAsync(Process process, string signal)
-    {
-        Assert.Equal("", await ShellAsync($"kill -{signal} {process.Id}", ""));
-        await process.WaitForExitAsync(DrillStore.Cancel);
-        return process.ExitCode;
-    }
-
-    private static async Task<string> ShellAsync(string script, string argument)
-    {
-        using Process shell = Process.Start(new ProcessStartInfo("bash", ["-euc", script, "-", argument]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
-        Task<string> said = shell.StandardError.ReadToEndAsync(DrillStore.Cancel);
-        string text = await shell.StandardOutput.ReadToEndAsync(DrillStore.Cancel);
-        await shell.WaitForExitAsync(DrillStore.Cancel);
-        Assert.True(shell.ExitCode == 0, text + await said);
-        return text;
     }
 }

@@ -79,7 +79,8 @@ public sealed partial class ActiveTree
         int at = IndexOf(xattrs, name);
         if (at < 0)
         {
-            return FileError.ENODATA;
+            error = CheckXattrName(name);
+            return error != FileError.None ? error : FileError.ENODATA;
         }
 
         bytes = xattrs[at].Value.Length;
@@ -130,22 +131,35 @@ public sealed partial class ActiveTree
 
     public FileError SetXattr(in FileCaller caller, ulong fileId, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value, XattrMode mode)
     {
+        FileError error = CheckXattrName(name);
+        error = error == FileError.None && value.Length > AttributeList.MaxValueBytes ? FileError.E2BIG : error;
+        error = error == FileError.None ? AwaitRoom() : error;
+        return error != FileError.None ? error : ChangeXattrs(caller, fileId, name, new Xattr(name.ToArray(), value.ToArray()), mode);
+    }
+
+    public FileError RemoveXattr(in FileCaller caller, ulong fileId, ReadOnlySpan<byte> name)
+    {
+        FileError error = ChangeXattrs(caller, fileId, name, null, XattrMode.Replace);
+        FileError named = error == FileError.ENODATA ? CheckXattrName(name) : FileError.None;
+        return named != FileError.None ? named : error;
+    }
+
+    /// <summary>Names are of the kernel's four families, and say more than the family. What an import brought under another name is read and removed all the same.</summary>
+    private static FileError CheckXattrName(ReadOnlySpan<byte> name)
+    {
         if (name.IsEmpty || name.Length > AttributeList.MaxNameBytes || name.Contains((byte)0))
         {
             return name.Contains((byte)0) ? FileError.EINVAL : FileError.ERANGE;
         }
 
-        if (value.Length > AttributeList.MaxValueBytes)
+        if (name.StartsWith("system.posix_acl_"u8))
         {
-            return FileError.E2BIG;
+            return FileError.None;
         }
 
-        bool isKnown = name.StartsWith("user."u8) || name.StartsWith("trusted."u8) || name.StartsWith("security."u8) || name.StartsWith("system.posix_acl_"u8);
-        FileError error = isKnown ? AwaitRoom() : FileError.EOPNOTSUPP;
-        return error != FileError.None ? error : ChangeXattrs(caller, fileId, name, new Xattr(name.ToArray(), value.ToArray()), mode);
+        bool isKnown = name.StartsWith("user."u8) || name.StartsWith("trusted."u8) || name.StartsWith("security."u8);
+        return !isKnown ? FileError.EOPNOTSUPP : name[^1] == '.' && name.Count((byte)'.') == 1 ? FileError.EINVAL : FileError.None;
     }
-
-    public FileError RemoveXattr(in FileCaller caller, ulong fileId, ReadOnlySpan<byte> name) => ChangeXattrs(caller, fileId, name, null, XattrMode.Replace);
 
     /// <summary>What stat says, with a directory's subdirectories counted. The inode is remembered, open or a parent, so it stays.</summary>
     private FileError Describe(Inode inode, out InodeAttributes attributes)

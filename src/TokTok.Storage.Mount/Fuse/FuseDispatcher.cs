@@ -136,10 +136,10 @@ internal sealed unsafe class FuseDispatcher
         FuseOpcode.OpenDir => OpenDirectory(header, room),
         FuseOpcode.ReadDir => ReadDirectory(body, room, withAttributes: false),
         FuseOpcode.ReadDirPlus => ReadDirectory(body, room, withAttributes: true),
-        FuseOpcode.Fallocate => Allocate(body),
+        FuseOpcode.Fallocate => Allocate(header, body),
         FuseOpcode.Lseek => Seek(body, room),
-        FuseOpcode.CopyFileRange => CopyRange(body, room, isWide: false),
-        FuseOpcode.CopyFileRange64 => CopyRange(body, room, isWide: true),
+        FuseOpcode.CopyFileRange => CopyRange(header, body, room, isWide: false),
+        FuseOpcode.CopyFileRange64 => CopyRange(header, body, room, isWide: true),
 
         // The kernel checks permissions itself (default_permissions); a close writes nothing that was not written; the end of the mount is told by the device.
         FuseOpcode.Access or FuseOpcode.Flush or FuseOpcode.Destroy => 0,
@@ -550,7 +550,7 @@ internal sealed unsafe class FuseDispatcher
         }
     }
 
-    private int Allocate(ReadOnlySpan<byte> body)
+    private int Allocate(in FuseInHeader header, ReadOnlySpan<byte> body)
     {
         if (!TryTake(ref body, out FuseFallocateIn asked) || asked.Offset > long.MaxValue || asked.Length > long.MaxValue)
         {
@@ -566,21 +566,48 @@ internal sealed unsafe class FuseDispatcher
             0x11 => AllocateMode.ZeroRangeKeepSize,
             _ => null,
         };
-        return Result(mode is null ? FileError.EOPNOTSUPP : _volume.Allocate(asked.Handle, mode.Value, (long)asked.Offset, (long)asked.Length));
+        if (mode is null)
+        {
+            return Result(FileError.EOPNOTSUPP);
+        }
+
+        FileError error = _volume.Allocate(asked.Handle, mode.Value, (long)asked.Offset, (long)asked.Length);
+        return Result(error == FileError.None ? DropPrivileges(header, FileId(header)) : error);
+    }
+
+    /// <summary>Takes set-user-id from a file that somebody other than root changed by a request that says nothing of it, as WRITE and SETATTR do.</summary>
+    private FileError DropPrivileges(in FuseInHeader header, ulong fileId)
+    {
+        const uint SetUserId = 0x800, SetGroupId = 0x400, GroupExecutes = 8;
+        if (header.UserId == 0)
+        {
+            return FileError.None;
+        }
+
+        FileError error = _volume.GetAttributes(fileId, out InodeAttributes attributes);
+        bool hasPrivileges = (attributes.Mode & SetUserId) != 0 || (attributes.Mode & (SetGroupId | GroupExecutes)) == (SetGroupId | GroupExecutes);
+        return error == FileError.None && hasPrivileges
+            ? _volume.SetAttributes(Caller(header), fileId, new AttributeChange { DropsPrivileges = true }, out _)
+            : error;
     }
 
     private int Seek(ReadOnlySpan<byte> body, Span<byte> room)
     {
-        if (!TryTake(ref body, out FuseLseekIn asked) || asked.Offset > long.MaxValue || asked.Whence is not ((uint)SeekTarget.Data or (uint)SeekTarget.Hole))
+        if (!TryTake(ref body, out FuseLseekIn asked) || asked.Whence is not ((uint)SeekTarget.Data or (uint)SeekTarget.Hole))
         {
             return Result(FileError.EINVAL);
+        }
+
+        if (asked.Offset > long.MaxValue)
+        {
+            return Result(FileError.ENXIO); // negative
         }
 
         FileError error = _volume.Seek(asked.Handle, (long)asked.Offset, (SeekTarget)asked.Whence, out long position);
         return error == FileError.None ? Put(room, (ulong)position) : Result(error);
     }
 
-    private int CopyRange(ReadOnlySpan<byte> body, Span<byte> room, bool isWide)
+    private int CopyRange(in FuseInHeader header, ReadOnlySpan<byte> body, Span<byte> room, bool isWide)
     {
         if (!TryTake(ref body, out FuseCopyFileRangeIn asked) || asked.FromOffset > long.MaxValue || asked.ToOffset > long.MaxValue || asked.Flags != 0)
         {
@@ -589,6 +616,7 @@ internal sealed unsafe class FuseDispatcher
 
         long length = (long)Math.Min(asked.Length, isWide ? (ulong)ActiveTree.MaxFileBytes : MaxCopyBytes);
         FileError error = _volume.CopyRange(asked.FromHandle, (long)asked.FromOffset, asked.ToHandle, (long)asked.ToOffset, length, out long bytes);
+        error = error == FileError.None ? DropPrivileges(header, _replies.FileIdOf(asked.ToNodeId)) : error;
         return error != FileError.None ? Result(error) : isWide ? Put(room, (ulong)bytes) : Put(room, new FuseSizeOut { Size = (uint)bytes });
     }
 }

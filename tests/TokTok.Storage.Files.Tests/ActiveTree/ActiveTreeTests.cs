@@ -365,6 +365,10 @@ public sealed class ActiveTreeTests
         Assert.Equal(FileError.ENAMETOOLONG, tree.MakeSymlink(volume.Caller, tree.RootId, "s"u8, new byte[4096], out _));
         Assert.Equal(FileError.ENOENT, tree.MakeSymlink(volume.Caller, tree.RootId, "s"u8, default, out _));
         Assert.Equal(FileError.EOPNOTSUPP, tree.SetXattr(volume.Caller, tree.RootId, "strange.name"u8, "v"u8, XattrMode.Any));
+        Assert.Equal(FileError.EOPNOTSUPP, tree.GetXattr(tree.RootId, "strange.name"u8, default, out _));
+        Assert.Equal(FileError.EOPNOTSUPP, tree.RemoveXattr(volume.Caller, tree.RootId, "strange.name"u8));
+        Assert.Equal(FileError.EINVAL, tree.SetXattr(volume.Caller, tree.RootId, "user."u8, "v"u8, XattrMode.Any));
+        Assert.Equal(FileError.ENODATA, tree.GetXattr(tree.RootId, "user.x"u8, default, out _));
         Assert.Equal(FileError.ERANGE, tree.SetXattr(volume.Caller, tree.RootId, Encoding.UTF8.GetBytes("user." + new string('x', 251)), "v"u8, XattrMode.Any));
         Assert.Equal(FileError.E2BIG, tree.SetXattr(volume.Caller, tree.RootId, "user.x"u8, new byte[65_537], XattrMode.Any));
     }

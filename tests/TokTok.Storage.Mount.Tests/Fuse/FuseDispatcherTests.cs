@@ -156,18 +156,49 @@ public sealed class FuseDispatcherTests
     {
         await using var ask = new Requests();
         (FuseEntryOut file, ulong from) = ask.Create("f");
-        (_, ulong to) = ask.Create("g");
+        (FuseEntryOut copied, ulong to) = ask.Create("g");
         ask.Write(from, 0, new byte[65536].Select(static _ => (byte)7).ToArray());
         Assert.Equal(0, ask.ErrorOf(FuseOpcode.Fallocate, file.NodeId, Of(new FuseFallocateIn { Handle = from, Offset = 16384, Length = 16384, Mode = 3 })));
         Assert.Equal(16384UL, ask.Get<ulong>(FuseOpcode.Lseek, file.NodeId, Of(new FuseLseekIn { Handle = from, Whence = 4 })));
         Assert.Equal(-(int)FileError.ENXIO, ask.ErrorOf(FuseOpcode.Lseek, file.NodeId, Of(new FuseLseekIn { Handle = from, Offset = 65536, Whence = 3 })));
         Assert.Equal(-(int)FileError.EOPNOTSUPP, ask.ErrorOf(FuseOpcode.Fallocate, file.NodeId, Of(new FuseFallocateIn { Handle = from, Length = 1, Mode = 0x20 })));
-        var copy = new FuseCopyFileRangeIn { FromHandle = from, ToHandle = to, Length = ulong.MaxValue };
+        var copy = new FuseCopyFileRangeIn { FromHandle = from, ToHandle = to, ToNodeId = copied.NodeId, Length = ulong.MaxValue };
         Assert.Equal(65536u, ask.Get<FuseSizeOut>(FuseOpcode.CopyFileRange, file.NodeId, Of(copy)).Size);
         Assert.Equal(65536UL, ask.Get<ulong>(FuseOpcode.CopyFileRange64, file.NodeId, Of(copy)));
         Assert.Equal(
             ask.Bytes(FuseOpcode.Read, 0, Of(new FuseTransferIn { Handle = from, Size = 1 << 20 })),
             ask.Bytes(FuseOpcode.Read, 0, Of(new FuseTransferIn { Handle = to, Size = 1 << 20 })));
+    }
+
+    [Fact]
+    public async Task A_seek_from_before_the_file_finds_nothing()
+    {
+        await using var ask = new Requests();
+        (FuseEntryOut file, ulong handle) = ask.Create("f");
+        Assert.Equal(-(int)FileError.ENXIO, ask.ErrorOf(FuseOpcode.Lseek, file.NodeId, Of(new FuseLseekIn { Handle = handle, Offset = ulong.MaxValue, Whence = 3 })));
+    }
+
+    [Fact]
+    public async Task Allocating_and_copying_into_a_set_user_id_file_takes_the_privilege_away()
+    {
+        await using var ask = new Requests();
+        (_, ulong from) = ask.Create("f");
+        ask.Write(from, 0, new byte[100]);
+        (FuseEntryOut file, ulong to) = ask.Create("g");
+        Arm();
+        Assert.Equal(0, ask.ErrorOf(FuseOpcode.Fallocate, file.NodeId, Of(new FuseFallocateIn { Handle = to, Length = 10 })));
+        Assert.Equal(0x81ffu, Mode());
+        Arm();
+        Assert.Equal(100u, ask.Get<FuseSizeOut>(FuseOpcode.CopyFileRange, 0, Of(new FuseCopyFileRangeIn { FromHandle = from, ToHandle = to, ToNodeId = file.NodeId, Length = 100 })).Size);
+        Assert.Equal(0x81ffu, Mode());
+
+        void Arm()
+        {
+            _ = ask.Bytes(FuseOpcode.SetAttr, file.NodeId, Of(new FuseSetAttrIn { Valid = FuseSetAttr.Mode, Mode = 0x8dff }));
+            Assert.Equal(0x8dffu, Mode());
+        }
+
+        uint Mode() => ask.Get<FuseAttrOut>(FuseOpcode.GetAttr, file.NodeId, new byte[16]).Attr.Mode;
     }
 
     [Fact]

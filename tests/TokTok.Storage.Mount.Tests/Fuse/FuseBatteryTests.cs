@@ -1,0 +1,57 @@
+using System.Diagnostics;
+
+namespace TokTok.Storage.Mount.Tests.Fuse;
+
+/// <summary>Programs in Python that work in a mount and know what must come of it. Skipped where there is no FUSE, no right to mount, or no python3.</summary>
+public sealed class FuseBatteryTests
+{
+    /// <summary>What a mount knowingly does otherwise than ext4, by the beginnings of the lines that posix.py prints.</summary>
+    private static readonly string[] s_knownDifferences =
+    [
+        "noop chown ", // the kernel does not tell a FUSE server of a chown that changes nothing
+        "utime 17179869182000000000:", // ext4 ends in 2446
+        "write suid no gx:", // set-group-id without the group's execute permission is not a privilege, and stays
+        "data 5000:", // ext4 knows holes by the block, a volume by the byte
+    ];
+
+    [Fact(Timeout = 120_000)]
+    public async Task Posix_rules_are_those_of_ext4()
+    {
+        await using MountedVolume drive = await OpenAsync();
+        Assert.SkipUnless((await drive.ShellAsync("stat -f -c %T \"$FOLDER\"")).Trim() == "ext2/ext3", "there is no ext4 beside the mount to compare it with");
+        string script = Path.Join(AppContext.BaseDirectory, "Fuse", "posix.py");
+        string there = Path.Join(drive.Folder, "ext4");
+        string here = Path.Join(drive.Point, "battery");
+        string[] expected = (await drive.ShellAsync($"chmod 755 \"$FOLDER\"; mkdir \"{there}\"; python3 \"{script}\" \"{there}\"")).Replace(there, "FOLDER", StringComparison.Ordinal).Split('\n');
+        string[] found = (await drive.ShellAsync($"mkdir \"{here}\"; python3 \"{script}\" \"{here}\"")).Replace(here, "FOLDER", StringComparison.Ordinal).Split('\n');
+        Assert.True(expected.Length > 2000, $"{expected.Length} lines");
+        Assert.Equal(expected.Length, found.Length);
+        Assert.Empty(expected.Zip(found).Where(static pair => pair.First != pair.Second && !s_knownDifferences.Any(known => pair.First.StartsWith(known, StringComparison.Ordinal)))
+            .Select(static pair => $"ext4: {pair.First}; here: {pair.Second}"));
+    }
+
+    [Theory(Timeout = 120_000)]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    public async Task A_file_reads_as_what_random_operations_made_of_it(int seed)
+    {
+        await using MountedVolume drive = await OpenAsync();
+        _ = await drive.ShellAsync($"python3 \"{Path.Join(AppContext.BaseDirectory, "Fuse", "fsx.py")}\" file {seed} 4000");
+    }
+
+    private static async Task<MountedVolume> OpenAsync()
+    {
+        try
+        {
+            using Process python = Process.Start(new ProcessStartInfo("python3", "--version") { RedirectStandardOutput = true })!;
+            await python.WaitForExitAsync(TestContext.Current.CancellationToken);
+        }
+        catch (System.ComponentModel.Win32Exception)
+        {
+            Assert.Skip("there is no python3");
+        }
+
+        return await MountedVolume.OpenAsync();
+    }
+}

@@ -13,15 +13,13 @@ namespace TokTok.Storage.WebDav;
 /// </remarks>
 internal sealed class AccessGuard
 {
-    internal const int MinTokenBytes = 16;
-
     internal const int MaxHeaderChars = 1024;
 
     private readonly byte[] _hash;
 
     internal AccessGuard(ReadOnlySpan<byte> token)
     {
-        ArgumentOutOfRangeException.ThrowIfLessThan(token.Length, MinTokenBytes, nameof(token));
+        ArgumentOutOfRangeException.ThrowIfLessThan(token.Length, WebDavOptions.MinTokenBytes, nameof(token));
         _hash = SHA256.HashData(token);
     }
 

@@ -6,6 +6,9 @@ namespace TokTok.Storage.WebDav;
 /// <summary>Where a WebDAV server listens, whom it lets in, and its bounds.</summary>
 public sealed record WebDavOptions
 {
+    /// <summary>A shorter token could be guessed.</summary>
+    public const int MinTokenBytes = 16;
+
     /// <summary>Where it listens; port 0 takes a free one. Anything but loopback shows the volume to a network, in plain text: only where somebody asked for it.</summary>
     public IPEndPoint Endpoint { get; init; } = new(IPAddress.Loopback, 0);
 

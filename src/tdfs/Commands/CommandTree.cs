@@ -25,6 +25,7 @@ internal static class CommandTree
         ("forget", ForgetVerb.Create),
         ("volume", VolumeVerb.Create),
         ("mount", MountVerb.Create),
+        ("webdav", WebDavVerb.Create),
         ("up", UpVerb.Create),
         ("reclaim", ReclaimVerb.Create),
         ("check", CheckVerb.Create),

@@ -29,7 +29,11 @@ internal sealed class StoreSession(
 
     public IVolumes Volumes => new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock, _open);
 
-    public IMounts Mounts => new VolumeMounts(store, config, disk, random, clock, say, _open);
+    public IMounts Mounts => new VolumeMounts(Opener);
+
+    public IWebDav WebDav => new VolumeWebDav(Opener);
+
+    private VolumeOpener Opener => new(store, config, disk, random, clock, say, _open);
 
     /// <summary>Does other processes' verbs from here on.</summary>
     /// <param name="ends">Cancels those that run.</param>
@@ -135,6 +139,8 @@ internal sealed class StoreSession(
         public IVolumes Volumes { get; } = node.Volumes;
 
         public IMounts Mounts => node.Mounts;
+
+        public IWebDav WebDav => node.WebDav;
 
         public ValueTask DisposeAsync()
         {

@@ -121,6 +121,8 @@ internal interface IStoreSession : IAsyncDisposable
     IVolumes Volumes { get; }
 
     IMounts Mounts { get; }
+
+    IWebDav WebDav { get; }
 }
 
 /// <summary>What Blocks does for the verbs: keep the store whole.</summary>

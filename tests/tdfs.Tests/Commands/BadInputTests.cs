@@ -39,6 +39,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         ["forget"] = ["forget", "v@1"],
         ["volume"] = ["volume", "list"],
         ["mount"] = ["mount", "v", "{target}"],
+        ["webdav"] = ["webdav", "v", "--token-file", "{target}"],
         ["up"] = ["up"],
         ["reclaim"] = ["reclaim"],
         ["check"] = ["check"],
@@ -55,7 +56,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
 
     private static readonly string[] s_withoutStore = ["init", "recover", "redundancy", "agent", "completion"];
     private static readonly string[] s_withoutConfig = ["agent", "completion"];
-    private static readonly string[] s_writing = ["import", "snapshot", "mark", "rollback", "forget", "mount", "up", "reclaim", "repair", "reindex"];
+    private static readonly string[] s_writing = ["import", "snapshot", "mark", "rollback", "forget", "mount", "webdav", "up", "reclaim", "repair", "reindex"];
 
     public static TheoryData<string> Verbs => [.. Lines.Keys];
 
@@ -334,6 +335,22 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a folder that the store lies in", ["mount", "v", "{dir}"]),
             new Case("a new volume without a name", ["mount", "--create", "{source}"]),
             new Case("a new volume that nobody could type", ["mount", "--create", " v", "{source}"]),
+        ],
+        "webdav" =>
+        [
+            new Case("a word too many", [.. line, "more"]),
+            new Case("an unknown volume", ["webdav", "photos"]),
+            new Case("a volume that is nearly one", ["webdav", "vv"]),
+            new Case("a new volume without a name", ["webdav", "--create"]),
+            new Case("a new volume that nobody could type", ["webdav", "--create", " v"]),
+            new Case("a token file that is not there", line),
+            new Case("a token file without a token", ["webdav", "v", "--token-file", "{source}/note.txt"]),
+            new Case("an empty --token-file", ["webdav", "v", "--token-file", ""]),
+            new Case("an address without a port", ["webdav", "v", "--listen", "127.0.0.1"]),
+            new Case("an address of version 6 without brackets", ["webdav", "v", "--listen", "::1:80"]),
+            new Case("a port that is none", ["webdav", "v", "--listen", "127.0.0.1:65536"]),
+            new Case("a name for an address", ["webdav", "v", "--listen", "example.org:80"]),
+            new Case("an address of another machine", ["webdav", "v", "--listen", "192.0.2.1:4918"]),
         ],
         "up" =>
         [

@@ -20,7 +20,7 @@ public sealed class CommandTests : IDisposable
     {
         Assert.Equal(0, await _transcript.RunAsync("--help"));
         string[] verbs = [.. _transcript.Data.Split("Commands:")[1].Split('\n').Select(l => l.Trim().Split(' ')[0]).Where(v => v.Length > 0)];
-        Assert.Equal(26, verbs.Length);
+        Assert.Equal(27, verbs.Length);
         foreach (string verb in verbs)
         {
             Assert.Equal(0, await _transcript.RunAsync(verb, "--help"));
@@ -83,6 +83,22 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Webdav_says_where_and_shows_the_password_to_a_terminal_alone()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("webdav"));
+        Assert.Equal(
+            ("photos: served no more, everything committed\n", "photos is served at http://127.0.0.1:4918/; Ctrl-C ends it\nany user name; the password is in /store/webdav-token\n"),
+            (_transcript.Data, _transcript.Talk));
+        Assert.Equal(new WebDavRequest { Endpoint = new(System.Net.IPAddress.Loopback, 4918) }, Assert.Single(_transcript.Host.Asked));
+        Assert.Equal(0, await _transcript.RunAsync("webdav", "--create", "work", "--listen", "[::1]:0", "--token-file", "/t", "--json"));
+        Assert.Equal(new WebDavRequest { Volume = "work", Endpoint = new(System.Net.IPAddress.IPv6Loopback, 0), TokenFile = "/t", Creates = true }, _transcript.Host.Asked[^1]);
+        Assert.Equal(0, await _transcript.RunAsync("webdav", "--listen", "localhost:80"));
+        _transcript.TerminalWidth = () => 80;
+        Assert.Equal(0, await _transcript.RunAsync("webdav"));
+        Assert.Contains("the password is secret\nall in one:    http://tdfs:secret@127.0.0.1:4918/\n", _transcript.Talk);
+    }
+
+    [Fact]
     public async Task Mount_says_where_and_when_it_is_over()
     {
         Assert.Equal(0, await _transcript.RunAsync("mount", "/x"));
@@ -117,6 +133,7 @@ public sealed class CommandTests : IDisposable
     [InlineData("forget", "latest")]
     [InlineData("mark", "latest")]
     [InlineData("mount", "photos", "/x")]
+    [InlineData("webdav", "photos")]
     [InlineData("snapshot")]
     [InlineData("rollback", "photos@3")]
     [InlineData("volume", "create", "work")]
@@ -126,7 +143,7 @@ public sealed class CommandTests : IDisposable
     public async Task Writing_verbs_open_it_for_writing_and_say_who_does_already(params string[] words)
     {
         Assert.Equal(0, await _transcript.RunAsync(words));
-        Assert.Equal(words[0] switch { "reclaim" => StoreAccess.WriteInTurns, "mount" => StoreAccess.Serve, _ => StoreAccess.Write }, _transcript.Host.Access);
+        Assert.Equal(words[0] switch { "reclaim" => StoreAccess.WriteInTurns, "mount" or "webdav" => StoreAccess.Serve, _ => StoreAccess.Write }, _transcript.Host.Access);
         _transcript.Host.Fails = new UserError(ExitCode.Locked, "found process 42 writing this store, expected none");
         Assert.Equal(5, await _transcript.RunAsync(words));
         Assert.Equal("tdfs: found process 42 writing this store, expected none\n", _transcript.Talk);

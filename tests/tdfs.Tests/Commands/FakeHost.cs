@@ -20,6 +20,9 @@ internal sealed class Transcript : IDisposable
 
     public string Home => _home;
 
+    /// <summary>Null: talk goes to no terminal.</summary>
+    public Func<int>? TerminalWidth { get; set; }
+
     public void Dispose() => Directory.Delete(_home, recursive: true);
 
     public async Task<int> RunAsync(params string[] words) => await RunAsync(Host, words);
@@ -32,7 +35,7 @@ internal sealed class Transcript : IDisposable
         Dictionary<string, string> environment = new() { ["HOME"] = _home, ["XDG_RUNTIME_DIR"] = _home };
         VerbContext context = new()
         {
-            Output = new CommandOutput { Data = data, DataBytes = bytes, Talk = talk, Clock = new Agent.TwoClocks(), Zone = TimeZoneInfo.Utc },
+            Output = new CommandOutput { Data = data, DataBytes = bytes, Talk = talk, Clock = new Agent.TwoClocks(), Zone = TimeZoneInfo.Utc, TerminalWidth = TerminalWidth },
             Environment = environment.GetValueOrDefault,
             Host = host,
             Terminal = "/nowhere/tty",
@@ -45,7 +48,7 @@ internal sealed class Transcript : IDisposable
     }
 }
 
-internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes, IMounts
+internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes, IMounts, IWebDav
 {
     public SnapshotInfo Snapshot { get; set; } = Usual;
 
@@ -68,6 +71,8 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
     public IVolumes Volumes => this;
 
     public IMounts Mounts => this;
+
+    public IWebDav WebDav => this;
 
     public IReadOnlyList<string> DebugStructures => ["catalog", "arena"];
 
@@ -152,6 +157,12 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
     {
         mounted(request.Volume ?? "photos", request.Folder);
         return Asking(request, new MountResult(request.Volume ?? "photos", request.Folder, WasInUse: request.Creates));
+    }
+
+    public ValueTask<string> ServeAsync(WebDavRequest request, Action<WebDavAddress> serving, CancellationToken cancel)
+    {
+        serving(new WebDavAddress(request.Volume ?? "photos", new Uri($"http://{request.Endpoint}/"), "secret"u8.ToArray(), "/store/webdav-token"));
+        return Asking(request, request.Volume ?? "photos");
     }
 
     public ValueTask<SnapshotInfo> TakeAsync(string? volume, string? label, CancellationToken cancel) => Asking((volume, label), Snapshot);

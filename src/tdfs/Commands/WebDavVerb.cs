@@ -1,0 +1,81 @@
+using System.CommandLine;
+using System.Net;
+using System.Text;
+using TokTok.Storage.Tdfs.Facades;
+
+namespace TokTok.Storage.Tdfs.Commands;
+
+/// <summary>`tdfs webdav [VOLUME]`: a volume for whatever speaks WebDAV, as long as the verb runs.</summary>
+internal static class WebDavVerb
+{
+    /// <summary>WebDAV is RFC 4918.</summary>
+    private const string DefaultListen = "127.0.0.1:4918";
+
+    internal static Verb Create(VerbContext context)
+    {
+        Argument<string?> name = new("volume") { Description = "The volume's name, unless there is only one", Arity = ArgumentArity.ZeroOrOne };
+        Option<string> listen = new("--listen") { Description = "Address and port; anything but loopback can be read by the network it is on", HelpName = "address:port", DefaultValueFactory = static _ => DefaultListen };
+        Option<string?> tokenFile = new("--token-file") { Description = "A file whose first line is the password; without it one is made once and kept in the store's folder", HelpName = "file" };
+        Option<bool> create = new("--create") { Description = "Make the volume if there is none of that name" };
+        Verb verb = new(
+            "webdav",
+            "Serves a volume to Windows, macOS, phones, file managers and rclone without a driver, until Ctrl-C; what was uploaded survives any crash",
+            "tdfs webdav                                  # the only volume there is, on this machine alone",
+            "tdfs webdav work --listen 192.168.1.5:4918   # for the local network, unencrypted")
+        {
+            name, listen, tokenFile, create,
+        };
+        verb.Does(context, async (run, cancel) =>
+        {
+            string? volume = run.Get(name);
+            if (volume is not null)
+            {
+                SnapshotWords.RefuseVolume(volume, "");
+            }
+            else if (run.Get(create))
+            {
+                throw new UserError(ExitCode.Usage, "found --create without a volume, expected `tdfs webdav --create NAME`");
+            }
+
+            IPEndPoint endpoint = Parse(run.Get(listen) ?? "");
+            string? token = run.Get(tokenFile);
+            if (token is { Length: 0 })
+            {
+                throw new UserError(ExitCode.Usage, "found an empty --token-file, expected a file");
+            }
+
+            IStoreSession store = await run.OpenAsync(StoreAccess.Serve, cancel).ConfigureAwait(false);
+            await using (store.ConfigureAwait(false))
+            {
+                var request = new WebDavRequest { Volume = volume, Endpoint = endpoint, TokenFile = token is null ? null : run.FullPath(token), Creates = run.Get(create) };
+                string served = await store.WebDav.ServeAsync(request, address => Tell(run, address), cancel).ConfigureAwait(false);
+                run.Output.Result(json => json.WriteString("volume", served), text => text.WriteLine($"{served}: served no more, everything committed"));
+                return ExitCode.Ok;
+            }
+        });
+        return verb;
+    }
+
+    /// <summary>The password is shown to a person at a terminal; what goes to a log names its file alone.</summary>
+    private static void Tell(VerbRun run, WebDavAddress address)
+    {
+        run.Output.Say($"{address.Volume} is served at {address.Url}; Ctrl-C ends it");
+        if (run.Output.TerminalWidth is null)
+        {
+            run.Output.Say($"any user name; the password is in {address.TokenFile}");
+            return;
+        }
+
+        string token = Encoding.ASCII.GetString(address.Token.Span);
+        run.Output.Say($"any user name; the password is {token}");
+        run.Output.Say($"all in one:    {address.Url.Scheme}://tdfs:{Uri.EscapeDataString(token)}@{address.Url.Authority}/");
+    }
+
+    private static IPEndPoint Parse(string listen)
+    {
+        string address = listen.StartsWith("localhost:", StringComparison.OrdinalIgnoreCase) ? $"127.0.0.1{listen["localhost".Length..]}" : listen;
+        return IPEndPoint.TryParse(address, out IPEndPoint? endpoint) && address.LastIndexOf(':') > address.LastIndexOf(']') && (endpoint.Address.GetAddressBytes().Length == 4 || address[0] == '[')
+            ? endpoint
+            : throw new UserError(ExitCode.Usage, $"found '{listen}' for --listen, expected an address and a port such as {DefaultListen} or [::1]:4918");
+    }
+}

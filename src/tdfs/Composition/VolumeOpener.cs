@@ -1,0 +1,121 @@
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Core;
+using TokTok.Storage.Files;
+using TokTok.Storage.Tdfs.Config;
+
+namespace TokTok.Storage.Tdfs.Composition;
+
+/// <summary>Opens volumes to work in, for whatever shows them to people.</summary>
+internal sealed class VolumeOpener(BlockStore store, StorageConfig config, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say, OpenVolumes open)
+{
+    internal BlockStore Store => store;
+
+    internal StorageConfig Config => config;
+
+    internal IDisk Disk => disk;
+
+    internal IRandomSource Random => random;
+
+    internal TimeProvider Clock => clock;
+
+    internal Action<string> Say => say;
+
+    /// <summary>The volume of a name.</summary>
+    /// <param name="wanted">Null: the only one there is.</param>
+    /// <param name="creates">One that is not there yet is made.</param>
+    /// <param name="asIn">How the verb makes one, for who has none.</param>
+    internal async ValueTask<Volume> FindAsync(string? wanted, bool creates, string asIn, CancellationToken cancel)
+    {
+        IReadOnlyList<string> names = Volume.Names(store);
+        string name = wanted ?? (names.Count == 1 ? names[0] : throw new UserError(
+            ExitCode.Usage,
+            names.Count == 0 ? $"the store has no volume yet; `{asIn}` makes one" : $"found {names.Count} volumes, expected the name of one: {string.Join(", ", names)}"));
+        Volume? volume = await Volume.TryOpenAsync(store, name, cancel).ConfigureAwait(false);
+        if (volume is not null)
+        {
+            return volume;
+        }
+
+        if (store.UnreadableVolumes.Contains(name))
+        {
+            throw new UserError(ExitCode.NotFound, $"volume {name} cannot be read: its keys were burned or never came back; `tdfs snapshots` lists the volumes there are");
+        }
+
+        if (!creates)
+        {
+            string? near = NearestName.Find(name, names);
+            throw new UserError(ExitCode.NotFound, $"no volume {name}{(near is null ? "" : $", was {near} meant")}; `tdfs snapshots` lists those with snapshots, --create makes it");
+        }
+
+        return await Volume.OpenOrCreateAsync(store, name, random, cancel).ConfigureAwait(false);
+    }
+
+    /// <summary>Lets somebody work in a volume, and commits what was done.</summary>
+    /// <remarks>Order at the end: nobody uses the tree any more; then what it holds is committed. A crash before that leaves what was synced in the journal.</remarks>
+    /// <param name="where">Where it is shown, for who asks for the volume meanwhile.</param>
+    internal async ValueTask<T> WorkAsync<T>(Volume volume, string where, Func<VolumeView, Task<T>> work, CancellationToken cancel)
+    {
+        var view = new VolumeView(ActiveTree.Open(store, volume, clock, Options()), volume, clock.LocalTimeZone);
+        var here = new OpenVolume(volume, view, where);
+        await using (view.ConfigureAwait(false))
+        {
+            if (!open.TryAdd(here))
+            {
+                throw new UserError(ExitCode.Locked, $"volume {volume.Name} is open already ({open.Find(volume.Name)?.Where})");
+            }
+
+            try
+            {
+                if (volume.Head is null)
+                {
+                    await view.Present.CommitAsync(cancel).ConfigureAwait(false); // a new volume is there for others from here on
+                }
+
+                return await work(view).ConfigureAwait(false);
+            }
+            finally
+            {
+                open.Remove(here);
+            }
+        }
+    }
+
+    private ActiveTreeOptions Options() => new()
+    {
+        OwnerId = Passphrases.Posix.EffectiveUser(),
+        GroupId = Passphrases.Posix.EffectiveGroup(),
+        Content = new ContentOptions
+        {
+            InlineBytes = config.Chunking.InlineBytes,
+            MeanChunkBytes = config.Chunking.MeanBytes,
+            MinChunkBytes = config.Chunking.MinBytes,
+            MaxChunkBytes = config.Chunking.MaxBytes,
+        },
+        Space = Space,
+        CommitFailed = failure => say($"{ErrorHandler.Explain(failure).Message}; what was written stays in memory, and the next commit tries again"),
+    };
+
+    /// <summary>What the holders have and what is left of them, parity taken off.</summary>
+    private (long TotalBytes, long FreeBytes) Space()
+    {
+        double free = 0;
+        double used = 0;
+        foreach (Blocks.Placing.StoreHolder holder in store.Holders.Where(static holder => holder.Holder is not null && holder.Address.Length > 0))
+        {
+            try
+            {
+                long held = store.Catalog.HeldBytes(holder.Number);
+                long left = disk.FreeBytes(holder.Address);
+                free += holder.QuotaBytes is { } quota ? Math.Clamp(quota - held, 0, left) : left;
+                used += held;
+            }
+            catch (DiskException)
+            {
+                // gone since the store was opened: it has no room
+            }
+        }
+
+        double share = store.Placement.ClassFor(store.DefaultSurvive) is { } wanted ? (double)wanted.Data / (wanted.Data + wanted.Parity) : 1;
+        return ((long)((used + free) * share), (long)(free * share));
+    }
+}

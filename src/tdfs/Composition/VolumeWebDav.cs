@@ -1,0 +1,110 @@
+using System.Buffers.Text;
+using System.Security.Cryptography;
+using TokTok.Storage.Core;
+using TokTok.Storage.Files;
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.WebDav;
+
+namespace TokTok.Storage.Tdfs.Composition;
+
+/// <summary>Puts a volume's active tree behind a WebDAV server.</summary>
+/// <remarks>
+/// The token is made once, 256 random bits as text, and lies in the state folder as `webdav-token` (mode 0600), so that clients which remember it go on after a restart. Deleting the file
+/// makes a new one.
+/// </remarks>
+internal sealed class VolumeWebDav(VolumeOpener opener) : IWebDav
+{
+    internal const string TokenName = "webdav-token";
+
+    private const int TokenRandomBytes = 32;
+
+    private const int MaxTokenBytes = 512;
+
+    public async ValueTask<string> ServeAsync(WebDavRequest request, Action<WebDavAddress> serving, CancellationToken cancel)
+    {
+        string tokenFile = request.TokenFile ?? $"{opener.Config.StorePath}/{TokenName}";
+        byte[] token = request.TokenFile is null ? ReadOrMake(tokenFile) : Read(tokenFile);
+        try
+        {
+            using Volume volume = await opener.FindAsync(request.Volume, request.Creates, "tdfs webdav --create NAME", cancel).ConfigureAwait(false);
+            return await opener.WorkAsync(volume, $"served at {request.Endpoint}", async view =>
+            {
+                WebDavServer server = await StartAsync(view, request, token, cancel).ConfigureAwait(false);
+                await using (server.ConfigureAwait(false)) // then nobody writes any more, and the tree commits
+                {
+                    serving(new WebDavAddress(volume.Name, server.Url, token, tokenFile));
+                    await Task.Delay(Timeout.InfiniteTimeSpan, cancel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                }
+
+                return volume.Name;
+            }, cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            CryptographicOperations.ZeroMemory(token);
+        }
+    }
+
+    private async Task<WebDavServer> StartAsync(VolumeView view, WebDavRequest request, byte[] token, CancellationToken cancel)
+    {
+        var options = new WebDavOptions
+        {
+            Endpoint = request.Endpoint,
+            Token = token,
+            Caller = new FileCaller(Passphrases.Posix.EffectiveUser(), Passphrases.Posix.EffectiveGroup()),
+            Trouble = opener.Say,
+        };
+        try
+        {
+            return await WebDavServer.StartAsync(view, options, opener.Clock, opener.Random, cancel).ConfigureAwait(false);
+        }
+        catch (Exception refused) when (refused is IOException or System.Net.Sockets.SocketException)
+        {
+            throw new UserError(ExitCode.Usage, $"{request.Endpoint}: {(refused.InnerException ?? refused).Message}; --listen names another address or port", refused);
+        }
+    }
+
+    private byte[] ReadOrMake(string path)
+    {
+        if (opener.Disk.FileExists(path))
+        {
+            return Read(path);
+        }
+
+        Span<byte> random = stackalloc byte[TokenRandomBytes];
+        opener.Random.Fill(random);
+        byte[] token = new byte[Base64Url.GetEncodedLength(TokenRandomBytes)];
+        Base64Url.EncodeToUtf8(random, token);
+        CryptographicOperations.ZeroMemory(random);
+        using (IDiskFile file = opener.Disk.Open(path, DiskOpen.CreateNew))
+        {
+            file.Write(0, token);
+            file.Sync();
+        }
+
+        opener.Disk.SyncDirectory(opener.Config.StorePath);
+        return token;
+    }
+
+    private byte[] Read(string path)
+    {
+        if (!opener.Disk.FileExists(path))
+        {
+            throw new UserError(ExitCode.NotFound, $"{path}: found no such file, expected one whose first line is the token");
+        }
+
+        using IDiskFile file = opener.Disk.Open(path, DiskOpen.Read);
+        byte[] bytes = new byte[Math.Min(file.Length, MaxTokenBytes + 1)];
+        ReadOnlySpan<byte> line = bytes.AsSpan(0, file.Read(0, bytes));
+        int end = line.IndexOfAny((byte)'\n', (byte)'\r');
+        line = end < 0 ? line : line[..end];
+        if (line.Length is < WebDavOptions.MinTokenBytes or > MaxTokenBytes || line.ContainsAnyExceptInRange((byte)'!', (byte)'~'))
+        {
+            throw new UserError(ExitCode.Usage, $"{path}: found no token, expected a first line of {WebDavOptions.MinTokenBytes} to {MaxTokenBytes} visible ASCII characters without spaces");
+        }
+
+        byte[] token = line.ToArray();
+        CryptographicOperations.ZeroMemory(bytes);
+        return token;
+    }
+}

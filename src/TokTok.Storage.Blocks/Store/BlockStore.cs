@@ -129,6 +129,13 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         [.. Catalog.Heads().Where(signed => !_domains.ContainsKey(signed.Head.Domain)).Select(signed => Shown(signed).VolumeName).Distinct().Order(StringComparer.Ordinal)];
 
     /// <summary>Whether the keyring has the keys of an arena's domain. What it lacks is no damage: the fragments are kept and mended like any other's.</summary>
+    /// <summary>The key domain of such a volume; null: there is none of that name.</summary>
+    public DomainId? DomainOfUnreadable(string volume)
+    {
+        List<SignedHead> heads = [.. Catalog.Heads().Where(signed => !_domains.ContainsKey(signed.Head.Domain) && Shown(signed).VolumeName == volume)];
+        return heads.Count > 0 ? heads[0].Head.Domain : null;
+    }
+
     internal bool HasKeysOf(ArenaRecord arena) => _domains.ContainsKey(arena.Domain);
 
     public ReadOnlyMemory<byte> ChunkerSeed(DomainId domain)

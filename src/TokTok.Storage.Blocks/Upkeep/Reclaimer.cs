@@ -85,6 +85,50 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         return run.Report;
     }
 
+    /// <summary>Moves every arena of a key domain that is about to be burned to the trash, whatever heads want. As long as the keys are there the next reclaim or repair takes them back.</summary>
+    /// <returns>Image and parity bytes.</returns>
+    public async ValueTask<long> TrashDomainAsync(DomainId domain, CancellationToken cancel)
+    {
+        await store.FlushAsync(cancel).ConfigureAwait(false);
+        List<(ArenaRecord Arena, long Live)> all = [.. store.Catalog.Arenas()
+            .Where(arena => arena.Domain == domain && arena.State == ArenaState.Sealed && arena.Owner == store.Device).Select(static arena => (arena, 0L))];
+        (_, _, long bytes) = await EmptyAsync(all, static (_, _) => null, [], null, cancel).ConfigureAwait(false);
+        await store.PublishAsync(cancel).ConfigureAwait(false);
+        return bytes;
+    }
+
+    /// <summary>Deletes every arena of a key domain that this store has no keys of: they were burned, and nobody can want anything of it.</summary>
+    /// <returns>Image and parity bytes, and what kept some of them, one line each.</returns>
+    public async ValueTask<(long Bytes, IReadOnlyList<string> Reasons)> DeleteDomainAsync(DomainId domain, CancellationToken cancel)
+    {
+        long freed = 0;
+        var reasons = new List<string>();
+        var forgotten = new List<uint>();
+        foreach (ArenaRecord arena in store.Catalog.Arenas().Where(arena => arena.Domain == domain && arena.Owner == store.Device))
+        {
+            if (store.HasKeysOf(arena))
+            {
+                throw new InvalidOperationException($"the keys of domain {domain} are there");
+            }
+
+            foreach (IFragmentHolder holder in HoldersOf(arena, reasons, out bool isComplete))
+            {
+                await holder.TrashAsync(arena.Id, cancel).ConfigureAwait(false);
+                await holder.PurgeAsync(arena.Id, cancel).ConfigureAwait(false);
+                if (isComplete && (forgotten.Count == 0 || forgotten[^1] != arena.Ordinal))
+                {
+                    forgotten.Add(arena.Ordinal);
+                }
+            }
+
+            freed += StoredBytes(arena);
+        }
+
+        store.ForgetArenas(forgotten);
+        await store.PublishAsync(cancel).ConfigureAwait(false);
+        return (freed, reasons);
+    }
+
     /// <summary>Moves what is wanted out of the arenas, and the arenas to the trash.</summary>
     /// <param name="wanted">For a clump of an arena: how many lost places its copy is to survive, or null where nothing wants it.</param>
     internal async ValueTask<(long Moved, int Trashed, long TrashedBytes)> EmptyAsync(

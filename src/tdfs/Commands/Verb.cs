@@ -118,16 +118,20 @@ internal sealed class VerbRun
             throw new Node.NodeAnswersException(node);
         }
 
-        OpenRequest request = new()
-        {
-            Config = config,
-            Access = access,
-            Passphrases = Passphrases,
-            Verb = _parsed.CommandResult.Command.Name,
-            ReplacesAbsentHolders = replacesAbsentHolders,
-        };
-        return Host.OpenAsync(request, cancel);
+        return Host.OpenAsync(RequestOf(config, access, replacesAbsentHolders), cancel);
     }
+
+    /// <summary>For what the host does with the store closed.</summary>
+    internal OpenRequest NewRequest() => RequestOf(LoadConfig(), StoreAccess.Write, false);
+
+    private OpenRequest RequestOf(StorageConfig config, StoreAccess access, bool replacesAbsentHolders) => new()
+    {
+        Config = config,
+        Access = access,
+        Passphrases = Passphrases,
+        Verb = _parsed.CommandResult.Command.Name,
+        ReplacesAbsentHolders = replacesAbsentHolders,
+    };
 
     /// <summary>A path inside a store, as `tdfs ls` prints it; null: the root.</summary>
     internal static byte[] ParsePath(string? text) => TerminalText.TryParse(text ?? "", out byte[] path)

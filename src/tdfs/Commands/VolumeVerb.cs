@@ -12,13 +12,15 @@ internal static class VolumeVerb
     {
         Verb volume = new(
             "volume",
-            "Lists, makes and renames volumes",
+            "Lists, makes, renames and burns volumes",
             "tdfs volume list",
             "tdfs volume create work",
+            "tdfs volume create --burnable diary       # its keys are here alone, and can be erased",
             "tdfs volume rename work archive");
         volume.Add(List(context));
         volume.Add(Make(context));
         volume.Add(Rename(context));
+        volume.Add(Burn(context));
         return volume;
     }
 
@@ -41,10 +43,24 @@ internal static class VolumeVerb
     private static Verb Make(VerbContext context)
     {
         Argument<string> name = new("name") { Description = "Its name" };
-        Verb make = new("create", "Makes an empty volume", "tdfs volume create work") { name };
+        Option<bool> burnable = new("--burnable") { Description = "Keep its keys in this keyring alone, so that they can be erased: the words do NOT bring it back" };
+        Verb make = new("create", "Makes an empty volume", "tdfs volume create work", "tdfs volume create --burnable diary") { name, burnable };
         make.Does(context, async (run, cancel) =>
         {
             SnapshotWords.RefuseVolume(run.Get(name), "");
+            if (run.Get(burnable))
+            {
+                await run.Host.CreateBurnableAsync(run.NewRequest(), run.Get(name), cancel).ConfigureAwait(false);
+                run.Output.Result(
+                    json =>
+                    {
+                        json.WriteString("volume", run.Get(name));
+                        json.WriteBoolean("burnable", true);
+                    },
+                    text => text.WriteLine($"{TerminalText.Clean(run.Get(name))} is there, and empty. The 24 words do NOT bring it back: its keys are in this store's keyring alone"));
+                return ExitCode.Ok;
+            }
+
             IStoreSession store = await run.OpenAsync(StoreAccess.Write, cancel).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {
@@ -73,6 +89,43 @@ internal static class VolumeVerb
             }
         });
         return rename;
+    }
+
+    private static Verb Burn(VerbContext context)
+    {
+        Argument<string> name = new("name") { Description = "A burnable volume" };
+        Option<bool> yes = new("--yes") { Description = "Do it: nothing brings the volume back" };
+        Verb burn = new("burn", "Erases a burnable volume's keys, and with them all its data and snapshots", "tdfs volume burn diary --yes") { name, yes };
+        burn.Does(context, async (run, cancel) =>
+        {
+            if (!run.Get(yes))
+            {
+                throw new UserError(ExitCode.Usage, $"nothing brings {TerminalText.Clean(run.Get(name))} back once it is burned, expected --yes");
+            }
+
+            BurnResult done = await run.Host.BurnAsync(run.NewRequest(), run.Get(name), cancel).ConfigureAwait(false);
+            foreach (string other in done.OtherKeyrings)
+            {
+                run.Output.Say($"tdfs: {TerminalText.Clean(other)} is an older keyring, which may have the keys still; delete it");
+            }
+
+            run.Output.Result(
+                json =>
+                {
+                    json.WriteString("volume", run.Get(name));
+                    json.WriteNumber("freedBytes", done.FreedBytes);
+                    Report.WriteList(json, "otherKeyrings", done.OtherKeyrings);
+                    Report.WriteList(json, "waitingFor", done.Reasons);
+                },
+                text => text.WriteLine($"{TerminalText.Clean(run.Get(name))} is burned: its keys are erased here, and {Show.Size(done.FreedBytes)} are free. Copies of the keyring that you made elsewhere have them still"));
+            foreach (string reason in done.Reasons)
+            {
+                run.Output.Say($"tdfs: {TerminalText.Clean(reason)}");
+            }
+
+            return done.OtherKeyrings.Count > 0 ? ExitCode.Reported : ExitCode.Ok;
+        });
+        return burn;
     }
 
     private static void Write(Utf8JsonWriter json, IReadOnlyList<VolumeInfo> volumes)

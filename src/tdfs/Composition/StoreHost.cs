@@ -22,7 +22,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// The state folder is [store] path: keyring, catalog/, journal/, index/, caches/ and the writer's lock. Order at init: holders, then the first catalog and anchor,
 /// then the keyring, whose rename makes the store exist; a crash before leaves nothing that a second init does not replace.
 /// </remarks>
-internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider clock, Func<string, string?> environment, Action<string> say) : IStoreHost
+internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimeProvider clock, Func<string, string?> environment, Action<string> say) : IStoreHost
 {
     private const int MaxKeyringBytes = Keyring.MaximumMessageBytes + 4096;
     private const uint FirstDevice = 1;
@@ -74,7 +74,9 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
     public async ValueTask<IStoreSession> OpenAsync(OpenRequest request, CancellationToken cancel)
     {
         StorageConfig config = request.Config;
-        (Keyring keyring, bool hasPassphrase) = Unlock(config, request.Passphrases, cancel);
+        (Keyring keyring, KeyringHeader header, SecretBytes unlockKey) = Unlock(config, request.Passphrases, cancel);
+        unlockKey.Dispose();
+        bool hasPassphrase = header.Mode == KeyringMode.Passphrase;
         try
         {
             var turns = new WriterTurns(OpenWriterAsync, LetGoOfHolders, clock);
@@ -258,6 +260,14 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
 
     private void WriteKeyring(string store, byte[] bytes)
     {
+        WriteNextKeyring(store, bytes);
+        SetKeyringAside(store);
+        disk.Rename(KeyringPath(store) + ".new", KeyringPath(store));
+        disk.SyncDirectory(store);
+    }
+
+    private void WriteNextKeyring(string store, byte[] bytes)
+    {
         string next = KeyringPath(store) + ".new";
         if (disk.FileExists(next))
         {
@@ -269,13 +279,10 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
             file.Write(0, bytes);
             file.Sync();
         }
-
-        SetKeyringAside(store);
-        disk.Rename(next, KeyringPath(store));
-        disk.SyncDirectory(store);
     }
 
-    private (Keyring Keyring, bool HasPassphrase) Unlock(StorageConfig config, PassphraseSource passphrases, CancellationToken cancel)
+    /// <returns>What the caller disposes of.</returns>
+    private (Keyring Keyring, KeyringHeader Header, SecretBytes UnlockKey) Unlock(StorageConfig config, PassphraseSource passphrases, CancellationToken cancel)
     {
         string path = KeyringPath(config.StorePath);
         if (!disk.DirectoryExists(config.StorePath))
@@ -312,21 +319,29 @@ internal sealed class StoreHost(IDisk disk, IRandomSource random, TimeProvider c
                 KeyringRead read = Keyring.ReadWithKey(file, held.Bytes);
                 if (read.Outcome == KeyringOutcome.Opened)
                 {
-                    return (read.Keyring!, true);
+                    return (read.Keyring!, header, SecretBytes.CopyOf(held.Bytes));
                 }
             }
         }
 
         using SecretBuffer? passphrase = hasPassphrase ? passphrases.Read(cancel) : null;
-        using SecretBytes key = Keyring.DeriveUnlockKey(header, passphrase is null ? [] : passphrase.Bytes);
-        KeyringRead opened = Keyring.ReadWithKey(file, key.Span);
-        Check(opened.Outcome, path, opened.Message);
-        if (hasPassphrase && config.UnlockFor > TimeSpan.Zero)
+        SecretBytes key = Keyring.DeriveUnlockKey(header, passphrase is null ? [] : passphrase.Bytes);
+        try
         {
-            agent.TryPutStarting(id, key.Span, config.UnlockFor);
-        }
+            KeyringRead opened = Keyring.ReadWithKey(file, key.Span);
+            Check(opened.Outcome, path, opened.Message);
+            if (hasPassphrase && config.UnlockFor > TimeSpan.Zero)
+            {
+                agent.TryPutStarting(id, key.Span, config.UnlockFor);
+            }
 
-        return (opened.Keyring!, hasPassphrase);
+            return (opened.Keyring!, header, key);
+        }
+        catch
+        {
+            key.Dispose();
+            throw;
+        }
     }
 
     private static UserError NoStore(string path) => new(ExitCode.NoStore, $"no store in {path}; make one with 'tdfs init', name its folder with --store, or bring a lost one back from its words and holders with 'tdfs recover'");

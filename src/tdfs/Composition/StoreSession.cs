@@ -82,6 +82,10 @@ internal sealed class StoreSession(
 
         public RedundancyInfo SetRedundancy(StorageConfig config, string folder, string? wanted) => throw new UserError(ExitCode.Locked, NotHere);
 
+        public ValueTask CreateBurnableAsync(OpenRequest request, string volume, CancellationToken cancel) => throw new UserError(ExitCode.Locked, NotHere);
+
+        public ValueTask<BurnResult> BurnAsync(OpenRequest request, string volume, CancellationToken cancel) => throw new UserError(ExitCode.Locked, NotHere);
+
         public ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel) => throw new UserError(ExitCode.Locked, NotHere);
     }
 

@@ -1,3 +1,4 @@
+using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Files;
 using TokTok.Storage.Tdfs.Facades;
 
@@ -86,7 +87,7 @@ internal sealed partial class StoreVolumes
 
     public async ValueTask CreateAsync(string name, CancellationToken cancel)
     {
-        RefuseTaken(name);
+        RefuseTaken(store, name);
         Volume made = Volume.Create(store, name, store.Realm, random);
         _volumes[name] = made;
         await made.EditAsync(static root => ValueTask.FromResult(root), cancel).ConfigureAwait(false);
@@ -96,7 +97,7 @@ internal sealed partial class StoreVolumes
     {
         Volume volume = await OpenAsync(name, cancel).ConfigureAwait(false);
         RefuseOpen(name, "rename it");
-        RefuseTaken(newName);
+        RefuseTaken(store, newName);
         await volume.RenameAsync(newName, cancel).ConfigureAwait(false);
         _ = _volumes.Remove(name);
         _volumes[newName] = volume;
@@ -113,7 +114,7 @@ internal sealed partial class StoreVolumes
             cancel).ConfigureAwait(false);
     }
 
-    private void RefuseTaken(string name)
+    internal static void RefuseTaken(BlockStore store, string name)
     {
         if (Volume.Names(store).Concat(store.UnreadableVolumes).Contains(name, StringComparer.Ordinal))
         {

@@ -21,6 +21,12 @@ internal interface IStoreHost
     /// <summary>Lets a folder of this machine ask for "survive=N" or "k+m", or (null) for nothing of its own; says what is in force then. Opens no store.</summary>
     RedundancyInfo SetRedundancy(StorageConfig config, string folder, string? wanted);
 
+    /// <summary>Makes a volume whose keys are in this keyring alone: not the words, nothing else brings it back.</summary>
+    ValueTask CreateBurnableAsync(OpenRequest request, string volume, CancellationToken cancel);
+
+    /// <summary>Erases a burnable volume's keys, and with them its data. Durable when it returns.</summary>
+    ValueTask<BurnResult> BurnAsync(OpenRequest request, string volume, CancellationToken cancel);
+
     /// <summary>Rebuilds the state folder from words and holders; a drill builds it in a temporary folder and takes that away again.</summary>
     ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel);
 }
@@ -89,6 +95,14 @@ internal sealed record RedundancyInfo
 
     /// <summary>Why less is kept than is asked for.</summary>
     public string? Problem { get; init; }
+}
+
+/// <param name="FreedBytes">What its arenas took.</param>
+/// <param name="OtherKeyrings">Older keyrings beside the one in use, which may have the keys still.</param>
+internal sealed record BurnResult(long FreedBytes, IReadOnlyList<string> OtherKeyrings)
+{
+    /// <summary>What kept some of the space, one line each.</summary>
+    public IReadOnlyList<string> Reasons { get; init; } = [];
 }
 
 internal sealed record RecoverRequest

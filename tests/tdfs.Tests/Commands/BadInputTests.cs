@@ -316,6 +316,10 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a new name that is taken", ["volume", "rename", "v", "v"]),
             new Case("a new name that is too long", ["volume", "rename", "v", new string('v', 256)]),
             new Case("no new name", ["volume", "rename", "v"]),
+            new Case("a burnable volume whose name is taken", ["volume", "create", "--burnable", "v"]),
+            new Case("burning without yes", ["volume", "burn", "v"]),
+            new Case("burning what is not burnable", ["volume", "burn", "v", "--yes"]),
+            new Case("burning an unknown volume", ["volume", "burn", "photos", "--yes"]),
         ],
         "mark" =>
         [

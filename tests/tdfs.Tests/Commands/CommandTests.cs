@@ -365,6 +365,21 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public async Task A_burnable_volume_says_what_that_means_and_is_burned_with_yes_alone()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("volume", "create", "--burnable", "diary"));
+        Assert.Contains("The 24 words do NOT bring it back", _transcript.Data, StringComparison.Ordinal);
+        Assert.Equal(2, await _transcript.RunAsync("volume", "burn", "diary"));
+        Assert.Equal("tdfs: nothing brings diary back once it is burned, expected --yes\n", _transcript.Talk);
+        Assert.Equal([("burnable", "diary")], _transcript.Host.Asked);
+        Assert.Equal(0, await _transcript.RunAsync("volume", "burn", "diary", "--yes"));
+        Assert.StartsWith($"diary is burned: its keys are erased here, and {TokTok.Storage.Tdfs.Output.Show.Size(4096)} are free.", _transcript.Data, StringComparison.Ordinal);
+        _transcript.Host.Problems = ["/s/keyring.before-1"];
+        Assert.Equal(1, await _transcript.RunAsync("volume", "burn", "diary", "--yes"));
+        Assert.Equal("tdfs: /s/keyring.before-1 is an older keyring, which may have the keys still; delete it\n", _transcript.Talk);
+    }
+
+    [Fact]
     public async Task Volumes_are_listed_made_and_renamed()
     {
         _transcript.Host.Damage = ["broken"];

@@ -100,6 +100,14 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel) => Asking(request, new RecoverResult(2, 5, 7, Problems));
 
+    public ValueTask CreateBurnableAsync(OpenRequest request, string volume, CancellationToken cancel)
+    {
+        Asked.Add(("burnable", volume));
+        return ValueTask.CompletedTask;
+    }
+
+    public ValueTask<BurnResult> BurnAsync(OpenRequest request, string volume, CancellationToken cancel) => Asking(("burn", volume), new BurnResult(4096, Problems));
+
     public StoreStatus Status() => new()
     {
         StorePath = "/s", RedundancyClass = "2+1", SurvivablePlaceCount = 1, HasPassphrase = false, ArenaCount = 4, StoredBytes = 4096, ParityBytes = 2048, JournalBytes = 1, TrashBytes = 0,

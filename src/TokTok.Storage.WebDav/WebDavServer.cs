@@ -29,7 +29,10 @@ public sealed class WebDavServer : IAsyncDisposable
     private readonly VolumeThreads _threads;
     private readonly TimeSpan _grace;
 
-    private WebDavServer(KestrelServer server, VolumeThreads threads, TimeSpan grace) => (_server, _threads, _grace) = (server, threads, grace);
+    private readonly Application _application;
+
+    private WebDavServer(KestrelServer server, Application application, VolumeThreads threads, TimeSpan grace) =>
+        (_server, _application, _threads, _grace) = (server, application, threads, grace);
 
     /// <summary>Where it listens, as a client writes it.</summary>
     public required Uri Url { get; init; }
@@ -48,9 +51,10 @@ public sealed class WebDavServer : IAsyncDisposable
             Options.Create(KestrelOptions(options)),
             new SocketTransportFactory(Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance),
             NullLoggerFactory.Instance);
+        var application = new Application(new DavHandler(volume, threads, options, clock, random), guard, options.Trouble);
         try
         {
-            await server.StartAsync(new Application(new DavHandler(volume, threads, options, clock, random), guard, options.Trouble), cancel).ConfigureAwait(false);
+            await server.StartAsync(application, cancel).ConfigureAwait(false);
         }
         catch
         {
@@ -60,10 +64,10 @@ public sealed class WebDavServer : IAsyncDisposable
         }
 
         string address = server.Features.Get<IServerAddressesFeature>()!.Addresses.First();
-        return new WebDavServer(server, threads, options.StopGrace) { Url = new Uri(address) };
+        return new WebDavServer(server, application, threads, options.StopGrace) { Url = new Uri(address) };
     }
 
-    /// <summary>Requests under way may end, for a while; then they are cut off.</summary>
+    /// <summary>Requests under way may end, for a while; then they are cut off, and end as soon as the volume has answered what they last asked of it.</summary>
     public async ValueTask DisposeAsync()
     {
         using (var grace = new CancellationTokenSource(_grace))
@@ -71,6 +75,7 @@ public sealed class WebDavServer : IAsyncDisposable
             await _server.StopAsync(grace.Token).ConfigureAwait(false);
         }
 
+        await _application.EndAsync().ConfigureAwait(false);
         _server.Dispose();
         _threads.Dispose();
     }
@@ -94,8 +99,27 @@ public sealed class WebDavServer : IAsyncDisposable
     }
 
     /// <summary>What Kestrel hands requests to.</summary>
+    /// <remarks>Kestrel does not wait for requests that it has cut off: they are counted here, one more as long as the server lives.</remarks>
     private sealed class Application(DavHandler handler, AccessGuard guard, Action<string>? trouble) : IHttpApplication<HttpContext>
     {
+        private readonly TaskCompletionSource _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private int _running = 1;
+
+        /// <summary>No request comes any more; returns when the last one has ended.</summary>
+        internal Task EndAsync()
+        {
+            Leave();
+            return _over.Task;
+        }
+
+        private void Leave()
+        {
+            if (Interlocked.Decrement(ref _running) == 0)
+            {
+                _over.TrySetResult();
+            }
+        }
+
         public HttpContext CreateContext(IFeatureCollection contextFeatures) => new DefaultHttpContext(contextFeatures);
 
         public void DisposeContext(HttpContext context, Exception? exception)
@@ -104,6 +128,19 @@ public sealed class WebDavServer : IAsyncDisposable
         }
 
         public async Task ProcessRequestAsync(HttpContext context)
+        {
+            Interlocked.Increment(ref _running);
+            try
+            {
+                await AnswerAsync(context).ConfigureAwait(false);
+            }
+            finally
+            {
+                Leave();
+            }
+        }
+
+        private async Task AnswerAsync(HttpContext context)
         {
             try
             {
@@ -123,7 +160,7 @@ public sealed class WebDavServer : IAsyncDisposable
             {
                 await TellAsync(context, new DavException(wrong.StatusCode, "The request is not one that HTTP allows, or beyond its limits.")).ConfigureAwait(false);
             }
-            catch (Exception cut) when (context.RequestAborted.IsCancellationRequested && cut is OperationCanceledException or ConnectionAbortedException or IOException)
+            catch (Exception cut) when (cut is OperationCanceledException or ConnectionAbortedException or ConnectionResetException)
             {
                 // the client has gone; nothing is left to tell it
             }

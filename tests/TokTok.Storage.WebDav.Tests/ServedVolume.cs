@@ -84,14 +84,19 @@ internal sealed class ServedVolume : IAsyncDisposable
         return reply.Headers["Lock-Token"].Trim('<', '>');
     }
 
-    public async ValueTask DisposeAsync()
+    internal async Task StopAsync()
     {
-        Client.Dispose();
         if (_server is not null)
         {
             await _server.DisposeAsync();
+            _server = null;
         }
+    }
 
+    public async ValueTask DisposeAsync()
+    {
+        Client.Dispose();
+        await StopAsync();
         await Tree.DisposeAsync();
         _volume.Dispose();
     }

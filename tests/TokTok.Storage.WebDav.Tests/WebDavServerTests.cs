@@ -556,6 +556,26 @@ public sealed class WebDavServerTests
         Assert.Equal(["/", "/f"], await ListAsync(served, "/"));
     }
 
+    [Fact]
+    public async Task An_upload_under_way_when_the_server_ends_leaves_nothing()
+    {
+        ServedVolume served = await ServedVolume.StartAsync(null, static options => options with { StopGrace = TimeSpan.FromMilliseconds(10) });
+        await using (served)
+        {
+            int inodes = served.Tree.InodeCount;
+            using var client = new TcpClient();
+            await client.ConnectAsync(IPAddress.Loopback, served.Url.Port, ServedVolume.Cancel);
+            await using NetworkStream stream = client.GetStream();
+            byte[] request = Encoding.ASCII.GetBytes($"PUT /f HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {ServedVolume.Token}\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n");
+            await stream.WriteAsync(request, ServedVolume.Cancel);
+            Assert.True(await stream.ReadAsync(new byte[100], ServedVolume.Cancel) > 0); // 100: the upload has begun
+            Assert.Equal(inodes + 1, served.Tree.InodeCount);
+            await served.StopAsync();
+            Assert.Equal(inodes, served.Tree.InodeCount);
+            Assert.Empty(served.Troubles);
+        }
+    }
+
     private static async Task<string[]> ListAsync(ServedVolume served, string path)
     {
         Reply reply = await served.ExpectAsync(207, "PROPFIND", path, "<propfind xmlns='DAV:'><prop><resourcetype/></prop></propfind>", "Depth: 1");

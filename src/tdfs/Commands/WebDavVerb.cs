@@ -60,6 +60,11 @@ internal static class WebDavVerb
     private static void Tell(VerbRun run, WebDavAddress address)
     {
         run.Output.Say($"{address.Volume} is served at {address.Url}; Ctrl-C ends it");
+        if (!address.Url.IsLoopback)
+        {
+            run.Output.Say("whoever is on the way to other machines can read what passes, the password too: nothing here is encrypted");
+        }
+
         if (run.Output.TerminalWidth is null)
         {
             run.Output.Say($"any user name; the password is in {address.TokenFile}");

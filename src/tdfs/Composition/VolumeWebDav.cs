@@ -1,4 +1,3 @@
-using System.Buffers.Text;
 using System.Security.Cryptography;
 using TokTok.Storage.Core;
 using TokTok.Storage.Files;
@@ -9,14 +8,16 @@ namespace TokTok.Storage.Tdfs.Composition;
 
 /// <summary>Puts a volume's active tree behind a WebDAV server.</summary>
 /// <remarks>
-/// The token is made once, 256 random bits as text, and lies in the state folder as `webdav-token` (mode 0600), so that clients which remember it go on after a restart. Deleting the file
-/// makes a new one.
+/// The token is made once, 160 random bits as four groups of letters and digits, and lies in the state folder as `webdav-token` (mode 0600), so that clients which remember it go on after a restart. Deleting the file
+/// makes a new one. The dots between the groups tell rclone that it is no password that rclone has obscured already, which it would take base64 of this length for.
 /// </remarks>
 internal sealed class VolumeWebDav(VolumeOpener opener) : IWebDav
 {
     internal const string TokenName = "webdav-token";
 
-    private const int TokenRandomBytes = 32;
+    private const int TokenGroups = 4;
+
+    private const int GroupChars = 8;
 
     private const int MaxTokenBytes = 512;
 
@@ -71,11 +72,13 @@ internal sealed class VolumeWebDav(VolumeOpener opener) : IWebDav
             return Read(path);
         }
 
-        Span<byte> random = stackalloc byte[TokenRandomBytes];
-        opener.Random.Fill(random);
-        byte[] token = new byte[Base64Url.GetEncodedLength(TokenRandomBytes)];
-        Base64Url.EncodeToUtf8(random, token);
-        CryptographicOperations.ZeroMemory(random);
+        byte[] token = new byte[(TokenGroups * (GroupChars + 1)) - 1];
+        opener.Random.Fill(token);
+        for (int i = 0; i < token.Length; i++)
+        {
+            token[i] = i % (GroupChars + 1) == GroupChars ? (byte)'.' : "abcdefghijklmnopqrstuvwxyz234567"u8[token[i] & 31];
+        }
+
         using (IDiskFile file = opener.Disk.Open(path, DiskOpen.CreateNew))
         {
             file.Write(0, token);

@@ -93,6 +93,9 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(0, await _transcript.RunAsync("webdav", "--create", "work", "--listen", "[::1]:0", "--token-file", "/t", "--json"));
         Assert.Equal(new WebDavRequest { Volume = "work", Endpoint = new(System.Net.IPAddress.IPv6Loopback, 0), TokenFile = "/t", Creates = true }, _transcript.Host.Asked[^1]);
         Assert.Equal(0, await _transcript.RunAsync("webdav", "--listen", "localhost:80"));
+        Assert.DoesNotContain("encrypted", _transcript.Talk);
+        Assert.Equal(0, await _transcript.RunAsync("webdav", "--listen", "0.0.0.0:4918"));
+        Assert.Contains("nothing here is encrypted", _transcript.Talk);
         _transcript.TerminalWidth = () => 80;
         Assert.Equal(0, await _transcript.RunAsync("webdav"));
         Assert.Contains("the password is secret\nall in one:    http://tdfs:secret@127.0.0.1:4918/\n", _transcript.Talk);

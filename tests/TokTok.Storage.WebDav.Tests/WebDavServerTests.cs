@@ -166,6 +166,7 @@ public sealed class WebDavServerTests
         await served.ExpectAsync(404, "GET", "/f");
         served.FreeBytes = 2;
         await served.ExpectAsync(507, "PUT", "/f", "xxx");
+        served.FreeBytes = 1L << 39;
         await served.ExpectAsync(201, "PUT", "/f", "xx", "X-Expected-Entity-Length: 2", "X-OC-Mtime: 1234567890");
         Assert.Equal("Fri, 13 Feb 2009 23:31:30 GMT", (await served.ExpectAsync(200, "HEAD", "/f")).Headers["Last-Modified"]);
         using var chunked = new HttpRequestMessage(HttpMethod.Put, "/f") { Content = new StreamContent(new MemoryStream("chunks"u8.ToArray())) };

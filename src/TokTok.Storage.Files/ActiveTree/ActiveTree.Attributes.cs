@@ -134,6 +134,7 @@ public sealed partial class ActiveTree
         FileError error = CheckXattrName(name);
         error = error == FileError.None && value.Length > AttributeList.MaxValueBytes ? FileError.E2BIG : error;
         error = error == FileError.None ? AwaitRoom() : error;
+        error = error == FileError.None ? AcceptBytes(name.Length + value.Length) : error;
         return error != FileError.None ? error : ChangeXattrs(caller, fileId, name, new Xattr(name.ToArray(), value.ToArray()), mode);
     }
 

@@ -6,6 +6,8 @@ public sealed partial class ActiveTree
     /// <summary>What a change takes in memory beside written bytes, about: an inode, a name, a piece.</summary>
     private const int ChangeBytes = 512;
 
+    private static readonly TimeSpan s_retryInterval = TimeSpan.FromSeconds(5);
+
     private readonly SemaphoreSlim _commitGate = new(1, 1);
 
     // Guarded by the commit gate.
@@ -16,6 +18,8 @@ public sealed partial class ActiveTree
     private long _ticket;
     private long _spilledBytes;
     private int _isBegun;
+    private volatile string? _toldFailure; // why commits in the background fail at present
+    private long _failedAt;
     private volatile Task _begun = Task.CompletedTask;
 
     /// <summary>Commits that made a new root.</summary>
@@ -30,17 +34,6 @@ public sealed partial class ActiveTree
     }
 
     public FileError SyncAll() => MakeDurable();
-
-    public FileError GetStatistics(out VolumeStatistics statistics)
-    {
-        (long totalBytes, long freeBytes) = _options.Space?.Invoke() ?? (1L << 60, 1L << 60);
-        lock (_names)
-        {
-            statistics = new VolumeStatistics { TotalBytes = totalBytes, FreeBytes = freeBytes, EntryCount = (ulong)_entryCount };
-        }
-
-        return FileError.None;
-    }
 
     /// <summary>Makes everything done before the call durable, in a new root of the volume. Many that wait share one commit.</summary>
     public ValueTask CommitAsync(CancellationToken cancel) => MakeDurableAsync(mayLog: false, cancel);
@@ -132,10 +125,16 @@ public sealed partial class ActiveTree
                 try
                 {
                     await CommitAsync(CancellationToken.None).ConfigureAwait(false);
+                    _toldFailure = null;
                 }
                 catch (Exception failure) when (Trouble.TryTell(failure, out _))
                 {
-                    _options.CommitFailed?.Invoke(failure);
+                    Interlocked.Exchange(ref _failedAt, _clock.GetTimestamp());
+                    if (_toldFailure != failure.Message)
+                    {
+                        _toldFailure = failure.Message;
+                        _options.CommitFailed?.Invoke(failure);
+                    }
                 }
                 finally
                 {
@@ -148,7 +147,7 @@ public sealed partial class ActiveTree
     /// <summary>Begins a commit where enough has gathered. Called behind every change, with no lock held.</summary>
     private void AfterChange()
     {
-        if (Volatile.Read(ref _isBegun) == 0 && (DirtyBytes >= _options.DirtyBytes / 2 || Interlocked.Read(ref _spilledBytes) >= _options.CommitBytes || Interlocked.Read(ref _intentBytes) >= _options.IntentBytes))
+        if (Volatile.Read(ref _isBegun) == 0 && (_toldFailure is null || _clock.GetElapsedTime(Interlocked.Read(ref _failedAt)) >= s_retryInterval) && (DirtyBytes >= _options.DirtyBytes / 2 || Interlocked.Read(ref _spilledBytes) >= _options.CommitBytes || Interlocked.Read(ref _intentBytes) >= _options.IntentBytes))
         {
             BeginCommit();
         }

@@ -142,6 +142,7 @@ public sealed partial class ActiveTree
         }
 
         error = AwaitRoom();
+        error = error == FileError.None ? AcceptBytes(source.Length) : error;
         if (error != FileError.None)
         {
             return error;
@@ -319,6 +320,7 @@ public sealed partial class ActiveTree
 
         // Written bytes become blocks first, so that both files can share them: copying a gigabyte that was just written takes no gigabyte of memory.
         error = AwaitRoom();
+        error = error == FileError.None ? AcceptBytes(ChangeBytes) : error;
         error = error == FileError.None ? Spill(from.Inode, all: true) : error;
         if (error != FileError.None)
         {

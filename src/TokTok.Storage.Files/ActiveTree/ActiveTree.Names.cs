@@ -348,6 +348,7 @@ public sealed partial class ActiveTree
         attributes = default;
         handle = 0;
         FileError error = AwaitRoom();
+        error = error == FileError.None ? AcceptBytes(ChangeBytes) : error;
         while (error == FileError.None)
         {
             TableMiss miss;

@@ -47,6 +47,9 @@ public sealed record ActiveTreeOptions
     /// <summary>Total and free bytes of the store, for statfs; null: an exbibyte, all of it free.</summary>
     public Func<(long TotalBytes, long FreeBytes)>? Space { get; init; }
 
-    /// <summary>Told of a commit that failed; the next one tries again.</summary>
+    /// <summary>Free bytes of the store that are left for what was accepted already, arenas that are being filled and deletions: writers meet ENOSPC before them. At most half of the store.</summary>
+    public long ReservedBytes { get; init; } = 64L << 20;
+
+    /// <summary>Told of a commit that failed, once for a reason that stays the same; the next one tries again.</summary>
     public Action<Exception>? CommitFailed { get; init; }
 }

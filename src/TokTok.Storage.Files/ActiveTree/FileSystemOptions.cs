@@ -85,6 +85,9 @@ public readonly record struct VolumeStatistics
 
     public long FreeBytes { get; init; }
 
+    /// <summary>How many more bytes may be written: what is free, without what was accepted already and the reserve.</summary>
+    public long AvailableBytes { get; init; }
+
     /// <summary>Names in the volume, at every depth.</summary>
     public ulong EntryCount { get; init; }
 

@@ -10,11 +10,23 @@ internal static class Trouble
     {
         error = failure switch
         {
-            DiskException { Failure: DiskFailure.Full } => FileError.ENOSPC,
+            _ when MetFullDisk(failure) => FileError.ENOSPC, // a store that failed says why for as long as it stays failed
             DiskException { Failure: DiskFailure.ReadOnly } => FileError.EROFS,
             IOException or DamagedBlockException or DamagedFormatException or StoreFailureException => FileError.EIO,
             _ => FileError.None,
         };
         return error != FileError.None;
+    }
+    private static bool MetFullDisk(Exception failure)
+    {
+        for (Exception? at = failure; at is IOException or StoreFailureException; at = at.InnerException)
+        {
+            if (at is DiskException { Failure: DiskFailure.Full })
+            {
+                return true;
+            }
+        }
+
+        return false;
     }
 }

@@ -57,7 +57,7 @@ internal sealed class FuseReplies(ulong rootId, uint cacheSeconds)
         {
             Blocks = (ulong)statistics.TotalBytes / BlockSize,
             FreeBlocks = (ulong)statistics.FreeBytes / BlockSize,
-            AvailableBlocks = (ulong)statistics.FreeBytes / BlockSize,
+            AvailableBlocks = (ulong)statistics.AvailableBytes / BlockSize,
             Files = Math.Max(Files, statistics.EntryCount),
             FreeFiles = Files - Math.Min(Files, statistics.EntryCount),
             BlockSize = BlockSize,

@@ -95,9 +95,10 @@ internal sealed class VolumeOpener(BlockStore store, StorageConfig config, IDisk
         CommitFailed = failure => say($"{ErrorHandler.Explain(failure).Message}; what was written stays in memory, and the next commit tries again"),
     };
 
-    /// <summary>What the holders have and what is left of them, parity taken off.</summary>
+    /// <summary>What the holders have and what is left of them, parity taken off; the store's own folder counts where it has little left.</summary>
     private (long TotalBytes, long FreeBytes) Space()
     {
+        const long LittleBytes = 256L << 20;
         double free = 0;
         double used = 0;
         foreach (Blocks.Placing.StoreHolder holder in store.Holders.Where(static holder => holder.Holder is not null && holder.Address.Length > 0))
@@ -116,6 +117,17 @@ internal sealed class VolumeOpener(BlockStore store, StorageConfig config, IDisk
         }
 
         double share = store.Placement.ClassFor(store.DefaultSurvive) is { } wanted ? (double)wanted.Data / (wanted.Data + wanted.Parity) : 1;
-        return ((long)((used + free) * share), (long)(free * share));
+        long freeBytes = (long)(free * share);
+        try
+        {
+            long own = disk.FreeBytes(config.StorePath); // the journal and the arenas that are being filled
+            freeBytes = own < LittleBytes ? Math.Min(freeBytes, own) : freeBytes;
+        }
+        catch (DiskException)
+        {
+            // the next write will say so
+        }
+
+        return ((long)((used + free) * share), freeBytes);
     }
 }

@@ -46,4 +46,44 @@ public sealed class MountDrillTests
             _ = await MountDrill.ShellAsync("umount -l $1 2>/dev/null || true", point);
         }
     }
+
+    [Fact(Timeout = 120_000)]
+    public async Task Writers_meet_a_full_disk_before_the_store_does_and_everything_else_goes_on()
+    {
+        string? missing = FuseMount.WhyNot();
+        Assert.SkipWhen(missing is not null, missing ?? "");
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "mounting without fusermount3 needs root");
+        using var store = new DrillStore(1);
+        string point = Path.Join(store.Folder, "point");
+        Directory.CreateDirectory(point);
+        Directory.CreateDirectory(store.Holders[0]);
+        Assert.SkipUnless(await MountDrill.ShellAsync("mount -t tmpfs -o size=200m none $1 && echo yes || true", store.Holders[0]) == "yes\n", "there is no tmpfs");
+        try
+        {
+            await store.InitAsync();
+            using (Process first = await MountDrill.MountAsync(store, "--create", "work", point))
+            {
+                Assert.Equal("full\n", await MountDrill.ShellAsync(
+                    """
+                    cd $1; echo precious > p; sync p
+                    for i in $(seq 10); do if ! head -c 30000000 /dev/urandom > f$i 2>/dev/null; then rm f$i; echo full; break; fi; done
+                    mv p q; sync q; sha256sum f* > ../sums
+                    """,
+                    point));
+                Assert.Equal(0, await MountDrill.SignalAsync(first, "TERM"));
+            }
+
+            using (Process second = await MountDrill.MountAsync(store, "work", point))
+            {
+                Assert.Equal("precious\n", await MountDrill.ShellAsync("cd $1; cat q; sha256sum --quiet -c ../sums; rm f1; sync q", point));
+                Assert.Equal(0, await MountDrill.SignalAsync(second, "TERM"));
+            }
+
+            await store.AssertCleanAsync();
+        }
+        finally
+        {
+            _ = await MountDrill.ShellAsync("umount -l $1 2>/dev/null || true; umount -l $2 2>/dev/null || true", point, store.Holders[0]);
+        }
+    }
 }

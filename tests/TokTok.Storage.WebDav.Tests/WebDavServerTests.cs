@@ -577,6 +577,62 @@ public sealed class WebDavServerTests
         }
     }
 
+    [Fact]
+    public async Task Windows_saves_a_file_as_its_redirector_does()
+    {
+        await using ServedVolume served = await ServedVolume.StartAsync();
+        string all = served.Url.ToString();
+        await served.ExpectAsync(200, "OPTIONS", "/", null, "translate: f");
+        await served.ExpectAsync(404, "PROPFIND", "/new%20file.docx", null, "Depth: 0", "translate: f");
+        await served.ExpectAsync(201, "PUT", "/new%20file.docx", "");
+        Reply locked = await served.ExpectAsync(
+            200,
+            "LOCK",
+            "/new%20file.docx",
+            """<?xml version="1.0" encoding="utf-8" ?><D:lockinfo xmlns:D="DAV:"><D:lockscope><D:exclusive/></D:lockscope><D:locktype><D:write/></D:locktype><D:owner><D:href>BOX\ann</D:href></D:owner></D:lockinfo>""",
+            "Timeout: Second-3600");
+        string submits = $"If: ({locked.Headers["Lock-Token"]})";
+        const string Times = """
+            <?xml version="1.0" encoding="utf-8" ?><D:propertyupdate xmlns:D="DAV:" xmlns:Z="urn:schemas-microsoft-com:"><D:set><D:prop><Z:Win32CreationTime>Sun, 01 Feb 2009 00:00:00 GMT</Z:Win32CreationTime>
+            <Z:Win32LastModifiedTime>Fri, 13 Feb 2009 23:31:30 GMT</Z:Win32LastModifiedTime><Z:Win32FileAttributes>00000000</Z:Win32FileAttributes></D:prop></D:set></D:propertyupdate>
+            """;
+        await served.ExpectAsync(207, "PROPPATCH", "/new%20file.docx", Times, submits);
+        await served.ExpectAsync(200, "HEAD", "/new%20file.docx", null, "translate: f");
+        await served.ExpectAsync(204, "PUT", "/new%20file.docx", "words", submits);
+        await served.ExpectAsync(207, "PROPPATCH", "/new%20file.docx", Times, submits);
+        await served.ExpectAsync(204, "UNLOCK", "/new%20file.docx", null, $"Lock-Token: {locked.Headers["Lock-Token"]}");
+        await served.ExpectAsync(201, "PUT", "/~tmp1.docx", "more words");
+        await served.ExpectAsync(204, "MOVE", "/~tmp1.docx", null, $"Destination: {all}new%20file.docx", "Overwrite: T");
+        Reply saved = await served.ExpectAsync(200, "GET", "/new%20file.docx");
+        Assert.Equal("more words", saved.Body);
+    }
+
+    [Fact]
+    public async Task The_Finder_saves_a_file_as_it_does()
+    {
+        await using ServedVolume served = await ServedVolume.StartAsync();
+        Reply space = await served.ExpectAsync(
+            207, "PROPFIND", "/", "<D:propfind xmlns:D='DAV:'><D:prop><D:quota-available-bytes/><D:quota-used-bytes/><D:quota/><D:quotaused/></D:prop></D:propfind>", "Depth: 0");
+        Assert.Contains($"<D:quota-available-bytes>{served.FreeBytes}<", space.Body);
+        foreach (string name in new[] { "/film.mov", "/._film.mov" })
+        {
+            await served.ExpectAsync(404, "PROPFIND", name, "<D:propfind xmlns:D='DAV:'><D:prop><D:getlastmodified/><D:getcontentlength/><D:resourcetype/></D:prop></D:propfind>", "Depth: 0");
+            await served.ExpectAsync(201, "PUT", name, "");
+            string token = await served.LockAsync(name, "exclusive", "Depth: 0", "Timeout: Second-600");
+            using var chunked = new HttpRequestMessage(HttpMethod.Put, name) { Content = new StreamContent(new MemoryStream(new byte[300_000])) };
+            chunked.Headers.TransferEncodingChunked = true;
+            chunked.Headers.Add("X-Expected-Entity-Length", "300000");
+            chunked.Headers.ExpectContinue = true;
+            Assert.True(chunked.Headers.TryAddWithoutValidation("If", $"(<{token}>)"));
+            using HttpResponseMessage response = await served.Client.SendAsync(chunked, ServedVolume.Cancel);
+            Assert.Equal(HttpStatusCode.NoContent, response.StatusCode);
+            await served.ExpectAsync(200, "LOCK", name, null, $"If: (<{token}>)", "Timeout: Second-600");
+            await served.ExpectAsync(204, "UNLOCK", name, null, $"Lock-Token: <{token}>");
+        }
+
+        Assert.Equal(["/", "/._film.mov", "/film.mov"], await ListAsync(served, "/"));
+    }
+
     private static async Task<string[]> ListAsync(ServedVolume served, string path)
     {
         Reply reply = await served.ExpectAsync(207, "PROPFIND", path, "<propfind xmlns='DAV:'><prop><resourcetype/></prop></propfind>", "Depth: 1");

@@ -126,6 +126,8 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
 
     public bool IsForEver(ulong fileId) => _isSnapshot;
 
+    public bool IsFleeting(ulong fileId) => false;
+
     /// <summary>Memory for changes that are in no block yet.</summary>
     public long DirtyBytes => _memory.Bytes + (Interlocked.Read(ref _changeCount) * ChangeBytes);
 

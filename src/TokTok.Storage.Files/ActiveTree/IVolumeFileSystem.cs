@@ -27,6 +27,9 @@ public interface IVolumeFileSystem
     /// <summary>Whether a file that was looked up, and what is in it and below it, never changes: whoever keeps that may keep it for ever.</summary>
     bool IsForEver(ulong fileId);
 
+    /// <summary>Whether a file's attributes and the names in it may become others without a notice of <see cref="Changed"/>: nobody keeps those.</summary>
+    bool IsFleeting(ulong fileId);
+
     /// <summary>Finds a name in a directory. "." is the directory and ".." its parent.</summary>
     FileError Lookup(ulong directoryId, ReadOnlySpan<byte> name, out InodeAttributes attributes);
 

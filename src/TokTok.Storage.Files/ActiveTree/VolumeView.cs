@@ -52,6 +52,8 @@ public sealed partial class VolumeView : IVolumeFileSystem, IAsyncDisposable
 
     public bool IsForEver(ulong fileId) => fileId >= OfSnapshots && fileId != FolderId && TryNode(fileId, out Node? node) && node.Tree is not null;
 
+    public bool IsFleeting(ulong fileId) => fileId >= OfSnapshots && !IsForEver(fileId);
+
     public async ValueTask DisposeAsync()
     {
         SnapshotTree[] trees;

@@ -12,7 +12,8 @@ namespace TokTok.Storage.Mount.Fuse;
 /// A request that is not known is ENOSYS, and the kernel sends no more of them.
 /// Lookups: what the volume counts as given out is what the kernel counts, name by name; should the kernel not take a reply, the connection is at its end and the counts with it.
 /// Appending: the kernel knows the end of its own mount's files and says the offset; writes of mapped pages come with any open handle, so that no handle here may append by itself.
-/// Caching: everything that changes the volume comes through this kernel, which therefore may remember what it was told, and keep file data over a close.
+/// Caching: the kernel may remember what it was told, and keep file data over a close: what changes the volume comes through it, or it is told (<see cref="FuseNotices"/>). What a snapshot
+/// holds it may keep for ever, and the names of snapshots not at all.
 /// </remarks>
 internal sealed unsafe class FuseDispatcher
 {
@@ -34,7 +35,7 @@ internal sealed unsafe class FuseDispatcher
     private const uint OpenAccessMask = 3, OpenWriteOnly = 1, OpenReadWrite = 2, OpenExclusive = 0x80, OpenTruncate = 0x200;
     private const uint OpenKillsPrivileges = 1; // FUSE_OPEN_KILL_SUIDGID
     private const uint WriteKillsPrivileges = 1 << 2; // FUSE_WRITE_KILL_SUIDGID
-    private const uint KeepCache = 1 << 1, NoFlush = 1 << 5; // FOPEN_…
+    private const uint KeepCache = 1 << 1, CacheDirectory = 1 << 3, NoFlush = 1 << 5; // FOPEN_…
     private const uint PermissionBits = 0xfff;
     private const int MaxXattrBytes = 65536;
     private const ulong MaxCopyBytes = 0xffff_f000; // what the 32-bit reply can say, in whole pages
@@ -53,7 +54,7 @@ internal sealed unsafe class FuseDispatcher
     internal FuseDispatcher(IVolumeFileSystem volume, uint cacheSeconds, int frontEnd = 0, Action<string?>? begun = null)
     {
         _volume = volume;
-        _replies = new FuseReplies(volume.RootId, cacheSeconds);
+        _replies = new FuseReplies(volume, cacheSeconds);
         _sink = new FuseDirectorySink(_replies);
         _frontEnd = frontEnd;
         _begun = begun;
@@ -134,8 +135,8 @@ internal sealed unsafe class FuseDispatcher
         FuseOpcode.ListXattr => ListXattrs(header, body, room),
         FuseOpcode.RemoveXattr => RemoveXattr(header, body),
         FuseOpcode.OpenDir => OpenDirectory(header, room),
-        FuseOpcode.ReadDir => ReadDirectory(body, room, withAttributes: false),
-        FuseOpcode.ReadDirPlus => ReadDirectory(body, room, withAttributes: true),
+        FuseOpcode.ReadDir => ReadDirectory(header, body, room, withAttributes: false),
+        FuseOpcode.ReadDirPlus => ReadDirectory(header, body, room, withAttributes: true),
         FuseOpcode.Fallocate => Allocate(header, body),
         FuseOpcode.Lseek => Seek(body, room),
         FuseOpcode.CopyFileRange => CopyRange(header, body, room, isWide: false),
@@ -160,7 +161,8 @@ internal sealed unsafe class FuseDispatcher
         return Unsafe.SizeOf<T>();
     }
 
-    private int PutEntry(FileError error, Span<byte> room, in InodeAttributes attributes) => error == FileError.None ? Put(room, _replies.Entry(attributes)) : Result(error);
+    private int PutEntry(in FuseInHeader header, FileError error, Span<byte> room, in InodeAttributes attributes) =>
+        error == FileError.None ? Put(room, _replies.Entry(FileId(header), attributes)) : Result(error);
 
     /// <summary>Takes a struct off the body. False: the body is too short.</summary>
     private static bool TryTake<T>(ref ReadOnlySpan<byte> body, out T value)
@@ -247,7 +249,7 @@ internal sealed unsafe class FuseDispatcher
         }
 
         FileError error = _volume.Lookup(FileId(header), name, out InodeAttributes attributes);
-        return error == FileError.ENOENT ? Put(room, _replies.NoEntry()) : PutEntry(error, room, attributes);
+        return error == FileError.ENOENT ? Put(room, _replies.NoEntry(FileId(header))) : PutEntry(header, error, room, attributes);
     }
 
     private int GetAttributes(in FuseInHeader header, Span<byte> room)
@@ -302,7 +304,7 @@ internal sealed unsafe class FuseDispatcher
         }
 
         FileError error = _volume.MakeSymlink(Caller(header), FileId(header), name, target, out InodeAttributes attributes);
-        return PutEntry(error, room, attributes);
+        return PutEntry(header, error, room, attributes);
     }
 
     private int MakeSpecial(in FuseInHeader header, ReadOnlySpan<byte> body, Span<byte> room)
@@ -329,7 +331,7 @@ internal sealed unsafe class FuseDispatcher
         (uint deviceMajor, uint deviceMinor) = type is EntryType.CharacterDevice or EntryType.BlockDevice ? FuseReplies.DecodeDevice(asked.Device) : default;
         FileError error = _volume.MakeSpecial(
             Caller(header), FileId(header), name, type.Value, asked.Mode & PermissionBits, deviceMajor, deviceMinor, out InodeAttributes attributes);
-        return PutEntry(error, room, attributes);
+        return PutEntry(header, error, room, attributes);
     }
 
     private int MakeDirectory(in FuseInHeader header, ReadOnlySpan<byte> body, Span<byte> room)
@@ -340,7 +342,7 @@ internal sealed unsafe class FuseDispatcher
         }
 
         FileError error = _volume.MakeDirectory(Caller(header), FileId(header), name, asked.Mode & PermissionBits, out InodeAttributes attributes);
-        return PutEntry(error, room, attributes);
+        return PutEntry(header, error, room, attributes);
     }
 
     private int Remove(in FuseInHeader header, ReadOnlySpan<byte> body, bool isDirectory)
@@ -382,7 +384,7 @@ internal sealed unsafe class FuseDispatcher
         }
 
         FileError error = _volume.Link(Caller(header), _replies.FileIdOf(node), FileId(header), name, out InodeAttributes attributes);
-        return PutEntry(error, room, attributes);
+        return PutEntry(header, error, room, attributes);
     }
 
     private static OpenOptions OptionsOf(uint flags)
@@ -432,7 +434,7 @@ internal sealed unsafe class FuseDispatcher
 
         FileError error = _volume.Create(
             Caller(header), FileId(header), name, asked.Mode & PermissionBits, OptionsOf(asked.Flags), out InodeAttributes attributes, out ulong handle);
-        return PutCreated(error, room, attributes, handle);
+        return PutCreated(header, error, room, attributes, handle);
     }
 
     private int CreateTemporary(in FuseInHeader header, ReadOnlySpan<byte> body, Span<byte> room)
@@ -444,12 +446,12 @@ internal sealed unsafe class FuseDispatcher
 
         FileError error = _volume.CreateTemporary(
             Caller(header), FileId(header), asked.Mode & PermissionBits, OptionsOf(asked.Flags), out InodeAttributes attributes, out ulong handle);
-        return PutCreated(error, room, attributes, handle);
+        return PutCreated(header, error, room, attributes, handle);
     }
 
-    private int PutCreated(FileError error, Span<byte> room, in InodeAttributes attributes, ulong handle)
+    private int PutCreated(in FuseInHeader header, FileError error, Span<byte> room, in InodeAttributes attributes, ulong handle)
     {
-        int bytes = PutEntry(error, room, attributes);
+        int bytes = PutEntry(header, error, room, attributes);
         return error == FileError.None ? bytes + Put(room[bytes..], Opened(handle)) : bytes;
     }
 
@@ -530,10 +532,10 @@ internal sealed unsafe class FuseDispatcher
     private int OpenDirectory(in FuseInHeader header, Span<byte> room)
     {
         FileError error = _volume.OpenDirectory(FileId(header), out ulong handle);
-        return error == FileError.None ? Put(room, new FuseOpenOut { Handle = handle }) : Result(error);
+        return error == FileError.None ? Put(room, new FuseOpenOut { Handle = handle, OpenFlags = _volume.IsForEver(FileId(header)) ? KeepCache | CacheDirectory : 0 }) : Result(error);
     }
 
-    private int ReadDirectory(ReadOnlySpan<byte> body, Span<byte> room, bool withAttributes)
+    private int ReadDirectory(in FuseInHeader header, ReadOnlySpan<byte> body, Span<byte> room, bool withAttributes)
     {
         if (!TryTake(ref body, out FuseTransferIn asked))
         {
@@ -542,7 +544,7 @@ internal sealed unsafe class FuseDispatcher
 
         fixed (byte* target = room)
         {
-            _sink.Begin(target, (int)Math.Min(asked.Size, MaxTransferBytes), withAttributes);
+            _sink.Begin(FileId(header), target, (int)Math.Min(asked.Size, MaxTransferBytes), withAttributes);
             FileError error = _volume.ReadDirectory(asked.Handle, asked.Offset, withAttributes, _sink);
 
             // Names that were handed over are counted: they are sent, and the next call meets the error again.

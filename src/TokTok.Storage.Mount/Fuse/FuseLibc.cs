@@ -8,6 +8,9 @@ internal static unsafe partial class FuseLibc
     internal const int EPERM = 1, ENOENT = 2, EINTR = 4, EAGAIN = 11, EBUSY = 16, ENODEV = 19, EINVAL = 22, ENOTCONN = 107;
     internal const int ReadWrite = 2, CloseOnExec = 0x80000;
 
+    /// <summary>fcntl: F_DUPFD_CLOEXEC.</summary>
+    internal const int DuplicateCloseOnExec = 1030;
+
     /// <summary>umount2: at once, whoever still uses it; and never by a symlink.</summary>
     internal const int Detach = 2, NoFollow = 8;
 

@@ -13,10 +13,13 @@ public sealed class FuseMount
 {
     private const nuint CloneDevice = 0x8004_E500;
     private const int MaxThreads = 64;
+    private static int s_frontEnds;
 
     private readonly TaskCompletionSource _ended = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly TaskCompletionSource<string?> _begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<FuseWorker> _workers = [];
+    private readonly int _frontEnd = Interlocked.Increment(ref s_frontEnds); // 0 is nobody's
+    private FuseNotices? _notices;
     private readonly FuseOptions _options;
     private readonly TimeProvider _clock;
     private string? _device;
@@ -96,6 +99,7 @@ public sealed class FuseMount
             _ = await Task.Run(() => MountPoint.TryUnmount(Path, isLazy: true)).ConfigureAwait(false);
         }
 
+        _notices?.Stop();
         bool isClean = await EndsWithinAsync(_options.UnmountGrace).ConfigureAwait(false);
         foreach (FuseWorker worker in _workers)
         {
@@ -160,7 +164,14 @@ public sealed class FuseMount
                 break; // those that there are serve everything, a little slower
             }
 
-            _workers.Add(new FuseWorker(queue, new FuseDispatcher(volume, cacheSeconds, _options.FrontEnd, said => _begun.TrySetResult(said)), trouble, WorkerEnded));
+            _workers.Add(new FuseWorker(queue, new FuseDispatcher(volume, cacheSeconds, _frontEnd, said => _begun.TrySetResult(said)), trouble, WorkerEnded));
+        }
+
+        int notices = FuseLibc.fcntl(fd, FuseLibc.DuplicateCloseOnExec, 0);
+        if (notices >= 0)
+        {
+            _notices = new FuseNotices(volume, notices, _frontEnd);
+            _notices.Start();
         }
 
         _running = _workers.Count;

@@ -6,7 +6,7 @@ public sealed record FuseOptions
     /// <summary>Threads that answer the kernel, each with a queue of its own. More than processors, since a sync waits for the disk.</summary>
     public int ThreadCount { get; init; } = 8;
 
-    /// <summary>How long the kernel may remember names and attributes. It sees every change, since all come through it.</summary>
+    /// <summary>How long the kernel may remember names and attributes. It sees every change: most come through it, and of others it is told.</summary>
     public TimeSpan CacheTime { get; init; } = TimeSpan.FromSeconds(60);
 
     /// <summary>Other users may enter, and the kernel checks permissions as on any disk. An ordinary user's mount may only if /etc/fuse.conf says so.</summary>
@@ -14,9 +14,6 @@ public sealed record FuseOptions
 
     /// <summary>How long files that are still open keep being served after an unmount was asked for.</summary>
     public TimeSpan UnmountGrace { get; init; } = TimeSpan.FromSeconds(5);
-
-    /// <summary>A number that comes back in the volume's change notices.</summary>
-    public int FrontEnd { get; init; }
 
     /// <summary>Told of a mistake of ours or of a device that fails, a sentence each.</summary>
     public Action<string>? Trouble { get; init; }

@@ -5,31 +5,37 @@ using TokTok.Storage.Files;
 namespace TokTok.Storage.Mount.Fuse;
 
 /// <summary>What the volume says, in the kernel's words.</summary>
-/// <param name="rootId">The volume's topmost directory, which the kernel knows as node 1. No other file has that id: the upper 24 bits of an id are a device's number, and those begin at 1.</param>
-/// <param name="cacheSeconds">How long the kernel may answer from what it was told.</param>
-internal sealed class FuseReplies(ulong rootId, uint cacheSeconds)
+/// <param name="volume">Its topmost directory is what the kernel knows as node 1. No other file has that id: the upper 24 bits of an id are a device's number, and those begin at 1.</param>
+/// <param name="cacheSeconds">How long the kernel may answer from what it was told; what never changes, as good as for ever, and what changes unnoticed, not at all.</param>
+internal sealed class FuseReplies(IVolumeFileSystem volume, uint cacheSeconds)
 {
     internal const ulong RootNode = 1;
+    private const uint EverSeconds = 10 * 365 * 24 * 3600;
+    private readonly ulong _rootId = volume.RootId;
 
     /// <summary>st_blksize, and the unit of statfs.</summary>
     private const uint BlockSize = 4096;
 
-    internal ulong NodeOf(ulong fileId) => fileId == rootId ? RootNode : fileId;
+    internal ulong NodeOf(ulong fileId) => fileId == _rootId ? RootNode : fileId;
 
-    internal ulong FileIdOf(ulong node) => node == RootNode ? rootId : node;
+    internal ulong FileIdOf(ulong node) => node == RootNode ? _rootId : node;
 
-    internal FuseEntryOut Entry(in InodeAttributes attributes) => new()
+    /// <param name="directory">The file id of where the name is.</param>
+    internal FuseEntryOut Entry(ulong directory, in InodeAttributes attributes) => new()
     {
         NodeId = NodeOf(attributes.FileId),
-        EntryValidSeconds = cacheSeconds,
-        AttrValidSeconds = cacheSeconds,
+        EntryValidSeconds = KeepSeconds(directory),
+        AttrValidSeconds = KeepSeconds(attributes.FileId),
         Attr = Attr(attributes),
     };
 
     /// <summary>No such name, and the kernel may remember so.</summary>
-    internal FuseEntryOut NoEntry() => new() { EntryValidSeconds = cacheSeconds };
+    internal FuseEntryOut NoEntry(ulong directory) => new() { EntryValidSeconds = KeepSeconds(directory) };
 
-    internal FuseAttrOut Attributes(in InodeAttributes attributes) => new() { AttrValidSeconds = cacheSeconds, Attr = Attr(attributes) };
+    internal FuseAttrOut Attributes(in InodeAttributes attributes) => new() { AttrValidSeconds = KeepSeconds(attributes.FileId), Attr = Attr(attributes) };
+
+    /// <summary>How long the kernel may keep the attributes of a file, and the names in it.</summary>
+    private uint KeepSeconds(ulong fileId) => volume.IsForEver(fileId) ? EverSeconds : volume.IsFleeting(fileId) ? 0 : cacheSeconds;
 
     internal static FuseAttr Attr(in InodeAttributes attributes) => new()
     {
@@ -81,13 +87,15 @@ internal sealed unsafe class FuseDirectorySink(FuseReplies replies) : IDirectory
     private byte* _target;
     private int _capacity;
     private bool _hasAttributes;
+    private ulong _directory;
 
     /// <summary>Bytes filled.</summary>
     internal int Used { get; private set; }
 
     /// <param name="target">Stays where it is until the listing is done.</param>
-    internal void Begin(byte* target, int capacity, bool hasAttributes)
+    internal void Begin(ulong directory, byte* target, int capacity, bool hasAttributes)
     {
+        _directory = directory;
         _target = target;
         _capacity = capacity;
         _hasAttributes = hasAttributes;
@@ -107,7 +115,7 @@ internal sealed unsafe class FuseDirectorySink(FuseReplies replies) : IDirectory
         if (_hasAttributes)
         {
             // "." and ".." are counted by nobody: node 0 tells the kernel to take nothing from them.
-            FuseReplies.Put(record, name.SequenceEqual("."u8) || name.SequenceEqual(".."u8) ? default : replies.Entry(attributes));
+            FuseReplies.Put(record, name.SequenceEqual("."u8) || name.SequenceEqual(".."u8) ? default : replies.Entry(_directory, attributes));
         }
 
         var dirent = new FuseDirent { Ino = attributes.FileId, Cookie = cookie, NameLength = (uint)name.Length, Type = attributes.FullMode >> 12 };

@@ -298,6 +298,24 @@ internal struct FuseCopyFileRangeIn
     internal ulong Flags;
 }
 
+/// <summary>fuse_notify_inval_inode_out: bytes from an offset on, so many, 0 for all; a negative offset, attributes alone.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct FuseForgetInode
+{
+    internal ulong NodeId;
+    internal long Offset;
+    internal long Length;
+}
+
+/// <summary>fuse_notify_inval_entry_out; the name and a NUL follow.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct FuseForgetName
+{
+    internal ulong Directory;
+    internal uint NameLength;
+    internal uint Flags;
+}
+
 /// <summary>fuse_dirent; the name follows, and zeros up to a multiple of eight bytes.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct FuseDirent

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using TokTok.Storage.Files;
 using TokTok.Storage.Mount.Fuse;
 using TokTok.Storage.Testing;
 
@@ -85,6 +86,28 @@ public sealed class FuseMountTests
             mkdir -p "$FOLDER/origin"; cd "$FOLDER/origin"; git init -q .; for i in $(seq 50); do seq $i 500 > f$i; done; git add .; git commit -qm one
             cd "$POINT"; git clone -q "$FOLDER/origin" clone; git clone -q clone second; cd second; git gc -q; git fsck --strict; [ -z "$(git status --porcelain)" ]
             """);
+    }
+
+    [Fact]
+    public async Task What_changes_behind_the_mount_is_seen_there_before_the_kernel_would_forget()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync();
+        Assert.Equal("one\n", await drive.ShellAsync("echo one > f; echo gone > g; cat f; stat g new >/dev/null 2>&1 || true; ls > /dev/null"));
+        ActiveTree tree = drive.Tree;
+        var somebody = new FileCaller(0, 0);
+        Assert.Equal(FileError.None, tree.Lookup(tree.RootId, "f"u8, out InodeAttributes file));
+        Assert.Equal(FileError.None, tree.Open(somebody, file.FileId, OpenOptions.Write, out ulong handle));
+        Assert.Equal(FileError.None, tree.Write(handle, 0, "two, longer\n"u8, WriteOptions.None, out _));
+        Assert.Equal(FileError.None, tree.Release(handle));
+        Assert.Equal(FileError.None, tree.Unlink(somebody, tree.RootId, "g"u8));
+        Assert.Equal(FileError.None, tree.MakeDirectory(somebody, tree.RootId, "new"u8, 0x1ed, out InodeAttributes made));
+        tree.Forget(file.FileId, 1);
+        tree.Forget(made.FileId, 1);
+        Assert.Equal("two, longer\nf\nnew\n", await drive.ShellAsync(
+            """
+            for i in $(seq 100); do [ "$(cat f)" = "two, longer" ] && [ ! -e g ] && [ -d new ] && break; sleep 0.1; done
+            [ $i -lt 100 ]; [ ! -e g ]; [ -d new ]; cat f; ls
+            """));
     }
 
     [Fact]

@@ -32,6 +32,8 @@ public sealed class FuseStructTests
         Assert.Equal(40, FuseTransferIn.Bytes);
         Assert.Equal(8, Unsafe.SizeOf<FuseSizeOut>());
         Assert.Equal(80, Unsafe.SizeOf<FuseStatFsOut>());
+        Assert.Equal(24, Unsafe.SizeOf<FuseForgetInode>());
+        Assert.Equal(16, Unsafe.SizeOf<FuseForgetName>());
         Assert.Equal(16, Unsafe.SizeOf<FuseFsyncIn>());
         Assert.Equal(8, Unsafe.SizeOf<FuseSetXattrIn>());
         Assert.Equal(8, Unsafe.SizeOf<FuseGetXattrIn>());

@@ -27,6 +27,8 @@ internal sealed class MountedVolume : IAsyncDisposable
 
     internal FuseMount? Mount { get; private set; }
 
+    internal ActiveTree Tree => _tree!;
+
     internal List<string> Troubles { get; } = [];
 
     internal FuseOptions Options { get; private init; } = new();

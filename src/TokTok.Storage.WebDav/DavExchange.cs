@@ -7,17 +7,22 @@ namespace TokTok.Storage.WebDav;
 /// <summary>One request, parsed as far as every method needs it, and its answer.</summary>
 internal sealed class DavExchange
 {
-    internal DavExchange(HttpContext http)
+    internal DavExchange(HttpContext http, DavPath path, byte[]? volume = null)
     {
         Http = http;
-        string target = http.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
-        if (target.Contains('#', StringComparison.Ordinal))
-        {
-            throw new DavException(400, "Found a fragment in a request's target.");
-        }
-
-        Path = target == "*" && http.Request.Method == "OPTIONS" ? DavPath.Root : DavPath.Parse(target);
+        Volume = volume ?? [];
+        Base = volume is null ? "" : "/" + DavPath.Encode(volume);
+        Path = volume is null ? path : path.Below();
         If = IfHeader.Parse(Headers["If"]);
+    }
+
+    /// <summary>What a request is about.</summary>
+    internal static DavPath TargetOf(HttpContext http)
+    {
+        string target = http.Features.GetRequiredFeature<IHttpRequestFeature>().RawTarget;
+        return target.Contains('#', StringComparison.Ordinal) ? throw new DavException(400, "Found a fragment in a request's target.")
+            : target == "*" && http.Request.Method == "OPTIONS" ? DavPath.Root
+            : DavPath.Parse(target);
     }
 
     internal HttpContext Http { get; }
@@ -28,7 +33,16 @@ internal sealed class DavExchange
 
     internal CancellationToken Cut => Http.RequestAborted;
 
+    /// <summary>The volume's name where several are served, each as a collection of its name; else empty.</summary>
+    internal byte[] Volume { get; }
+
+    /// <summary>What stands before every path in the volume; empty where only one is served.</summary>
+    internal string Base { get; }
+
+    /// <summary>The path in the volume.</summary>
     internal DavPath Path { get; }
+
+    internal string Parent => Path.Names.Count == 0 ? "/" : Base + DavPath.Encode([.. Path.Names.SkipLast(1)], isCollection: true);
 
     internal IfHeader If { get; }
 
@@ -61,12 +75,26 @@ internal sealed class DavExchange
                 throw new DavException(400, "Expected a Destination without a fragment.");
             }
 
-            return IsHere(destination) ? DavPath.Parse(destination) : throw new DavException(502, "The Destination is at another server.");
+            return FindHere(destination) ?? throw new DavException(502, "The Destination is at another server, or in another volume.");
         }
     }
 
+    internal string Href(bool isCollection) => Base + DavPath.Encode(Path.Names, isCollection);
+
+    /// <summary>The path in the volume that a URI leads to; null where it leads elsewhere.</summary>
+    internal DavPath? FindHere(string uri)
+    {
+        if (!IsHere(uri))
+        {
+            return null;
+        }
+
+        DavPath path = DavPath.Parse(uri);
+        return Base.Length == 0 ? path : path.Names.Count > 0 && path.Names[0].AsSpan().SequenceEqual(Volume) ? path.Below() : null;
+    }
+
     /// <summary>Whether a URI is of this server: a path, or one with the authority that the client asked.</summary>
-    internal bool IsHere(string uri)
+    private bool IsHere(string uri)
     {
         if (uri.StartsWith('/'))
         {

@@ -20,8 +20,8 @@ internal sealed partial class DavHandler
         bool isNew = false;
         DavLock held = await _threads.WriteAsync(() =>
         {
-            using Place place = Find(exchange.Path);
-            return query is null ? Refresh(exchange, place) : Take(exchange, place, query, isDeep, out isNew);
+            using DavResource resource = Find(exchange.Path);
+            return query is null ? Refresh(exchange, resource) : Take(exchange, resource, query, isDeep, out isNew);
         }).ConfigureAwait(false);
         if (!isRefresh)
         {
@@ -35,7 +35,7 @@ internal sealed partial class DavHandler
         await exchange.SendXmlAsync(isNew ? StatusCodes.Status201Created : StatusCodes.Status200OK, xml).ConfigureAwait(false);
     }
 
-    private DavLock Refresh(DavExchange exchange, Place place)
+    private DavLock Refresh(DavExchange exchange, DavResource resource)
     {
         if (exchange.If.Tokens.Count != 1)
         {
@@ -44,16 +44,16 @@ internal sealed partial class DavHandler
 
         lock (_changing)
         {
-            CheckConditions(exchange, place);
-            return _locks.TryRefresh(exchange.If.Tokens.First(), place.Key, exchange.LockTimeout)
+            CheckConditions(exchange, resource);
+            return _locks.TryRefresh(exchange.If.Tokens.First(), resource.Key, exchange.LockTimeout)
                 ?? throw new DavException(StatusCodes.Status412PreconditionFailed, "No lock here has this token.") { Condition = "lock-token-matches-request-uri" };
         }
     }
 
     /// <summary>A lock on a free name makes an empty file there (RFC 4918 7.3).</summary>
-    private DavLock Take(DavExchange exchange, Place place, LockQuery query, bool isDeep, out bool isNew)
+    private DavLock Take(DavExchange exchange, DavResource resource, LockQuery query, bool isDeep, out bool isNew)
     {
-        if (!place.HasParent)
+        if (!resource.HasParent)
         {
             throw new DavException(409, "The collection that it would be in is not there.");
         }
@@ -61,21 +61,21 @@ internal sealed partial class DavHandler
         TimeSpan timeout = exchange.LockTimeout;
         lock (_changing)
         {
-            place.Refresh();
-            CheckConditions(exchange, place);
-            isNew = !place.Exists;
+            resource.Refresh();
+            CheckConditions(exchange, resource);
+            isNew = !resource.Exists;
             if (isNew)
             {
-                CheckLocks(exchange, place, changesName: true, changesTree: false);
+                CheckLocks(exchange, resource, changesName: true, changesTree: false);
             }
 
             var wanted = new DavLock
             {
                 Token = $"urn:uuid:{NewGuid()}",
-                Key = place.Key,
-                RootHref = DavPath.Encode(exchange.Path.Names, place.IsDirectory),
+                Key = resource.Key,
+                RootHref = exchange.Href(resource.IsDirectory),
                 IsShared = query.IsShared,
-                IsDeep = isDeep && !isNew && place.IsDirectory,
+                IsDeep = isDeep && !isNew && resource.IsDirectory,
                 Owner = query.Owner,
                 Timeout = timeout,
                 Expires = _clock.GetUtcNow() + timeout,
@@ -88,7 +88,7 @@ internal sealed partial class DavHandler
             if (isNew)
             {
                 FileError error = _volume.Create(
-                    _caller, place.DirectoryId, place.Name, TreeWork.NewFileMode, OpenOptions.Write | OpenOptions.Exclusive, out InodeAttributes made, out ulong handle);
+                    _caller, resource.DirectoryId, resource.Name, TreeWork.NewFileMode, OpenOptions.Write | OpenOptions.Exclusive, out InodeAttributes made, out ulong handle);
                 if (error != FileError.None)
                 {
                     _locks.TryRemove(wanted.Token, wanted.Key);
@@ -113,11 +113,11 @@ internal sealed partial class DavHandler
 
         await _threads.WriteAsync(() =>
         {
-            using Place place = Find(exchange.Path);
+            using DavResource resource = Find(exchange.Path);
             lock (_changing)
             {
-                CheckConditions(exchange, place);
-                if (!_locks.TryRemove(token[1..^1], place.Key))
+                CheckConditions(exchange, resource);
+                if (!_locks.TryRemove(token[1..^1], resource.Key))
                 {
                     throw new DavException(StatusCodes.Status409Conflict, "No lock here has this token.") { Condition = "lock-token-matches-request-uri" };
                 }

@@ -12,8 +12,8 @@ internal sealed partial class DavHandler
         PropertyQuery query = DavXml.ReadPropertyQuery(await exchange.ReadBodyAsync(DavXml.MaxBodyBytes).ConfigureAwait(false));
         using var xml = new Utf8Xml();
         xml.Raw("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">"u8);
-        using Place place = await _threads.ReadAsync(() => BeginPropFind(exchange, query, depth, xml)).ConfigureAwait(false);
-        bool isFlat = depth == 0 || !place.IsDirectory;
+        using DavResource resource = await _threads.ReadAsync(() => BeginPropFind(exchange, query, depth, xml)).ConfigureAwait(false);
+        bool isFlat = depth == 0 || !resource.IsDirectory;
         if (isFlat)
         {
             xml.Raw("</D:multistatus>\n"u8);
@@ -21,8 +21,8 @@ internal sealed partial class DavHandler
             return;
         }
 
-        using var listing = new DavListing(_volume, exchange.Path.Names, place.FileId);
-        DavEntry show = (name, file, href) => _properties.Write(xml, query, file, $"{place.Key}/{DavPath.Encode(name)}", href, name);
+        using var listing = new DavListing(_volume, exchange.Base, exchange.Path.Names, resource.FileId);
+        DavEntry show = (name, file, href) => _properties.Write(xml, query, file, $"{resource.Key}/{DavPath.Encode(name)}", href, name);
         bool isOver = await _threads.ReadAsync(() => listing.NextPage(show)).ConfigureAwait(false); // what fails on the first page still gets a status of its own
         exchange.Response.StatusCode = DavException.MultiStatus;
         exchange.Response.ContentType = "application/xml; charset=utf-8";
@@ -37,36 +37,48 @@ internal sealed partial class DavHandler
         await exchange.Response.Body.WriteAsync(xml.Written, exchange.Cut).ConfigureAwait(false);
     }
 
-    private Place BeginPropFind(DavExchange exchange, PropertyQuery query, int? depth, Utf8Xml xml)
+    private DavResource BeginPropFind(DavExchange exchange, PropertyQuery query, int? depth, Utf8Xml xml)
     {
-        Place place = FindExisting(exchange.Path);
+        DavResource resource = FindExisting(exchange.Path);
         try
         {
-            if (place.IsDirectory && depth is null)
+            if (resource.IsDirectory && depth is null)
             {
                 throw new DavException(403, "A whole tree is listed one collection at a time.") { Condition = "propfind-finite-depth" };
             }
 
-            if (place.Attributes.Type is not (EntryType.File or EntryType.Directory))
+            if (resource.Attributes.Type is not (EntryType.File or EntryType.Directory))
             {
                 throw DavException.Of(FileError.ENOENT);
             }
 
-            if (exchange.If.Lists.Count > 0 && !Holds(exchange, place))
+            if (exchange.If.Lists.Count > 0 && !Holds(exchange, resource))
             {
                 throw new DavException(StatusCodes.Status412PreconditionFailed, "No list of the If header holds.");
             }
 
-            byte[] name = exchange.Path.Names.Count == 0 ? [] : exchange.Path.Names[^1];
-            _properties.Write(xml, query, place.Attributes, place.Key, DavPath.Encode(exchange.Path.Names, place.IsDirectory), name);
-            return place;
+            byte[] name = exchange.Path.Names.Count == 0 ? exchange.Volume : exchange.Path.Names[^1];
+            _properties.Write(xml, query, resource.Attributes, resource.Key, exchange.Href(resource.IsDirectory), name);
+            return resource;
         }
         catch
         {
-            place.Dispose();
+            resource.Dispose();
             throw;
         }
     }
+
+    /// <summary>Writes the response element of the volume itself, for a list of volumes.</summary>
+    internal void WriteVolume(Utf8Xml xml, PropertyQuery query, string href, ReadOnlySpan<byte> name)
+    {
+        if (_volume.GetAttributes(_volume.RootId, out InodeAttributes root) == FileError.None)
+        {
+            _properties.Write(xml, query, root, "", href, name);
+        }
+    }
+
+    /// <summary>Writes the response element of the collection that holds the volumes.</summary>
+    internal void WriteTop(Utf8Xml xml, PropertyQuery query) => _properties.WriteTop(xml, query);
 
     private async Task PropPatchAsync(DavExchange exchange)
     {
@@ -74,17 +86,17 @@ internal sealed partial class DavHandler
         using var xml = new Utf8Xml();
         await _threads.WriteAsync(() =>
         {
-            using Place place = FindExisting(exchange.Path);
+            using DavResource resource = FindExisting(exchange.Path);
             int[] results;
             lock (_changing)
             {
-                CheckConditions(exchange, place);
-                CheckLocks(exchange, place, changesName: false, changesTree: false);
-                results = _properties.Apply(_caller, place.Attributes, changes);
+                CheckConditions(exchange, resource);
+                CheckLocks(exchange, resource, changesName: false, changesTree: false);
+                results = _properties.Apply(_caller, resource.Attributes, changes);
             }
 
             xml.Raw("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\"><D:response><D:href>"u8)
-                .Text(DavPath.Encode(exchange.Path.Names, place.IsDirectory))
+                .Text(exchange.Href(resource.IsDirectory))
                 .Raw("</D:href>"u8);
             for (int i = 0; i < results.Length; i++)
             {

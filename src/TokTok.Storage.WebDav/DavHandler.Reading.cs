@@ -11,18 +11,18 @@ internal sealed partial class DavHandler
     private async Task GetAsync(DavExchange exchange)
     {
         bool isHead = exchange.Http.Request.Method == "HEAD";
-        (Place place, int status, ulong handle) = await _threads.ReadAsync(() => BeginGet(exchange)).ConfigureAwait(false);
-        using (place)
+        (DavResource resource, int status, ulong handle) = await _threads.ReadAsync(() => BeginGet(exchange)).ConfigureAwait(false);
+        using (resource)
         {
-            if (place.IsDirectory)
+            if (resource.IsDirectory)
             {
-                await SendListingAsync(exchange, place, isHead, status).ConfigureAwait(false);
+                await SendListingAsync(exchange, resource, isHead, status).ConfigureAwait(false);
                 return;
             }
 
             try
             {
-                await SendFileAsync(exchange, place, isHead, status, handle).ConfigureAwait(false);
+                await SendFileAsync(exchange, resource, isHead, status, handle).ConfigureAwait(false);
             }
             finally
             {
@@ -31,33 +31,33 @@ internal sealed partial class DavHandler
         }
     }
 
-    private (Place Place, int Status, ulong Handle) BeginGet(DavExchange exchange)
+    private (DavResource DavResource, int Status, ulong Handle) BeginGet(DavExchange exchange)
     {
-        Place place = FindExisting(exchange.Path);
+        DavResource resource = FindExisting(exchange.Path);
         try
         {
-            int status = CheckConditions(exchange, place, isRead: true);
+            int status = CheckConditions(exchange, resource, isRead: true);
             ulong handle = 0;
-            if (!place.IsDirectory)
+            if (!resource.IsDirectory)
             {
-                DavException.Check(place.Attributes.Type == EntryType.File ? FileError.None : FileError.EPERM);
-                DavException.Check(_volume.Open(_caller, place.FileId, OpenOptions.Read, out handle));
+                DavException.Check(resource.Attributes.Type == EntryType.File ? FileError.None : FileError.EPERM);
+                DavException.Check(_volume.Open(_caller, resource.FileId, OpenOptions.Read, out handle));
             }
 
-            return (place, status, handle);
+            return (resource, status, handle);
         }
         catch
         {
-            place.Dispose();
+            resource.Dispose();
             throw;
         }
     }
 
-    private async Task SendFileAsync(DavExchange exchange, Place place, bool isHead, int status, ulong handle)
+    private async Task SendFileAsync(DavExchange exchange, DavResource resource, bool isHead, int status, ulong handle)
     {
         HttpResponse response = exchange.Response;
-        InodeAttributes file = place.Attributes;
-        string type = ContentTypes.Of(place.Name);
+        InodeAttributes file = resource.Attributes;
+        string type = ContentTypes.Of(resource.Name);
         response.Headers.ETag = EntityTag.Of(file);
         response.Headers.LastModified = HttpTime.Format(file.Modified);
         response.Headers.AcceptRanges = "bytes";
@@ -135,7 +135,7 @@ internal sealed partial class DavHandler
             {
                 if (error == FileError.EIO)
                 {
-                    _options.Trouble?.Invoke($"{DavPath.Encode(exchange.Path.Names, false)} could not be read at byte {at}");
+                    _options.Trouble?.Invoke($"{exchange.Href(false)} could not be read at byte {at}");
                 }
 
                 exchange.Http.Abort();
@@ -153,10 +153,10 @@ internal sealed partial class DavHandler
     }
 
     /// <summary>A page for people: what is in a directory.</summary>
-    private async Task SendListingAsync(DavExchange exchange, Place place, bool isHead, int status)
+    private async Task SendListingAsync(DavExchange exchange, DavResource resource, bool isHead, int status)
     {
         HttpResponse response = exchange.Response;
-        response.Headers.LastModified = HttpTime.Format(place.Attributes.Modified);
+        response.Headers.LastModified = HttpTime.Format(resource.Attributes.Modified);
         response.Headers.CacheControl = "private, no-cache";
         response.Headers.ContentSecurityPolicy = "default-src 'none'; style-src 'unsafe-inline'";
         response.ContentType = "text/html; charset=utf-8";
@@ -166,19 +166,19 @@ internal sealed partial class DavHandler
             return;
         }
 
-        string title = place.IsRoot ? "/" : Encoding.UTF8.GetString(place.Name);
+        string title = resource.IsRoot ? exchange.Href(true) : Encoding.UTF8.GetString(resource.Name);
         using var html = new Utf8Xml();
         html.Raw("<!DOCTYPE html><html><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>"u8)
             .Text(title)
             .Raw("</title><style>body{font-family:sans-serif}td{padding:0 1em 0 0}td+td{text-align:right}</style></head><body><h1>"u8)
             .Text(title)
             .Raw("</h1><table>"u8);
-        if (exchange.Path.Names.Count > 0)
+        if (exchange.Path.Names.Count > 0 || exchange.Base.Length > 0)
         {
-            html.Raw("<tr><td><a href=\""u8).Text(DavPath.Encode([.. exchange.Path.Names.SkipLast(1)], true)).Raw("\">..</a></td></tr>\n"u8);
+            html.Raw("<tr><td><a href=\""u8).Text(exchange.Parent).Raw("\">..</a></td></tr>\n"u8);
         }
 
-        using var listing = new DavListing(_volume, exchange.Path.Names, place.FileId);
+        using var listing = new DavListing(_volume, exchange.Base, exchange.Path.Names, resource.FileId);
         for (bool isOver = false; !isOver;)
         {
             isOver = await _threads.ReadAsync(() => listing.NextPage((name, file, href) =>

@@ -33,7 +33,7 @@ internal sealed partial class DavHandler
             limit.MaxRequestBodySize = null;
         }
 
-        (Place place, ulong fileId, ulong handle) = await _threads.WriteAsync(() => BeginPut(exchange)).ConfigureAwait(false);
+        (DavResource resource, ulong fileId, ulong handle) = await _threads.WriteAsync(() => BeginPut(exchange)).ConfigureAwait(false);
         try
         {
             long bytes = await ReceiveAsync(exchange, handle).ConfigureAwait(false);
@@ -42,52 +42,52 @@ internal sealed partial class DavHandler
                 throw new DavException(400, $"Found {bytes} bytes, expected the {expected} that X-Expected-Entity-Length says.");
             }
 
-            bool isNew = await _threads.WriteAsync(() => EndPut(exchange, place, fileId, handle)).ConfigureAwait(false);
+            bool isNew = await _threads.WriteAsync(() => EndPut(exchange, resource, fileId, handle)).ConfigureAwait(false);
             exchange.Response.StatusCode = isNew ? StatusCodes.Status201Created : StatusCodes.Status204NoContent;
         }
         finally
         {
             _ = _volume.Release(handle);
             _volume.Forget(fileId, 1);
-            place.Dispose();
+            resource.Dispose();
         }
     }
 
-    private (Place Place, ulong FileId, ulong Handle) BeginPut(DavExchange exchange)
+    private (DavResource DavResource, ulong FileId, ulong Handle) BeginPut(DavExchange exchange)
     {
-        Place place = Find(exchange.Path);
+        DavResource resource = Find(exchange.Path);
         try
         {
-            CheckPut(exchange, place);
+            CheckPut(exchange, resource);
             if (exchange.Http.Request.ContentLength is long length && _volume.GetStatistics(out VolumeStatistics space) == FileError.None && length > space.FreeBytes)
             {
                 throw DavException.Of(FileError.ENOSPC);
             }
 
-            DavException.Check(_volume.CreateTemporary(_caller, place.DirectoryId, TreeWork.NewFileMode, OpenOptions.Read | OpenOptions.Write, out InodeAttributes made, out ulong handle));
-            return (place, made.FileId, handle);
+            DavException.Check(_volume.CreateTemporary(_caller, resource.DirectoryId, TreeWork.NewFileMode, OpenOptions.Read | OpenOptions.Write, out InodeAttributes made, out ulong handle));
+            return (resource, made.FileId, handle);
         }
         catch
         {
-            place.Dispose();
+            resource.Dispose();
             throw;
         }
     }
 
-    private void CheckPut(DavExchange exchange, Place place)
+    private void CheckPut(DavExchange exchange, DavResource resource)
     {
-        if (!place.HasParent)
+        if (!resource.HasParent)
         {
             throw new DavException(409, "The collection that it would be in is not there.");
         }
 
-        if (place.Exists && place.Attributes.Type != EntryType.File)
+        if (resource.Exists && resource.Attributes.Type != EntryType.File)
         {
             throw new DavException(405, "There is a collection of this name.");
         }
 
-        CheckConditions(exchange, place);
-        CheckLocks(exchange, place, changesName: !place.Exists, changesTree: false);
+        CheckConditions(exchange, resource);
+        CheckLocks(exchange, resource, changesName: !resource.Exists, changesTree: false);
     }
 
     /// <summary>Writes the body into the file, one piece while the next one comes.</summary>
@@ -123,16 +123,16 @@ internal sealed partial class DavHandler
     }
 
     /// <returns>Whether the name is new.</returns>
-    private bool EndPut(DavExchange exchange, Place place, ulong fileId, ulong handle)
+    private bool EndPut(DavExchange exchange, DavResource resource, ulong fileId, ulong handle)
     {
         bool isNew;
         lock (_changing)
         {
-            place.Refresh();
-            CheckPut(exchange, place); // once more: the body may have taken its time
-            isNew = !place.Exists;
-            TakeOver(exchange, place, fileId);
-            GiveName(fileId, place);
+            resource.Refresh();
+            CheckPut(exchange, resource); // once more: the body may have taken its time
+            isNew = !resource.Exists;
+            TakeOver(exchange, resource, fileId);
+            GiveName(fileId, resource);
         }
 
         if (_options.SyncsUploads)
@@ -149,13 +149,13 @@ internal sealed partial class DavHandler
         return isNew;
     }
 
-    private void TakeOver(DavExchange exchange, Place place, ulong fileId)
+    private void TakeOver(DavExchange exchange, DavResource resource, ulong fileId)
     {
         var change = new AttributeChange();
-        if (place.Exists)
+        if (resource.Exists)
         {
-            DavException.Check(_properties.CopyAttributes(_caller, place.FileId, fileId));
-            change = change with { Mode = place.Attributes.Mode & TreeWork.ModeMask, OwnerId = place.Attributes.OwnerId, GroupId = place.Attributes.GroupId };
+            DavException.Check(_properties.CopyAttributes(_caller, resource.FileId, fileId));
+            change = change with { Mode = resource.Attributes.Mode & TreeWork.ModeMask, OwnerId = resource.Attributes.OwnerId, GroupId = resource.Attributes.GroupId };
         }
 
         // ownCloud's clients, rclone among them, send the time with the bytes.
@@ -171,22 +171,22 @@ internal sealed partial class DavHandler
         }
     }
 
-    /// <summary>Lets a file without a name have a place's, in the stead of what has it now.</summary>
-    private void GiveName(ulong fileId, Place place)
+    /// <summary>Gives a file without a name that of the resource, in the stead of what has it now.</summary>
+    private void GiveName(ulong fileId, DavResource resource)
     {
-        byte[] name = place.Exists ? NewName() : place.Name;
-        FileError error = _volume.Link(_caller, fileId, place.DirectoryId, name, out InodeAttributes linked);
+        byte[] name = resource.Exists ? NewName() : resource.Name;
+        FileError error = _volume.Link(_caller, fileId, resource.DirectoryId, name, out InodeAttributes linked);
         DavException.Check(error);
         _volume.Forget(linked.FileId, 1);
-        if (!place.Exists)
+        if (!resource.Exists)
         {
             return;
         }
 
-        error = _volume.Rename(_caller, place.DirectoryId, name, place.DirectoryId, place.Name, RenameMode.Replace);
+        error = _volume.Rename(_caller, resource.DirectoryId, name, resource.DirectoryId, resource.Name, RenameMode.Replace);
         if (error != FileError.None)
         {
-            _ = _volume.Unlink(_caller, place.DirectoryId, name);
+            _ = _volume.Unlink(_caller, resource.DirectoryId, name);
             throw DavException.Of(error);
         }
     }
@@ -200,22 +200,22 @@ internal sealed partial class DavHandler
 
         await _threads.WriteAsync(() =>
         {
-            using Place place = Find(exchange.Path, followsLast: false);
-            if (place.Exists)
+            using DavResource resource = Find(exchange.Path, followsLast: false);
+            if (resource.Exists)
             {
                 throw new DavException(405, "The name is taken.");
             }
 
-            if (!place.HasParent)
+            if (!resource.HasParent)
             {
                 throw new DavException(409, "The collection that it would be in is not there.");
             }
 
             lock (_changing)
             {
-                CheckConditions(exchange, place);
-                CheckLocks(exchange, place, changesName: true, changesTree: false);
-                DavException.Check(_volume.MakeDirectory(_caller, place.DirectoryId, place.Name, TreeWork.NewDirectoryMode, out InodeAttributes made));
+                CheckConditions(exchange, resource);
+                CheckLocks(exchange, resource, changesName: true, changesTree: false);
+                DavException.Check(_volume.MakeDirectory(_caller, resource.DirectoryId, resource.Name, TreeWork.NewDirectoryMode, out InodeAttributes made));
                 _volume.Forget(made.FileId, 1);
             }
         }).ConfigureAwait(false);
@@ -230,33 +230,33 @@ internal sealed partial class DavHandler
 
     private IReadOnlyList<TreeFailure> Delete(DavExchange exchange)
     {
-        using Place place = FindExisting(exchange.Path, followsLast: false);
-        if (place.IsRoot)
+        using DavResource resource = FindExisting(exchange.Path, followsLast: false);
+        if (resource.IsRoot)
         {
             throw new DavException(403, "The volume itself cannot be deleted here.");
         }
 
-        if (place.IsDirectory && exchange.Depth is not null)
+        if (resource.IsDirectory && exchange.Depth is not null)
         {
             throw new DavException(400, "A collection is deleted with Depth infinity, or none.");
         }
 
         lock (_changing)
         {
-            CheckConditions(exchange, place);
-            CheckLocks(exchange, place, changesName: true, changesTree: place.IsDirectory);
-            if (!place.IsDirectory)
+            CheckConditions(exchange, resource);
+            CheckLocks(exchange, resource, changesName: true, changesTree: resource.IsDirectory);
+            if (!resource.IsDirectory)
             {
-                DavException.Check(_volume.Unlink(_caller, place.DirectoryId, place.Name));
-                _locks.RemoveTree(place.Key);
+                DavException.Check(_volume.Unlink(_caller, resource.DirectoryId, resource.Name));
+                _locks.RemoveTree(resource.Key);
                 return [];
             }
         }
 
-        IReadOnlyList<TreeFailure> failures = _trees.Remove(place.DirectoryId, place.Name, exchange.Path.Names);
+        IReadOnlyList<TreeFailure> failures = _trees.Remove(resource.DirectoryId, resource.Name, exchange.Path.Names);
         if (failures.Count == 0)
         {
-            _locks.RemoveTree(place.Key);
+            _locks.RemoveTree(resource.Key);
         }
 
         return failures;
@@ -278,8 +278,8 @@ internal sealed partial class DavHandler
     /// <summary>The copy is made under a name of its own and then changes places with what is at the destination: if it fails, that is still there.</summary>
     private (bool IsNew, IReadOnlyList<TreeFailure> Failures) Copy(DavExchange exchange, DavPath destination, bool isDeep)
     {
-        using Place source = FindExisting(exchange.Path);
-        using Place target = Find(destination, followsLast: false);
+        using DavResource source = FindExisting(exchange.Path);
+        using DavResource target = Find(destination, followsLast: false);
         lock (_changing)
         {
             CheckConditions(exchange, source);
@@ -324,8 +324,8 @@ internal sealed partial class DavHandler
 
     private (bool IsNew, IReadOnlyList<TreeFailure> Failures) Move(DavExchange exchange, DavPath destination)
     {
-        using Place source = FindExisting(exchange.Path, followsLast: false);
-        using Place target = Find(destination, followsLast: false);
+        using DavResource source = FindExisting(exchange.Path, followsLast: false);
+        using DavResource target = Find(destination, followsLast: false);
         if (source.IsRoot)
         {
             throw new DavException(403, "The volume itself cannot be moved.");
@@ -361,7 +361,7 @@ internal sealed partial class DavHandler
     }
 
     /// <summary>Renames in one step whatever is at either end; a directory that was at the target is then at the source.</summary>
-    private FileError Move(ulong directoryId, byte[] name, bool isDirectory, Place target) => _volume.Rename(
+    private FileError Move(ulong directoryId, byte[] name, bool isDirectory, DavResource target) => _volume.Rename(
         _caller,
         directoryId,
         name,
@@ -369,7 +369,7 @@ internal sealed partial class DavHandler
         target.Name,
         !target.Exists ? RenameMode.KeepExisting : isDirectory || target.IsDirectory ? RenameMode.Exchange : RenameMode.Replace);
 
-    private void CheckTarget(DavExchange exchange, Place source, Place target)
+    private void CheckTarget(DavExchange exchange, DavResource source, DavResource target)
     {
         if (!target.HasParent)
         {
@@ -403,7 +403,7 @@ internal sealed partial class DavHandler
         xml.Raw("<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<D:multistatus xmlns:D=\"DAV:\">"u8);
         foreach (TreeFailure failure in failures)
         {
-            xml.Raw("<D:response><D:href>"u8).Text(failure.Href).Raw("</D:href><D:status>"u8).Raw(StatusLine(failure.Status)).Raw("</D:status></D:response>"u8);
+            xml.Raw("<D:response><D:href>"u8).Text(exchange.Base + failure.Href).Raw("</D:href><D:status>"u8).Raw(StatusLine(failure.Status)).Raw("</D:status></D:response>"u8);
         }
 
         xml.Raw("</D:multistatus>\n"u8);

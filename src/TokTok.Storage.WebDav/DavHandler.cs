@@ -43,10 +43,9 @@ internal sealed partial class DavHandler
         _trees = new TreeWork(volume, _caller, _properties);
     }
 
-    internal Task AnswerAsync(HttpContext http)
+    internal Task AnswerAsync(DavExchange exchange)
     {
-        var exchange = new DavExchange(http);
-        return http.Request.Method switch
+        return exchange.Http.Request.Method switch
         {
             "GET" or "HEAD" => GetAsync(exchange),
             "PUT" => PutAsync(exchange),
@@ -63,7 +62,7 @@ internal sealed partial class DavHandler
         };
     }
 
-    private static Task Options(DavExchange exchange)
+    internal static Task Options(DavExchange exchange)
     {
         exchange.Response.Headers["DAV"] = "1, 2";
         exchange.Response.Headers["MS-Author-Via"] = "DAV"; // without it Windows takes this for FrontPage
@@ -79,32 +78,32 @@ internal sealed partial class DavHandler
         throw new DavException(405, $"Expected one of {Methods}.");
     }
 
-    private Place Find(DavPath path, bool followsLast = true) => Place.Find(_volume, path.Names, followsLast);
+    private DavResource Find(DavPath path, bool followsLast = true) => DavResource.Find(_volume, path.Names, followsLast);
 
-    private Place FindExisting(DavPath path, bool followsLast = true)
+    private DavResource FindExisting(DavPath path, bool followsLast = true)
     {
-        Place place = Find(path, followsLast);
-        if (place.Exists)
+        DavResource resource = Find(path, followsLast);
+        if (resource.Exists)
         {
-            return place;
+            return resource;
         }
 
-        place.Dispose();
+        resource.Dispose();
         throw DavException.Of(FileError.ENOENT);
     }
 
     /// <summary>Whether the client's view of the resource still holds: HTTP's conditions and the If header.</summary>
     /// <returns>0, or 304.</returns>
     /// <exception cref="DavException">412.</exception>
-    private int CheckConditions(DavExchange exchange, Place place, bool isRead = false)
+    private int CheckConditions(DavExchange exchange, DavResource resource, bool isRead = false)
     {
-        int status = Preconditions.Evaluate(exchange.Headers, place.Exists ? place.Attributes : null, isRead);
+        int status = Preconditions.Evaluate(exchange.Headers, resource.Exists ? resource.Attributes : null, isRead);
         if (status == StatusCodes.Status412PreconditionFailed)
         {
             throw new DavException(status, "A condition of the request does not hold.");
         }
 
-        if (exchange.If.Lists.Count > 0 && !Holds(exchange, place))
+        if (exchange.If.Lists.Count > 0 && !Holds(exchange, resource))
         {
             throw new DavException(StatusCodes.Status412PreconditionFailed, "No list of the If header holds.");
         }
@@ -112,16 +111,16 @@ internal sealed partial class DavHandler
         return status;
     }
 
-    private bool Holds(DavExchange exchange, Place own)
+    private bool Holds(DavExchange exchange, DavResource own)
     {
         Dictionary<string, (string Key, string? Tag)?> seen = [];
         foreach (IfList list in exchange.If.Lists)
         {
             (string Key, string? Tag)? state = (own.Key, TagOf(own));
-            if (list.Resource is { } resource && !seen.TryGetValue(resource, out state))
+            if (list.Resource is { } uri && !seen.TryGetValue(uri, out state))
             {
-                state = StateOf(exchange, resource);
-                seen.Add(resource, state);
+                state = StateOf(exchange, uri);
+                seen.Add(uri, state);
             }
 
             IReadOnlyList<DavLock> locks = state is { } here ? _locks.Covering(here.Key) : [];
@@ -136,20 +135,20 @@ internal sealed partial class DavHandler
         return false;
     }
 
-    private static string? TagOf(Place place) => place is { Exists: true, Attributes.Type: EntryType.File } ? EntityTag.Of(place.Attributes) : null;
+    private static string? TagOf(DavResource resource) => resource is { Exists: true, Attributes.Type: EntryType.File } ? EntityTag.Of(resource.Attributes) : null;
 
     /// <summary>Null where the resource is of another server, or no path: no token and no tag is its own.</summary>
-    private (string Key, string? Tag)? StateOf(DavExchange exchange, string resource)
+    private (string Key, string? Tag)? StateOf(DavExchange exchange, string uri)
     {
         try
         {
-            if (!exchange.IsHere(resource))
+            if (exchange.FindHere(uri) is not { } path)
             {
                 return null;
             }
 
-            using Place place = Find(DavPath.Parse(resource));
-            return (place.Key, TagOf(place));
+            using DavResource resource = Find(path);
+            return (resource.Key, TagOf(resource));
         }
         catch (DavException)
         {
@@ -157,20 +156,20 @@ internal sealed partial class DavHandler
         }
     }
 
-    /// <summary>Demands the tokens of the locks that protect a place from what is about to be done.</summary>
+    /// <summary>Demands the tokens of the locks that protect a resource from what is about to be done.</summary>
     /// <param name="changesName">The name comes, goes or stands for something else: then the directory's own lock counts too (RFC 4918 7.4).</param>
     /// <param name="changesTree">What lies below goes along.</param>
-    private void CheckLocks(DavExchange exchange, Place place, bool changesName, bool changesTree)
+    private void CheckLocks(DavExchange exchange, DavResource resource, bool changesName, bool changesTree)
     {
-        Demand(exchange.If, _locks.Covering(place.Key));
-        if (changesName && !place.IsRoot)
+        Demand(exchange.If, _locks.Covering(resource.Key));
+        if (changesName && !resource.IsRoot)
         {
-            Demand(exchange.If, _locks.Covering(place.Key[..place.Key.LastIndexOf('/')]));
+            Demand(exchange.If, _locks.Covering(resource.Key[..resource.Key.LastIndexOf('/')]));
         }
 
         if (changesTree)
         {
-            foreach (IGrouping<string, DavLock> locked in _locks.Below(place.Key).GroupBy(static held => held.Key))
+            foreach (IGrouping<string, DavLock> locked in _locks.Below(resource.Key).GroupBy(static held => held.Key))
             {
                 Demand(exchange.If, [.. locked]);
             }

@@ -22,12 +22,13 @@ internal sealed class DavListing : IDirectorySink, IDisposable
     private ulong _handle;
     private ulong _cookie;
 
+    /// <param name="volumePath">Where the client sees the volume.</param>
     /// <param name="names">The directory as the client calls it.</param>
-    internal DavListing(IVolumeFileSystem volume, IReadOnlyList<byte[]> names, ulong directoryId)
+    internal DavListing(IVolumeFileSystem volume, string volumePath, IReadOnlyList<byte[]> names, ulong directoryId)
     {
         _volume = volume;
         _names = names;
-        _base = DavPath.Encode(names, isCollection: true);
+        _base = volumePath + DavPath.Encode(names, isCollection: true);
         _directoryId = directoryId;
     }
 
@@ -46,7 +47,7 @@ internal sealed class DavListing : IDirectorySink, IDisposable
             foreach ((byte[] name, InodeAttributes found) in _page)
             {
                 InodeAttributes shown = found;
-                if (found.Type == EntryType.Symlink ? !Place.TryFollow(_volume, [.. _names, name], out shown) : false)
+                if (found.Type == EntryType.Symlink ? !DavResource.TryFollow(_volume, [.. _names, name], out shown) : false)
                 {
                     continue;
                 }

@@ -5,7 +5,7 @@ internal sealed record DavLock
 {
     internal required string Token { get; init; }
 
-    /// <summary>The place that was locked (<see cref="Place.Key"/>).</summary>
+    /// <summary>The resource that was locked (<see cref="DavResource.Key"/>).</summary>
     internal required string Key { get; init; }
 
     /// <summary>What the client called it.</summary>
@@ -92,7 +92,7 @@ internal sealed class DavLocks(TimeProvider clock, int maxCount)
         }
     }
 
-    /// <summary>Lets a lock that covers a place last for longer; null where no such lock does.</summary>
+    /// <summary>Lets a lock that covers a resource last for longer; null where no such lock does.</summary>
     internal DavLock? TryRefresh(string token, string key, TimeSpan timeout)
     {
         lock (_gate)
@@ -112,7 +112,7 @@ internal sealed class DavLocks(TimeProvider clock, int maxCount)
         }
     }
 
-    /// <summary>Takes a lock away that covers a place; false where no such lock does.</summary>
+    /// <summary>Takes a lock away that covers a resource; false where no such lock does.</summary>
     internal bool TryRemove(string token, string key)
     {
         lock (_gate)
@@ -140,7 +140,7 @@ internal sealed class DavLocks(TimeProvider clock, int maxCount)
         }
     }
 
-    /// <summary>The locks that a place has, itself or by a deep lock above it.</summary>
+    /// <summary>The locks that a resource has, itself or by a deep lock above it.</summary>
     internal IReadOnlyList<DavLock> Covering(string key)
     {
         lock (_gate)
@@ -150,7 +150,7 @@ internal sealed class DavLocks(TimeProvider clock, int maxCount)
         }
     }
 
-    /// <summary>The locks on places below one.</summary>
+    /// <summary>The locks on resources below one.</summary>
     internal IReadOnlyList<DavLock> Below(string key)
     {
         lock (_gate)

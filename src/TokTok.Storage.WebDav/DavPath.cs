@@ -23,6 +23,9 @@ internal sealed class DavPath
     /// <summary>Whether it ends with a slash.</summary>
     internal bool IsCollection { get; }
 
+    /// <summary>The path without its first name.</summary>
+    internal DavPath Below() => new([.. Names.Skip(1)], IsCollection || Names.Count == 1);
+
     /// <summary>The path of a request line: an absolute path or an absolute URI, with or without a query.</summary>
     /// <exception cref="DavException">400: it is no path that a volume could have.</exception>
     internal static DavPath Parse(string target)

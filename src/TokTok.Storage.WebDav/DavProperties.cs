@@ -29,13 +29,15 @@ internal sealed class DavProperties(IVolumeFileSystem volume, DavLocks locks)
     private static readonly string[] s_live =
         ["creationdate", "displayname", "getcontentlength", "getcontenttype", "getetag", "getlastmodified", "lockdiscovery", "resourcetype", "supportedlock"];
 
+    private static readonly InodeAttributes s_top = new() { FileId = 0, Type = EntryType.Directory, Mode = 0, LinkCount = 0, OwnerId = 0, GroupId = 0, Size = 0 };
+
     private static readonly string[] s_quota = ["quota-available-bytes", "quota-used-bytes"];
 
     /// <summary>What a client may not set, whether or not this file has it.</summary>
     internal static bool IsProtected(PropertyName name) => name.Namespace == PropertyName.Dav && name != s_displayName && (s_live.Contains(name.Name) || s_quota.Contains(name.Name));
 
     /// <summary>Writes the response element of one file.</summary>
-    /// <param name="key">Its place, for locks.</param>
+    /// <param name="key">Its resource, for locks.</param>
     internal void Write(Utf8Xml xml, PropertyQuery query, in InodeAttributes file, string key, string href, ReadOnlySpan<byte> name)
     {
         IReadOnlyList<PropertyName> dead = query.IsAll || query.IsNamesOnly || query.Names.Any(static wanted => !IsProtected(wanted)) ? DeadNames(file.FileId) : [];
@@ -79,6 +81,11 @@ internal sealed class DavProperties(IVolumeFileSystem volume, DavLocks locks)
             }
         }
 
+        WriteEnd(xml, missing);
+    }
+
+    private static void WriteEnd(Utf8Xml xml, List<PropertyName> missing)
+    {
         xml.Raw("</D:prop><D:status>HTTP/1.1 200 OK</D:status></D:propstat>"u8);
         if (missing.Count > 0)
         {
@@ -88,6 +95,34 @@ internal sealed class DavProperties(IVolumeFileSystem volume, DavLocks locks)
         }
 
         xml.Raw("</D:response>"u8);
+    }
+
+    /// <summary>Writes the response element of the collection that holds volumes, which is in none: it has a kind, and the space of the store.</summary>
+    internal void WriteTop(Utf8Xml xml, PropertyQuery query)
+    {
+        xml.Raw("<D:response><D:href>/</D:href><D:propstat><D:prop>"u8);
+        IReadOnlyList<PropertyName> wanted = query.IsAll || query.IsNamesOnly ? [.. query.Names, new PropertyName(PropertyName.Dav, "resourcetype")] : query.Names;
+        List<PropertyName> missing = [];
+        foreach (PropertyName property in wanted.Distinct())
+        {
+            bool isKnown = property is { Namespace: PropertyName.Dav, Name: "resourcetype" or "supportedlock" or "lockdiscovery" } || (property.Namespace == PropertyName.Dav && s_quota.Contains(property.Name));
+            if (isKnown && query.IsNamesOnly)
+            {
+                WriteName(xml, property);
+            }
+            else if (!isKnown || !(property.Name is "supportedlock" or "lockdiscovery" ? WriteEmpty(xml, property) : WriteLive(xml, property, s_top, "", default, isNameOnly: false)))
+            {
+                missing.Add(property);
+            }
+        }
+
+        WriteEnd(xml, missing);
+    }
+
+    private static bool WriteEmpty(Utf8Xml xml, PropertyName property)
+    {
+        WriteName(xml, property);
+        return true;
     }
 
     internal static void WriteName(Utf8Xml xml, PropertyName name)

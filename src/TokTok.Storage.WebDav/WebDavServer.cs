@@ -39,9 +39,30 @@ public sealed class WebDavServer : IAsyncDisposable
 
     /// <summary>Serves a volume until it is disposed of.</summary>
     /// <exception cref="IOException">The endpoint is taken, or not this machine's.</exception>
-    public static async Task<WebDavServer> StartAsync(IVolumeFileSystem volume, WebDavOptions options, TimeProvider clock, IRandomSource random, CancellationToken cancel)
+    public static Task<WebDavServer> StartAsync(IVolumeFileSystem volume, WebDavOptions options, TimeProvider clock, IRandomSource random, CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(volume);
+        return StartAsync(options, clock, random, threads =>
+        {
+            var handler = new DavHandler(volume, threads, options, clock, random);
+            return http => handler.AnswerAsync(new DavExchange(http, DavExchange.TargetOf(http)));
+        }, cancel);
+    }
+
+    /// <summary>Serves several volumes until it is disposed of, each as a collection of its name. Names have no slash.</summary>
+    /// <exception cref="IOException">The endpoint is taken, or not this machine's.</exception>
+    public static Task<WebDavServer> StartAsync(
+        IReadOnlyDictionary<string, IVolumeFileSystem> volumes, WebDavOptions options, TimeProvider clock, IRandomSource random, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(volumes);
+        ArgumentOutOfRangeException.ThrowIfZero(volumes.Count);
+        return StartAsync(options, clock, random, threads =>
+            new DavShelf(volumes.ToDictionary(static volume => volume.Key, volume => new DavHandler(volume.Value, threads, options, clock, random)), threads).AnswerAsync, cancel);
+    }
+
+    private static async Task<WebDavServer> StartAsync(
+        WebDavOptions options, TimeProvider clock, IRandomSource random, Func<VolumeThreads, Func<HttpContext, Task>> makeHandler, CancellationToken cancel)
+    {
         ArgumentNullException.ThrowIfNull(options);
         ArgumentNullException.ThrowIfNull(clock);
         ArgumentNullException.ThrowIfNull(random);
@@ -51,7 +72,7 @@ public sealed class WebDavServer : IAsyncDisposable
             Options.Create(KestrelOptions(options)),
             new SocketTransportFactory(Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance),
             NullLoggerFactory.Instance);
-        var application = new Application(new DavHandler(volume, threads, options, clock, random), guard, options.Trouble);
+        var application = new Application(makeHandler(threads), guard, options.Trouble);
         try
         {
             await server.StartAsync(application, cancel).ConfigureAwait(false);
@@ -100,7 +121,7 @@ public sealed class WebDavServer : IAsyncDisposable
 
     /// <summary>What Kestrel hands requests to.</summary>
     /// <remarks>Kestrel does not wait for requests that it has cut off: they are counted here, one more as long as the server lives.</remarks>
-    private sealed class Application(DavHandler handler, AccessGuard guard, Action<string>? trouble) : IHttpApplication<HttpContext>
+    private sealed class Application(Func<HttpContext, Task> answer, AccessGuard guard, Action<string>? trouble) : IHttpApplication<HttpContext>
     {
         private readonly TaskCompletionSource _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private int _running = 1;
@@ -150,7 +171,7 @@ public sealed class WebDavServer : IAsyncDisposable
                     throw new DavException(StatusCodes.Status401Unauthorized, "The password is the token; the user name does not matter.");
                 }
 
-                await handler.AnswerAsync(context).ConfigureAwait(false);
+                await answer(context).ConfigureAwait(false);
             }
             catch (DavException told)
             {

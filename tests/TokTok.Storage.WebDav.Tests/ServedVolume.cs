@@ -37,11 +37,15 @@ internal sealed class ServedVolume : IAsyncDisposable
 
     internal static CancellationToken Cancel => TestContext.Current.CancellationToken;
 
-    internal static async Task<ServedVolume> StartAsync(ManualClock? clock = null, Func<WebDavOptions, WebDavOptions>? change = null)
+    /// <param name="names">Serves the same volume under each of these names; none: as the only one.</param>
+    internal static async Task<ServedVolume> StartAsync(ManualClock? clock = null, Func<WebDavOptions, WebDavOptions>? change = null, params string[] names)
     {
         var served = new ServedVolume(clock);
         var options = new WebDavOptions { Token = Encoding.ASCII.GetBytes(Token), Threads = 4, Trouble = said => { lock (served.Troubles) { served.Troubles.Add(said); } } };
-        served._server = await WebDavServer.StartAsync(served.Tree, change?.Invoke(options) ?? options, served.Clock, new SeededRandom(2), Cancel);
+        options = change?.Invoke(options) ?? options;
+        served._server = names.Length == 0
+            ? await WebDavServer.StartAsync(served.Tree, options, served.Clock, new SeededRandom(2), Cancel)
+            : await WebDavServer.StartAsync(names.ToDictionary(static name => name, _ => (IVolumeFileSystem)served.Tree), options, served.Clock, new SeededRandom(2), Cancel);
         served.Client.BaseAddress = served.Url;
         return served;
     }

@@ -633,6 +633,37 @@ public sealed class WebDavServerTests
         Assert.Equal(["/", "/._film.mov", "/film.mov"], await ListAsync(served, "/"));
     }
 
+    [Fact]
+    public async Task Several_volumes_are_collections_of_their_names()
+    {
+        await using ServedVolume served = await ServedVolume.StartAsync(null, null, "work", "my photos");
+        Assert.Equal(["/", "/my%20photos/", "/work/"], await ListAsync(served, "/"));
+        Assert.Equal(["/"], XDocument.Parse((await served.ExpectAsync(207, "PROPFIND", "/", null, "Depth: 0")).Body).Descendants(XName.Get("href", "DAV:")).Select(static href => href.Value));
+        Reply space = await served.ExpectAsync(207, "PROPFIND", "/", "<propfind xmlns='DAV:'><prop><quota-available-bytes/><getetag/></prop></propfind>", "Depth: 0");
+        Assert.Contains($"<D:quota-available-bytes>{served.FreeBytes}<", space.Body);
+        Assert.Contains("<D:getetag/></D:prop><D:status>HTTP/1.1 404", space.Body);
+        Assert.Contains("<a href=\"/my%20photos/\">my photos/</a>", (await served.ExpectAsync(200, "GET", "/")).Body);
+        await served.ExpectAsync(201, "PUT", "/work/f", "x");
+        await served.ExpectAsync(201, "MKCOL", "/work/d");
+        Assert.Equal(["/work/", "/work/d/", "/work/f"], await ListAsync(served, "/work/"));
+        Assert.Contains("<a href=\"/\">..</a>", (await served.ExpectAsync(200, "GET", "/work")).Body);
+        Assert.Contains("<a href=\"/work/\">..</a>", (await served.ExpectAsync(200, "GET", "/work/d/")).Body);
+        string token = await served.LockAsync("/work/f");
+        Assert.Contains("<D:href>/work/f</D:href>", (await served.ExpectAsync(423, "PUT", "/work/f", "y")).Body);
+        await served.ExpectAsync(204, "PUT", "/work/f", "y", $"If: <{served.Url}work/f> (<{token}>)");
+        await served.ExpectAsync(412, "PUT", "/work/f", "y", $"If: <{served.Url}my%20photos/f> (<{token}>)");
+        await served.ExpectAsync(201, "MOVE", "/work/f", null, $"Destination: {served.Url}work/g", $"If: (<{token}>)");
+        await served.ExpectAsync(502, "COPY", "/work/d", null, "Destination: /my%20photos/e");
+        await served.ExpectAsync(502, "COPY", "/work/d", null, "Destination: /other");
+        await served.ExpectAsync(403, "MOVE", "/work", null, "Destination: /work/x");
+        await served.ExpectAsync(403, "DELETE", "/work/");
+        await served.ExpectAsync(403, "DELETE", "/");
+        await served.ExpectAsync(403, "PUT", "/f", "x");
+        await served.ExpectAsync(403, "MKCOL", "/new/");
+        await served.ExpectAsync(404, "GET", "/new/f");
+        await served.ExpectAsync(403, "PROPFIND", "/", null);
+    }
+
     private static async Task<string[]> ListAsync(ServedVolume served, string path)
     {
         Reply reply = await served.ExpectAsync(207, "PROPFIND", path, "<propfind xmlns='DAV:'><prop><resourcetype/></prop></propfind>", "Depth: 1");

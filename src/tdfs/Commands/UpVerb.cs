@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Net;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
@@ -26,15 +27,18 @@ internal static class UpVerb
             IStoreSession store = await run.OpenAsync(StoreAccess.Serve, cancel, isNode: true).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {
-                if (mounts.Count == 0)
+                string[] served = [.. mounts.Select(static mount => mount.Volume).Concat(config.WebDavVolumes).Distinct(StringComparer.Ordinal)];
+                bool isServed = config.WebDavListen is not null && served.Length > 0;
+                if (mounts.Count == 0 && !isServed)
                 {
                     run.Output.Say($"nothing to mount: {config.File} has no [[mount]]; `tdfs mount` adds one, Ctrl-C ends the node");
                 }
 
                 using CancellationTokenSource ends = CancellationTokenSource.CreateLinkedTokenSource(cancel);
                 Task snapshots = TakeAsync(run, store, config, ends.Token);
-                ExitCode[] codes = await Task.WhenAll(mounts.Select(mount => MountAsync(run, store, mount, cancel))).ConfigureAwait(false);
-                if (mounts.Count == 0)
+                IEnumerable<Task<ExitCode>> places = mounts.Select(mount => MountAsync(run, store, mount, cancel));
+                ExitCode[] codes = await Task.WhenAll(isServed ? places.Append(ServeAsync(run, store, config.WebDavListen!, served, cancel)) : places).ConfigureAwait(false);
+                if (mounts.Count == 0 && !isServed)
                 {
                     await Task.Delay(Timeout.InfiniteTimeSpan, run.Output.Clock, cancel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 }
@@ -57,6 +61,22 @@ internal static class UpVerb
 
         SnapshotWords.RefuseVolume(text[..at], "");
         return new MountConfig(text[..at], run.FullPath(text[(at + 1)..]));
+    }
+
+    private static async Task<ExitCode> ServeAsync(VerbRun run, IStoreSession store, IPEndPoint endpoint, IReadOnlyList<string> volumes, CancellationToken cancel)
+    {
+        try
+        {
+            var request = new WebDavRequest { Volumes = volumes, AsCollections = true, Endpoint = endpoint, Creates = true };
+            await store.WebDav.ServeAsync(request, address => WebDavVerb.Tell(run, address), cancel).ConfigureAwait(false);
+            return ExitCode.Ok;
+        }
+        catch (Exception failure) when (failure is not OperationCanceledException)
+        {
+            (ExitCode code, string message) = ErrorHandler.Explain(failure);
+            run.Output.Say($"tdfs: {message}"); // the mounts go on
+            return code;
+        }
     }
 
     private static async Task<ExitCode> MountAsync(VerbRun run, IStoreSession store, MountConfig mount, CancellationToken cancel)

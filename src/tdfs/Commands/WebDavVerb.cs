@@ -1,4 +1,5 @@
 using System.CommandLine;
+using System.Diagnostics.CodeAnalysis;
 using System.Net;
 using System.Text;
 using TokTok.Storage.Tdfs.Facades;
@@ -47,8 +48,8 @@ internal static class WebDavVerb
             IStoreSession store = await run.OpenAsync(StoreAccess.Serve, cancel).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {
-                var request = new WebDavRequest { Volume = volume, Endpoint = endpoint, TokenFile = token is null ? null : run.FullPath(token), Creates = run.Get(create) };
-                string served = await store.WebDav.ServeAsync(request, address => Tell(run, address), cancel).ConfigureAwait(false);
+                var request = new WebDavRequest { Volumes = volume is null ? [] : [volume], Endpoint = endpoint, TokenFile = token is null ? null : run.FullPath(token), Creates = run.Get(create) };
+                string served = (await store.WebDav.ServeAsync(request, address => Tell(run, address), cancel).ConfigureAwait(false))[0];
                 run.Output.Result(json => json.WriteString("volume", served), text => text.WriteLine($"{served}: served no more, everything committed"));
                 return ExitCode.Ok;
             }
@@ -57,9 +58,9 @@ internal static class WebDavVerb
     }
 
     /// <summary>The password is shown to a person at a terminal; what goes to a log names its file alone.</summary>
-    private static void Tell(VerbRun run, WebDavAddress address)
+    internal static void Tell(VerbRun run, WebDavAddress address)
     {
-        run.Output.Say($"{address.Volume} is served at {address.Url}; Ctrl-C ends it");
+        run.Output.Say($"{string.Join(", ", address.Volumes)} {(address.Volumes.Count == 1 ? "is" : "are")} served at {address.Url}; Ctrl-C ends it");
         if (!address.Url.IsLoopback)
         {
             run.Output.Say("whoever is on the way to other machines can read what passes, the password too: nothing here is encrypted");
@@ -76,11 +77,14 @@ internal static class WebDavVerb
         run.Output.Say($"all in one:    {address.Url.Scheme}://tdfs:{Uri.EscapeDataString(token)}@{address.Url.Authority}/");
     }
 
-    private static IPEndPoint Parse(string listen)
+    private static IPEndPoint Parse(string listen) => TryParse(listen, out IPEndPoint? endpoint)
+        ? endpoint
+        : throw new UserError(ExitCode.Usage, $"found '{listen}' for --listen, expected an address and a port such as {DefaultListen} or [::1]:4918");
+
+    /// <summary>An address with its port; localhost is 127.0.0.1.</summary>
+    internal static bool TryParse(string listen, [NotNullWhen(true)] out IPEndPoint? endpoint)
     {
         string address = listen.StartsWith("localhost:", StringComparison.OrdinalIgnoreCase) ? $"127.0.0.1{listen["localhost".Length..]}" : listen;
-        return IPEndPoint.TryParse(address, out IPEndPoint? endpoint) && address.LastIndexOf(':') > address.LastIndexOf(']') && (endpoint.Address.GetAddressBytes().Length == 4 || address[0] == '[')
-            ? endpoint
-            : throw new UserError(ExitCode.Usage, $"found '{listen}' for --listen, expected an address and a port such as {DefaultListen} or [::1]:4918");
+        return IPEndPoint.TryParse(address, out endpoint) && address.LastIndexOf(':') > address.LastIndexOf(']') && (endpoint.Address.GetAddressBytes().Length == 4 || address[0] == '[');
     }
 }

@@ -61,6 +61,7 @@ internal sealed class StoreSession(
         StoreHost.LetGoOfHolders(store);
         keyring.Dispose();
         _gate.Dispose();
+        _open.Dispose();
     }
 
     /// <summary>The door of verbs that came by the socket: the store that is open already.</summary>

@@ -1,4 +1,3 @@
-using TokTok.Storage.Files;
 using TokTok.Storage.Mount.Fuse;
 using TokTok.Storage.Tdfs.Facades;
 
@@ -15,24 +14,29 @@ internal sealed class VolumeMounts(VolumeOpener opener) : IMounts
     public async ValueTask<MountResult> ServeAsync(MountRequest request, Action<string, string> mounted, CancellationToken cancel)
     {
         string folder = Prepare(request.Folder);
-        using Volume volume = await opener.FindAsync(request.Volume, request.Creates, "tdfs mount --create NAME FOLDER", cancel).ConfigureAwait(false);
-        bool isClean = await opener.WorkAsync(volume, $"mounted on {folder}", async view =>
+        string where = $"mounted on {folder}";
+        if (opener.Volumes.FindUse(where) is { } other)
         {
-            FuseMount mount = await MountAsync(view, folder).ConfigureAwait(false);
+            throw new UserError(ExitCode.Locked, $"{folder} shows the volume {other.Volume.Name} already; expected another folder, or unmount it");
+        }
+
+        OpenVolumes.Use use = await opener.OpenAsync(request.Volume, request.Creates, "tdfs mount --create NAME FOLDER", where, cancel).ConfigureAwait(false);
+        await using (use.ConfigureAwait(false)) // 2. the commit of what was written, if nothing else shows the volume
+        {
+            FuseMount mount = await MountAsync(use, folder).ConfigureAwait(false);
+            bool isClean;
             try
             {
-                mounted(volume.Name, mount.Path);
+                mounted(use.Volume.Name, mount.Path);
                 await mount.Ended.WaitAsync(cancel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
-            catch
+            finally
             {
-                _ = await mount.UnmountAsync().ConfigureAwait(false);
-                throw;
+                isClean = await mount.UnmountAsync().ConfigureAwait(false); // 1. nobody writes any more by this mount
             }
 
-            return await mount.UnmountAsync().ConfigureAwait(false); // then nobody writes any more, and the tree commits
-        }, cancel).ConfigureAwait(false);
-        return new MountResult(volume.Name, folder, !isClean);
+            return new MountResult(use.Volume.Name, folder, !isClean);
+        }
     }
 
     private string Prepare(string folder)
@@ -56,12 +60,12 @@ internal sealed class VolumeMounts(VolumeOpener opener) : IMounts
         }
     }
 
-    private async ValueTask<FuseMount> MountAsync(VolumeView view, string folder)
+    private async ValueTask<FuseMount> MountAsync(OpenVolumes.Use use, string folder)
     {
         var options = new FuseOptions { AllowOther = Environment.IsPrivilegedProcess, Trouble = opener.Say };
         try
         {
-            return await FuseMount.StartAsync(view, folder, options, opener.Clock).ConfigureAwait(false);
+            return await FuseMount.StartAsync(use.View, folder, options, opener.Clock).ConfigureAwait(false);
         }
         catch (MountException refused)
         {

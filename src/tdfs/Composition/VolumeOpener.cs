@@ -20,16 +20,49 @@ internal sealed class VolumeOpener(BlockStore store, StorageConfig config, IDisk
 
     internal Action<string> Say => say;
 
-    /// <summary>The volume of a name.</summary>
+    internal OpenVolumes Volumes => open;
+
+    /// <summary>Opens the volume of a name for one more use; the last of them commits and closes it.</summary>
+    /// <remarks>Nobody works in the tree any more by a use that is over. A crash before that leaves what was synced in the journal.</remarks>
     /// <param name="wanted">Null: the only one there is.</param>
     /// <param name="creates">One that is not there yet is made.</param>
     /// <param name="asIn">How the verb makes one, for who has none.</param>
-    internal async ValueTask<Volume> FindAsync(string? wanted, bool creates, string asIn, CancellationToken cancel)
+    /// <param name="where">What shows the volume, for who asks for it meanwhile.</param>
+    internal async ValueTask<OpenVolumes.Use> OpenAsync(string? wanted, bool creates, string asIn, string where, CancellationToken cancel)
     {
         IReadOnlyList<string> names = Volume.Names(store);
         string name = wanted ?? (names.Count == 1 ? names[0] : throw new UserError(
             ExitCode.Usage,
             names.Count == 0 ? $"the store has no volume yet; `{asIn}` makes one" : $"found {names.Count} volumes, expected the name of one: {string.Join(", ", names)}"));
+        return await open.OpenAsync(name, where, async () =>
+        {
+            Volume volume = await FindAsync(name, creates, names, cancel).ConfigureAwait(false);
+            VolumeView? view = null;
+            try
+            {
+                view = new VolumeView(ActiveTree.Open(store, volume, clock, Options()), volume, clock.LocalTimeZone);
+                if (volume.Head is null)
+                {
+                    await view.Present.CommitAsync(cancel).ConfigureAwait(false); // a new volume is there for others from here on
+                }
+
+                return new OpenVolume(volume, view);
+            }
+            catch
+            {
+                if (view is not null)
+                {
+                    await view.DisposeAsync().ConfigureAwait(false);
+                }
+
+                volume.Dispose();
+                throw;
+            }
+        }, cancel).ConfigureAwait(false);
+    }
+
+    private async ValueTask<Volume> FindAsync(string name, bool creates, IReadOnlyList<string> names, CancellationToken cancel)
+    {
         Volume? volume = await Volume.TryOpenAsync(store, name, cancel).ConfigureAwait(false);
         if (volume is not null)
         {
@@ -48,36 +81,6 @@ internal sealed class VolumeOpener(BlockStore store, StorageConfig config, IDisk
         }
 
         return await Volume.OpenOrCreateAsync(store, name, random, cancel).ConfigureAwait(false);
-    }
-
-    /// <summary>Lets somebody work in a volume, and commits what was done.</summary>
-    /// <remarks>Order at the end: nobody uses the tree any more; then what it holds is committed. A crash before that leaves what was synced in the journal.</remarks>
-    /// <param name="where">Where it is shown, for who asks for the volume meanwhile.</param>
-    internal async ValueTask<T> WorkAsync<T>(Volume volume, string where, Func<VolumeView, Task<T>> work, CancellationToken cancel)
-    {
-        var view = new VolumeView(ActiveTree.Open(store, volume, clock, Options()), volume, clock.LocalTimeZone);
-        var here = new OpenVolume(volume, view, where);
-        await using (view.ConfigureAwait(false))
-        {
-            if (!open.TryAdd(here))
-            {
-                throw new UserError(ExitCode.Locked, $"volume {volume.Name} is open already ({open.Find(volume.Name)?.Where})");
-            }
-
-            try
-            {
-                if (volume.Head is null)
-                {
-                    await view.Present.CommitAsync(cancel).ConfigureAwait(false); // a new volume is there for others from here on
-                }
-
-                return await work(view).ConfigureAwait(false);
-            }
-            finally
-            {
-                open.Remove(here);
-            }
-        }
     }
 
     private ActiveTreeOptions Options() => new()

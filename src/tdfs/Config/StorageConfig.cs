@@ -32,6 +32,12 @@ internal sealed record StorageConfig
     /// <summary>What `tdfs up` mounts.</summary>
     public required IReadOnlyList<MountConfig> Mounts { get; init; }
 
+    /// <summary>Where `tdfs up` serves WebDAV; null: nowhere.</summary>
+    public System.Net.IPEndPoint? WebDavListen { get; init; }
+
+    /// <summary>What it serves there besides the volumes of <see cref="Mounts"/>.</summary>
+    public required IReadOnlyList<string> WebDavVolumes { get; init; }
+
     /// <summary>Zero: `tdfs up` makes no snapshots.</summary>
     public TimeSpan SnapshotEvery { get; init; }
 
@@ -61,6 +67,7 @@ internal sealed record StorageConfig
         TableBinder store = root.Table("store");
         IReadOnlyList<TableBinder> holders = root.Tables("holder");
         IReadOnlyList<TableBinder> mounts = root.Tables("mount");
+        TableBinder webDav = root.Table("webdav");
         TableBinder snapshots = root.Table("snapshots");
         TableBinder chunking = root.Table("chunking");
         TableBinder compression = root.Table("compression");
@@ -92,6 +99,8 @@ internal sealed record StorageConfig
                 Yearly = keep.Integer("yearly", 10, 0, 10000),
             },
             Mounts = ReadMounts(mounts, folder, home),
+            WebDavListen = ReadListen(webDav),
+            WebDavVolumes = ReadVolumes(webDav),
             SnapshotEvery = snapshots.Duration("every", "1h", "365d"),
             SnapshotThin = snapshots.Boolean("thin", true),
             UnlockFor = keys.Duration("unlock-for", "15m", "7d"),
@@ -114,7 +123,7 @@ internal sealed record StorageConfig
             LogFile = ReadPath(log, "file", "", folder, home),
         };
 
-        foreach (TableBinder table in (TableBinder[])[store, chunking, compression, memory, keep, snapshots, keys, import, reclaim, log])
+        foreach (TableBinder table in (TableBinder[])[store, chunking, compression, memory, keep, webDav, snapshots, keys, import, reclaim, log])
         {
             table.Finish();
         }
@@ -145,6 +154,28 @@ internal sealed record StorageConfig
         }
 
         return holders;
+    }
+
+    private static System.Net.IPEndPoint? ReadListen(TableBinder table)
+    {
+        string listen = table.String("listen", "");
+        return listen.Length == 0 ? null
+            : Commands.WebDavVerb.TryParse(listen, out System.Net.IPEndPoint? endpoint) ? endpoint
+            : throw table.Bad("listen", "an address and a port such as \"127.0.0.1:4918\" or \"[::1]:4918\", or \"\" for none");
+    }
+
+    private static IReadOnlyList<string> ReadVolumes(TableBinder table)
+    {
+        IReadOnlyList<string> volumes = table.Strings("volumes");
+        foreach (string volume in volumes)
+        {
+            if (Commands.SnapshotWords.WhyNoVolume(volume) is { } why)
+            {
+                throw table.Bad("volumes", why);
+            }
+        }
+
+        return volumes;
     }
 
     private static List<MountConfig> ReadMounts(IReadOnlyList<TableBinder> tables, string folder, string home)

@@ -362,6 +362,8 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a mount whose volume nobody could type", line) { Config = "[[mount]]\nvolume = \" v\"\npath = \"{dir}\"\n" },
             new Case("one folder for two volumes", line) { Config = "[[mount]]\nvolume = \"a\"\npath = \"{dir}\"\n[[mount]]\nvolume = \"b\"\npath = \"{dir}\"\n" },
             new Case("a mount without a folder", [.. line, "--mount", "work"]),
+            new Case("a name for WebDAV's address", line) { Config = "[webdav]\nlisten = \"example.org\"\n" },
+            new Case("a volume for WebDAV that nobody could type", line) { Config = "[webdav]\nvolumes = [\" v\"]\n" },
             new Case("a bad interval", line) { Config = "[snapshots]\nevery = \"often\"\n" },
             new Case("a folder that is not there", line) { Config = "[[mount]]\nvolume = \"v\"\npath = \"{target}\"\n" },
         ],

@@ -1,3 +1,4 @@
+using System.Net;
 using System.Text.Json;
 using TokTok.Storage.Core;
 using TokTok.Storage.Tdfs.Facades;
@@ -89,9 +90,13 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(
             ("photos: served no more, everything committed\n", "photos is served at http://127.0.0.1:4918/; Ctrl-C ends it\nany user name; the password is in /store/webdav-token\n"),
             (_transcript.Data, _transcript.Talk));
-        Assert.Equal(new WebDavRequest { Endpoint = new(System.Net.IPAddress.Loopback, 4918) }, Assert.Single(_transcript.Host.Asked));
+        WebDavRequest asked = Assert.IsType<WebDavRequest>(Assert.Single(_transcript.Host.Asked));
+        Assert.Empty(asked.Volumes);
+        Assert.Equal((new IPEndPoint(IPAddress.Loopback, 4918), null, false, false), (asked.Endpoint, asked.TokenFile, asked.Creates, asked.AsCollections));
         Assert.Equal(0, await _transcript.RunAsync("webdav", "--create", "work", "--listen", "[::1]:0", "--token-file", "/t", "--json"));
-        Assert.Equal(new WebDavRequest { Volume = "work", Endpoint = new(System.Net.IPAddress.IPv6Loopback, 0), TokenFile = "/t", Creates = true }, _transcript.Host.Asked[^1]);
+        asked = Assert.IsType<WebDavRequest>(_transcript.Host.Asked[^1]);
+        Assert.Equal(["work"], asked.Volumes);
+        Assert.Equal((new IPEndPoint(IPAddress.IPv6Loopback, 0), "/t", true, false), (asked.Endpoint, asked.TokenFile, asked.Creates, asked.AsCollections));
         Assert.Equal(0, await _transcript.RunAsync("webdav", "--listen", "localhost:80"));
         Assert.DoesNotContain("encrypted", _transcript.Talk);
         Assert.Equal(0, await _transcript.RunAsync("webdav", "--listen", "0.0.0.0:4918"));

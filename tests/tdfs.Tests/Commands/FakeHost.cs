@@ -167,10 +167,11 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
         return Asking(request, new MountResult(request.Volume ?? "photos", request.Folder, WasInUse: request.Creates));
     }
 
-    public ValueTask<string> ServeAsync(WebDavRequest request, Action<WebDavAddress> serving, CancellationToken cancel)
+    public ValueTask<IReadOnlyList<string>> ServeAsync(WebDavRequest request, Action<WebDavAddress> serving, CancellationToken cancel)
     {
-        serving(new WebDavAddress(request.Volume ?? "photos", new Uri($"http://{request.Endpoint}/"), "secret"u8.ToArray(), "/store/webdav-token"));
-        return Asking(request, request.Volume ?? "photos");
+        IReadOnlyList<string> volumes = request.Volumes.Count == 0 ? ["photos"] : request.Volumes;
+        serving(new WebDavAddress(volumes, new Uri($"http://{request.Endpoint}/"), "secret"u8.ToArray(), "/store/webdav-token"));
+        return Asking(request, volumes);
     }
 
     public ValueTask<SnapshotInfo> TakeAsync(string? volume, string? label, CancellationToken cancel) => Asking((volume, label), Snapshot);

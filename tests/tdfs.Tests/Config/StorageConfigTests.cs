@@ -21,9 +21,10 @@ public sealed class StorageConfigTests
     {
         StorageConfig shipped = ConfigFile.LoadShipped("/home/ann");
         StorageConfig empty = Parse("");
-        Assert.Equal(empty with { Holders = shipped.Holders, Mounts = shipped.Mounts, Import = shipped.Import }, shipped, new ConfigComparer());
+        Assert.Equal(empty with { Holders = shipped.Holders, Mounts = shipped.Mounts, WebDavVolumes = shipped.WebDavVolumes, Import = shipped.Import }, shipped, new ConfigComparer());
         Assert.Empty(shipped.Holders);
         Assert.Empty(shipped.Mounts);
+        Assert.Empty(shipped.WebDavVolumes);
         Assert.Equal(empty.Import with { Exclude = shipped.Import.Exclude }, shipped.Import);
         Assert.Empty(shipped.Import.Exclude);
     }
@@ -49,7 +50,7 @@ public sealed class StorageConfigTests
     {
         // The message for a far-off key lists all that are known.
         string text = Encoding.UTF8.GetString(ConfigFile.ShippedBytes());
-        foreach (string table in (string[])["store", "chunking", "compression", "memory", "keep", "snapshots", "keys", "import", "reclaim", "log"])
+        foreach (string table in (string[])["store", "chunking", "compression", "memory", "keep", "webdav", "snapshots", "keys", "import", "reclaim", "log"])
         {
             string message = Refused($"[{table}]\nqqqqqqqqqqqq = 1");
             string body = text.Split($"[{table}]")[1].Split("\n[")[0];
@@ -82,6 +83,9 @@ public sealed class StorageConfigTests
             [[mount]]
             volume = "work"
             path = "~/work"
+            [webdav]
+            listen = "localhost:80"
+            volumes = ["photos"]
             [snapshots]
             every = "10m"
             thin = false
@@ -103,6 +107,8 @@ public sealed class StorageConfigTests
         Assert.Equal(0, config.Keep.Last);
         Assert.Equal(24, config.Keep.Hourly);
         Assert.Equal([new MountConfig("work", "/home/ann/work")], config.Mounts);
+        Assert.Equal(new System.Net.IPEndPoint(System.Net.IPAddress.Loopback, 80), config.WebDavListen);
+        Assert.Equal(["photos"], config.WebDavVolumes);
         Assert.Equal((TimeSpan.FromMinutes(10), false), (config.SnapshotEvery, config.SnapshotThin));
         Assert.Equal(TimeSpan.FromHours(2), config.UnlockFor);
         Assert.Equal(3, config.Import.Workers);

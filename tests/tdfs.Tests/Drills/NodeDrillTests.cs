@@ -92,7 +92,7 @@ public sealed class NodeDrillTests
             using Process first = await MountDrill.MountAsync(store, "--create", "one", one);
             using Process second = await MountDrill.MountAsync(store, "--create", "two", two);
             await MountDrill.ShellAsync("echo 1 > $1/f; echo 2 > $2/f; cmp $1/f <(echo 1); cmp $2/f <(echo 2)", one, two);
-            (await store.RunAsync("mount", "two", one)).Expect(5, 9);
+            (await store.RunAsync("mount", "two", one)).Expect(5);
             Assert.Equal(0, await MountDrill.SignalAsync(second, "INT"));
             Assert.Equal("1\n", await MountDrill.ShellAsync("cat $1/f; test ! -e $2/f", one, two));
 

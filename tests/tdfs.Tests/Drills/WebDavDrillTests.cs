@@ -2,6 +2,7 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Runtime.InteropServices;
+using TokTok.Storage.Mount.Fuse;
 
 namespace TokTok.Storage.Tdfs.Tests.Drills;
 
@@ -51,14 +52,53 @@ public sealed class WebDavDrillTests
         await store.AssertCleanAsync();
     }
 
+    [Fact(Timeout = 120_000)]
+    public async Task A_node_shows_one_volume_by_mount_and_by_WebDAV_and_both_see_the_same()
+    {
+        string? missing = FuseMount.WhyNot();
+        Assert.SkipWhen(missing is not null, missing ?? "");
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "mounting without fusermount3 needs root");
+        string point = Directory.CreateTempSubdirectory("tdfs-drive-").FullName;
+        using var store = new DrillStore(1, $"[[mount]]\nvolume = \"work\"\npath = \"{point}\"\n[webdav]\nlisten = \"127.0.0.1:0\"\nvolumes = [\"photos\"]\n[keys]\nunlock-for = \"0s\"\n");
+        await store.InitAsync();
+        try
+        {
+            using Process node = store.Start(["up"]);
+            using HttpClient client = await ClientAsync(store, node, until: 2);
+            Assert.Equal(HttpStatusCode.Created, (await client.PutAsync("/work/uploaded", new ByteArrayContent([1, 2, 3]), DrillStore.Cancel)).StatusCode);
+            await MountDrill.ShellAsync("cd $1; test $(stat -c %s uploaded) = 3; mkdir d; echo mounted > d/f", point);
+            Assert.Equal("mounted\n", await client.GetStringAsync("/work/d/f", DrillStore.Cancel));
+            Assert.Equal(HttpStatusCode.Created, (await client.PutAsync("/photos/p", new ByteArrayContent([4]), DrillStore.Cancel)).StatusCode);
+            (await store.RunAsync("snapshot", "photos", "--label", "one")).Expect(0);
+            Assert.Equal([4], await client.GetByteArrayAsync("/photos/.snapshots/one/p", DrillStore.Cancel));
+            await MountDrill.ShellAsync("umount $1", point);
+            Assert.Equal("mounted\n", await client.GetStringAsync("/work/d/f", DrillStore.Cancel)); // the volume is still open there
+            Assert.Equal(0, Kill(node.Id, 15));
+            await node.WaitForExitAsync(DrillStore.Cancel);
+            await store.AssertCleanAsync();
+        }
+        finally
+        {
+            await MountDrill.ShellAsync("umount -l $1 2>/dev/null || true", point);
+        }
+    }
+
     [DllImport("libc", EntryPoint = "kill")]
     private static extern int Kill(int process, int signal);
 
-    private static async Task<HttpClient> ClientAsync(DrillStore store, Process process)
+    /// <param name="until">So many lines say that everything is there, in any order; one of them where it is served.</param>
+    private static async Task<HttpClient> ClientAsync(DrillStore store, Process process, int until = 1)
     {
-        const string At = " is served at ";
-        string line = await process.StandardError.ReadLineAsync(DrillStore.Cancel) ?? "";
-        if (!line.Contains(At, StringComparison.Ordinal))
+        const string At = " served at ";
+        string line = "";
+        for (int seen = 0; seen < until;)
+        {
+            string? next = await process.StandardError.ReadLineAsync(DrillStore.Cancel);
+            seen += next is null ? until : next.Contains(At, StringComparison.Ordinal) || next.Contains(" is mounted on ", StringComparison.Ordinal) ? 1 : 0;
+            line = next?.Contains(At, StringComparison.Ordinal) == true ? next : line;
+        }
+
+        if (line.Length == 0)
         {
             process.Kill();
             Assert.Fail($"{line}\n{await process.StandardError.ReadToEndAsync(DrillStore.Cancel)}");

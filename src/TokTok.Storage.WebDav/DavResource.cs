@@ -8,7 +8,7 @@ namespace TokTok.Storage.WebDav;
 /// be a circle are refused too. <see cref="Key"/> is the path behind all links, so that what a lock protects is found by every name that leads there.
 /// Owns: the file ids that were given out on the way, which go back when it is disposed of.
 /// </remarks>
-internal sealed class Place : IDisposable
+internal sealed class DavResource : IDisposable
 {
     /// <summary>As Linux (MAXSYMLINKS).</summary>
     internal const int MaxLinks = 40;
@@ -17,7 +17,7 @@ internal sealed class Place : IDisposable
     private readonly List<ulong> _held = [];
     private readonly List<(byte[] Name, ulong Id)> _at = [];
 
-    private Place(IVolumeFileSystem volume) => _volume = volume;
+    private DavResource(IVolumeFileSystem volume) => _volume = volume;
 
     /// <summary>Whether something is there.</summary>
     internal bool Exists { get; private set; }
@@ -44,17 +44,17 @@ internal sealed class Place : IDisposable
     /// <summary>Finds what a path leads to.</summary>
     /// <param name="followsLast">Whether a link at the end of it is followed, or is itself meant.</param>
     /// <exception cref="DavException">Nothing there may be used: a link leads out or in circles, or the store fails.</exception>
-    internal static Place Find(IVolumeFileSystem volume, IReadOnlyList<byte[]> names, bool followsLast)
+    internal static DavResource Find(IVolumeFileSystem volume, IReadOnlyList<byte[]> names, bool followsLast)
     {
-        var place = new Place(volume);
+        var resource = new DavResource(volume);
         try
         {
-            place.Walk(names, followsLast);
-            return place;
+            resource.Walk(names, followsLast);
+            return resource;
         }
         catch
         {
-            place.Dispose();
+            resource.Dispose();
             throw;
         }
     }
@@ -64,9 +64,9 @@ internal sealed class Place : IDisposable
     {
         try
         {
-            using Place place = Find(volume, names, followsLast: true);
-            attributes = place.Attributes;
-            return place.Exists;
+            using DavResource resource = Find(volume, names, followsLast: true);
+            attributes = resource.Attributes;
+            return resource.Exists;
         }
         catch (DavException)
         {

@@ -14,7 +14,7 @@ public sealed class FuseBatteryTests
         "data 5000:", // ext4 knows holes by the block, a volume by the byte
     ];
 
-    [Fact(Timeout = 120_000)]
+    [Fact(Timeout = 300_000)]
     public async Task Posix_rules_are_those_of_ext4()
     {
         await using MountedVolume drive = await OpenAsync();
@@ -30,7 +30,7 @@ public sealed class FuseBatteryTests
             .Select(static pair => $"ext4: {pair.First}; here: {pair.Second}"));
     }
 
-    [Theory(Timeout = 120_000)]
+    [Theory(Timeout = 300_000)]
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(3)]

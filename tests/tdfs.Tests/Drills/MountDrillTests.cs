@@ -6,7 +6,7 @@ namespace TokTok.Storage.Tdfs.Tests.Drills;
 /// <summary>A volume mounted by the real command, killed, and mounted again.</summary>
 public sealed class MountDrillTests
 {
-    [Fact(Timeout = 120_000)]
+    [Fact(Timeout = 300_000)]
     public async Task What_was_synced_before_a_kill_is_there_after_the_next_mount()
     {
         string? missing = FuseMount.WhyNot();
@@ -47,7 +47,7 @@ public sealed class MountDrillTests
         }
     }
 
-    [Fact(Timeout = 120_000)]
+    [Fact(Timeout = 300_000)]
     public async Task Writers_meet_a_full_disk_before_the_store_does_and_everything_else_goes_on()
     {
         string? missing = FuseMount.WhyNot();

@@ -9,7 +9,7 @@ public sealed class MountFaultDrillTests
 {
     private const string Settings = "[keys]\nunlock-for = \"0s\"\n[reclaim]\ntrash-for = \"0s\"\n";
 
-    [Fact(Timeout = 240_000)]
+    [Fact(Timeout = 300_000)]
     public async Task On_a_full_disk_writers_meet_ENOSPC_and_what_was_synced_stays()
     {
         SkipWithoutFuse();
@@ -62,7 +62,7 @@ public sealed class MountFaultDrillTests
         }
     }
 
-    [Fact(Timeout = 240_000)]
+    [Fact(Timeout = 300_000)]
     public async Task With_its_only_holder_gone_calls_fail_and_nothing_hangs_and_what_was_synced_is_there_when_it_is_back()
     {
         SkipWithoutFuse();
@@ -117,7 +117,7 @@ public sealed class MountFaultDrillTests
         }
     }
 
-    [Fact(Timeout = 240_000)]
+    [Fact(Timeout = 300_000)]
     public async Task A_damaged_arena_is_EIO_for_its_files_alone()
     {
         SkipWithoutFuse();
@@ -171,7 +171,7 @@ public sealed class MountFaultDrillTests
         }
     }
 
-    [Fact(Timeout = 240_000)]
+    [Fact(Timeout = 300_000)]
     public async Task A_slow_disk_makes_writers_wait_and_others_not()
     {
         SkipWithoutFuse();

@@ -7,7 +7,7 @@ namespace TokTok.Storage.Tdfs.Tests.Drills;
 /// <summary>A node with a volume mounted: what other processes want of the store is done by it.</summary>
 public sealed class NodeDrillTests
 {
-    [Fact(Timeout = 240_000)]
+    [Fact(Timeout = 300_000)]
     public async Task A_day_in_the_drive()
     {
         SkipWithoutFuse();
@@ -80,7 +80,7 @@ public sealed class NodeDrillTests
         }
     }
 
-    [Fact(Timeout = 120_000)]
+    [Fact(Timeout = 300_000)]
     public async Task A_second_mount_is_the_first_ones_work_and_ends_by_itself()
     {
         SkipWithoutFuse();

@@ -9,7 +9,7 @@ namespace TokTok.Storage.Tdfs.Tests.Drills;
 /// <summary>A volume served by the real command, killed, and served again.</summary>
 public sealed class WebDavDrillTests
 {
-    [Fact(Timeout = 120_000)]
+    [Fact(Timeout = 300_000)]
     public async Task What_was_uploaded_before_a_kill_is_there_after_it_and_the_token_is_the_same()
     {
         using var store = new DrillStore(1);
@@ -52,7 +52,7 @@ public sealed class WebDavDrillTests
         await store.AssertCleanAsync();
     }
 
-    [Fact(Timeout = 120_000)]
+    [Fact(Timeout = 300_000)]
     public async Task A_node_shows_one_volume_by_mount_and_by_WebDAV_and_both_see_the_same()
     {
         string? missing = FuseMount.WhyNot();

@@ -93,7 +93,7 @@ public sealed class NodeDrillTests
             using Process second = await MountDrill.MountAsync(store, "--create", "two", two);
             await MountDrill.ShellAsync("echo 1 > $1/f; echo 2 > $2/f; cmp $1/f <(echo 1); cmp $2/f <(echo 2)", one, two);
             (await store.RunAsync("mount", "two", one)).Expect(5);
-            Assert.Equal(0, await MountDrill.SignalAsync(second, "INT"));
+            Assert.Equal(0, await MountDrill.SignalAsync(second, "TERM"));
             Assert.Equal("1\n", await MountDrill.ShellAsync("cat $1/f; test ! -e $2/f", one, two));
 
             // Who goes away takes along what it asked for.

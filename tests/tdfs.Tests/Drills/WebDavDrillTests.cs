@@ -45,7 +45,7 @@ public sealed class WebDavDrillTests
         {
             using HttpClient client = await ClientAsync(store, third);
             Assert.Contains("/folder/", await client.GetStringAsync("/", DrillStore.Cancel));
-            Assert.Equal(0, Kill(third.Id, 2));
+            Assert.Equal(0, Kill(third.Id, 15));
             await third.WaitForExitAsync(DrillStore.Cancel);
         }
 

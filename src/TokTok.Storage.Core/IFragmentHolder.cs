@@ -67,7 +67,8 @@ public interface IFragmentHolder
     ValueTask<int> ReadObjectAsync(string name, long offset, Memory<byte> target, CancellationToken cancel);
 
     /// <summary>Appends at <paramref name="offset"/>, which must be the present length; at 0 the object begins anew.</summary>
-    ValueTask AppendObjectAsync(string name, long offset, ReadOnlyMemory<byte> bytes, CancellationToken cancel);
+    /// <param name="isSynced">Durable when it returns, with all that was appended before. False: in the system's own time, for who has it durable elsewhere.</param>
+    ValueTask AppendObjectAsync(string name, long offset, ReadOnlyMemory<byte> bytes, bool isSynced, CancellationToken cancel);
 
     /// <summary>Replaces an object whole: a reader sees the old bytes or the new.</summary>
     ValueTask PutObjectAsync(string name, ReadOnlyMemory<byte> bytes, CancellationToken cancel);

@@ -371,7 +371,7 @@ internal sealed class CatalogLog : IDisposable
             header = WriterLocked().Header;
         }
 
-        await _copies.PublishAsync(_writer!, holders, cancel).ConfigureAwait(false);
+        await _copies.PublishAsync(_writer!, holders, isSynced: true, cancel).ConfigureAwait(false);
         if (header.Number >= 2)
         {
             await _copies.DeleteBelowAsync(_writer!, header.Number - 1, holders, cancel).ConfigureAwait(false);

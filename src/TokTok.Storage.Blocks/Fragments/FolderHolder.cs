@@ -471,7 +471,7 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
         return ValueTask.FromResult(file.Read(offset, target.Span));
     }
 
-    public ValueTask AppendObjectAsync(string name, long offset, ReadOnlyMemory<byte> bytes, CancellationToken cancel)
+    public ValueTask AppendObjectAsync(string name, long offset, ReadOnlyMemory<byte> bytes, bool isSynced, CancellationToken cancel)
     {
         if (offset == 0)
         {
@@ -491,7 +491,10 @@ public sealed class FolderHolder : IFragmentHolder, IDisposable
 
             // A crash, or a failure, leaves a prefix of the bytes or noise in their place: the writer finds the length wrong and begins anew.
             file.Write(offset, bytes.Span);
-            file.Sync();
+            if (isSynced)
+            {
+                file.Sync();
+            }
         }
 
         return ValueTask.CompletedTask;

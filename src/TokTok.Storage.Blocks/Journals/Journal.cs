@@ -239,13 +239,14 @@ internal sealed class Journal : IDisposable
     internal void Sync() => Writer.Sync();
 
     /// <summary>Copies what is synced to the holders that keep journals.</summary>
-    internal ValueTask PublishAsync(IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel) => _copies.PublishAsync(Writer, holders, cancel);
+    /// <param name="isSynced">As in <see cref="LogCopies.PublishAsync"/>.</param>
+    internal ValueTask PublishAsync(IReadOnlyList<IFragmentHolder> holders, bool isSynced, CancellationToken cancel) => _copies.PublishAsync(Writer, holders, isSynced, cancel);
 
     /// <summary>Begins the next file with what is still wanted, makes it durable here and at the holders, then lets the older files go.</summary>
     internal async ValueTask RenewAsync(IEnumerable<JournalClump> open, IEnumerable<Intent> intents, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
         Renew(open, intents);                                                                         // 1. open clumps and intents, again
-        await _copies.PublishAsync(Writer, holders, cancel).ConfigureAwait(false);                    // 2. and at the holders
+        await _copies.PublishAsync(Writer, holders, isSynced: true, cancel).ConfigureAwait(false);                    // 2. and at the holders
         await _copies.DeleteBelowAsync(Writer, Writer.Header.Number, holders, cancel).ConfigureAwait(false); // 3. only now the old ones
     }
 

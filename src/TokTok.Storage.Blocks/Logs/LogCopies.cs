@@ -44,6 +44,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     private readonly Dictionary<(HolderId Holder, string ObjectName), (RecordLogHeader Header, long Bytes)> _atHolders = [];
     private readonly Dictionary<LogCopy, RecordLogExtent> _extents = new(ReferenceEqualityComparer.Instance); // of the copies that were read
     private readonly Dictionary<(HolderId Holder, string ObjectName), long> _published = []; // compared with ours in this process
+    private readonly HashSet<(HolderId Holder, string Name)> _unsynced = []; // appended to, and not synced since
     private readonly List<(LogLine? Line, ulong Number)> _names = [];
 
     /// <summary>What could not be published last time, one line a holder.</summary>
@@ -325,7 +326,8 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     }
 
     /// <summary>Appends to every holder's copy what the writer has synced since. Durable there on return, but for the holders in <see cref="Lag"/>.</summary>
-    internal async ValueTask PublishAsync(RecordLogWriter writer, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
+    /// <param name="isSynced">False: durable here is enough for now, and the holders' disks follow in their own time; the next call with true makes up for it.</param>
+    internal async ValueTask PublishAsync(RecordLogWriter writer, IReadOnlyList<IFragmentHolder> holders, bool isSynced, CancellationToken cancel)
     {
         byte[]? buffer = null;
         string name = ObjectOf(writer.Header);
@@ -349,8 +351,14 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
                 {
                     buffer ??= ArrayPool<byte>.Shared.Rent(PublishBytes);
                     int read = writer.ReadSynced(at, buffer.AsSpan(0, PublishBytes));
-                    await holder.AppendObjectAsync(name, at, buffer.AsMemory(0, read), cancel).ConfigureAwait(false);
+                    await holder.AppendObjectAsync(name, at, buffer.AsMemory(0, read), isSynced, cancel).ConfigureAwait(false);
                     at += read;
+                    _ = isSynced ? _unsynced.Remove((holder.Id, name)) : _unsynced.Add((holder.Id, name));
+                }
+
+                if (isSynced && _unsynced.Remove((holder.Id, name)))
+                {
+                    await holder.AppendObjectAsync(name, at, default, isSynced: true, cancel).ConfigureAwait(false);
                 }
 
                 _published[(holder.Id, name)] = at;

@@ -28,7 +28,7 @@ public sealed partial class BlockStore
             await _catalogLog.PublishAsync(holders, cancel).ConfigureAwait(false);
         }
 
-        await _journal.PublishAsync(JournalHolders(), cancel).ConfigureAwait(false); // compares what is there with ours, once a process
+        await _journal.PublishAsync(JournalHolders(), isSynced: true, cancel).ConfigureAwait(false); // compares what is there with ours, once a process
         foreach (IFragmentHolder holder in holders)
         {
             try

@@ -568,7 +568,9 @@ public sealed partial class BlockStore
             // Only now: while the bins were looked through, writers may have filled arenas that hold what this flush is asked for.
             await AwaitSealingAsync().ConfigureAwait(false);                     // 1. full arenas: fragments synced
             _journal.Sync();                                                     // 2. the rest: in the journal
-            await _journal.PublishAsync(JournalHolders(), cancel).ConfigureAwait(false);
+            // Intents alone, where no lost place is to be outlived: the state folder has them, and the holder's disk may follow with the next flush.
+            List<IFragmentHolder> holders = JournalHolders();
+            await _journal.PublishAsync(holders, isSynced: batch is null || holders.Count > 1, cancel).ConfigureAwait(false);
             if (_journal.IsForked)
             {
                 Note("another copy of this device's state wrote a journal of the same name to a holder; this one goes on under a name of its own");

@@ -156,10 +156,10 @@ public sealed class FolderHolderTests
     public async Task Objects_are_replaced_appended_listed_and_kept_within_their_folder()
     {
         using FolderHolder holder = Holder();
-        await holder.AppendObjectAsync("catalog/00000001-02", 0, new byte[] { 1, 2 }, default);
-        await holder.AppendObjectAsync("catalog/00000001-02", 2, new byte[] { 3 }, default);
+        await holder.AppendObjectAsync("catalog/00000001-02", 0, new byte[] { 1, 2 }, isSynced: true, default);
+        await holder.AppendObjectAsync("catalog/00000001-02", 2, new byte[] { 3 }, isSynced: true, default);
         await holder.PutObjectAsync("anchor", new byte[] { 9 }, default);
-        _ = await Assert.ThrowsAsync<DiskException>(async () => await holder.AppendObjectAsync("catalog/00000001-02", 2, new byte[] { 4 }, default));
+        _ = await Assert.ThrowsAsync<DiskException>(async () => await holder.AppendObjectAsync("catalog/00000001-02", 2, new byte[] { 4 }, isSynced: true, default));
         byte[] target = new byte[8];
         Assert.Equal(2, await holder.ReadObjectAsync("catalog/00000001-02", 1, target, default));
         Assert.Equal([2, 3], target[..2]);

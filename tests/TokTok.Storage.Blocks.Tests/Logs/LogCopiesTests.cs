@@ -94,6 +94,42 @@ public sealed class LogCopiesTests : IDisposable
         Assert.Equal(bytes, disk.ReadAll("/log").Length);
     }
 
+    [Fact]
+    public async Task What_a_holder_gets_in_its_own_time_is_synced_with_what_comes_next_even_if_that_is_nothing()
+    {
+        var disk = new SimulatedDisk();
+        disk.CreateDirectory("/holder");
+        disk.CreateDirectory("/state");
+        var copies = new LogCopies(disk, "/state/journal", "journal", RecordLogKind.Journal, 1, _realm);
+        string name;
+        long synced;
+        using (var holder = FolderHolder.Create(disk, "/holder", _random))
+        using (RecordLogWriter writer = copies.Begin(Number, _random))
+        {
+            writer.Append([1]);
+            writer.Sync();
+            await copies.PublishAsync(writer, [holder], isSynced: true, TestContext.Current.CancellationToken);
+            name = (await holder.ListObjectsAsync("journal", TestContext.Current.CancellationToken))[0].Name;
+            writer.Append([2]);
+            writer.Sync();
+            int syncs = 0;
+            disk.OnOperation = operation =>
+            {
+                syncs += operation.Kind == SimulatedOperationKind.Sync ? 1 : 0;
+                return null;
+            };
+            await copies.PublishAsync(writer, [holder], isSynced: false, TestContext.Current.CancellationToken);
+            Assert.Equal(0, syncs);
+            await copies.PublishAsync(writer, [holder], isSynced: true, TestContext.Current.CancellationToken);
+            Assert.Equal(1, syncs);
+            await copies.PublishAsync(writer, [holder], isSynced: true, TestContext.Current.CancellationToken);
+            Assert.Equal(1, syncs);
+            synced = writer.SyncedBytes;
+            Assert.Empty(copies.Lag);
+            Assert.Equal(synced, (await holder.ListObjectsAsync(name, TestContext.Current.CancellationToken))[0].Length);
+        }
+    }
+
     private LogCopies Copies() => new(PosixDisk.Instance, _folder + "/journal", "journal", RecordLogKind.Journal, 1, _realm);
 
     private async Task PublishAsync(int[] sizes)
@@ -106,7 +142,7 @@ public sealed class LogCopiesTests : IDisposable
         }
 
         writer.Sync();
-        await copies.PublishAsync(writer, [_holder], TestContext.Current.CancellationToken);
+        await copies.PublishAsync(writer, [_holder], isSynced: true, TestContext.Current.CancellationToken);
         Assert.Empty(copies.Lag);
     }
 

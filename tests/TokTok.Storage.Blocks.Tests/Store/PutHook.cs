@@ -59,8 +59,8 @@ internal sealed class PutHook(IFragmentHolder inner, Func<Task> beforePut) : IFr
     public ValueTask<int> ReadObjectAsync(string name, long offset, Memory<byte> target, CancellationToken cancel) =>
         inner.ReadObjectAsync(name, offset, target, cancel);
 
-    public ValueTask AppendObjectAsync(string name, long offset, ReadOnlyMemory<byte> bytes, CancellationToken cancel) =>
-        inner.AppendObjectAsync(name, offset, bytes, cancel);
+    public ValueTask AppendObjectAsync(string name, long offset, ReadOnlyMemory<byte> bytes, bool isSynced, CancellationToken cancel) =>
+        inner.AppendObjectAsync(name, offset, bytes, isSynced, cancel);
 
     public ValueTask PutObjectAsync(string name, ReadOnlyMemory<byte> bytes, CancellationToken cancel) => inner.PutObjectAsync(name, bytes, cancel);
 

@@ -165,7 +165,9 @@ public sealed partial class ActiveTree
                 overlay.Write(at, source, inode.Size);
                 inode.Size = Math.Max(inode.Size, at + source.Length);
                 ContentChangedLocked(inode, (options & WriteOptions.DropPrivileges) != 0);
-                isFull = overlay.MemoryBytes >= _options.SpillBytes;
+
+                // What is written here and there is better made blocks of once, by a commit: every part of it needs a block read and cut anew.
+                isFull = overlay.MemoryBytes >= _options.SpillBytes && overlay.OverwriteCount < _options.FixedRuleOverwrites;
             }
         }
         finally

@@ -201,6 +201,7 @@ public sealed partial class MountKillDrillTests
                     SyncFolder(folder);
                     Settle(old, 0);
                     Settle(renamed, made);
+                    _renaming = null; // what becomes of the new name from here on is another step's
                     break;
                 case 4 when _files.Count > 20:
                     string goes = _files.Keys.ElementAt(_random.Next(_files.Count));

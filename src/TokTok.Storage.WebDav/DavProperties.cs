@@ -194,7 +194,7 @@ internal sealed class DavProperties(IVolumeFileSystem volume, DavLocks locks)
         return results;
     }
 
-    /// <summary>Gives a file the attributes of users that another has, dead properties among them.</summary>
+    /// <summary>Gives a file the attributes of users that another has, dead properties among them, and the other's access control list, or none.</summary>
     internal FileError CopyAttributes(in FileCaller caller, ulong from, ulong to)
     {
         foreach (byte[] name in XattrNames(from))
@@ -209,7 +209,27 @@ internal sealed class DavProperties(IVolumeFileSystem volume, DavLocks locks)
             }
         }
 
-        return FileError.None;
+        return CopyList(caller, from, to);
+    }
+
+    private FileError CopyList(in FileCaller caller, ulong from, ulong to)
+    {
+        ReadOnlySpan<byte> access = "system.posix_acl_access"u8;
+        if (TryGet(from, access.ToArray()) is { } list)
+        {
+            return volume.SetXattr(caller, to, access, list, XattrMode.Any);
+        }
+
+        if (TryGet(to, access.ToArray()) is null)
+        {
+            return FileError.None;
+        }
+
+        // It has inherited one from the folder, which took permissions from its mode too.
+        FileError error = volume.RemoveXattr(caller, to, access);
+        InodeAttributes attributes = default;
+        error = error == FileError.None ? volume.GetAttributes(from, out attributes) : error;
+        return error == FileError.None ? volume.SetAttributes(caller, to, new AttributeChange { Mode = attributes.Mode & TreeWork.ModeMask }, out _) : error;
     }
 
     private static int Judge(PropertyChange change, ref int count)

@@ -177,6 +177,36 @@ public sealed class WebDavServerTests
     }
 
     [Fact]
+    public async Task A_file_put_over_another_keeps_its_access_control_list_or_has_none_as_before()
+    {
+        byte[] list = Convert.FromHexString("02000000" + "01000600FFFFFFFF" + "02000400E8030000" + "04000400FFFFFFFF" + "10000600FFFFFFFF" + "20000000FFFFFFFF"); // u:rw, user 1000:r, g:r, m:rw, o:-
+        await using ServedVolume served = await ServedVolume.StartAsync();
+        await served.ExpectAsync(201, "PUT", "/listed", "old");
+        await served.ExpectAsync(201, "PUT", "/plain", "old");
+        ulong root = served.Tree.RootId;
+        Assert.Equal(FileError.None, served.Tree.Lookup(root, "listed"u8, out InodeAttributes listed));
+        Assert.Equal(FileError.None, served.Tree.SetXattr(s_caller, listed.FileId, "system.posix_acl_access"u8, list, XattrMode.Any));
+        Assert.Equal(FileError.None, served.Tree.SetXattr(s_caller, root, "system.posix_acl_default"u8, list, XattrMode.Any));
+        await served.ExpectAsync(204, "PUT", "/listed", "new");
+        await served.ExpectAsync(204, "PUT", "/plain", "new");
+        await served.ExpectAsync(201, "PUT", "/another", "new");
+        byte[] found = new byte[200];
+        Assert.Equal((FileError.None, list.Length, 0x1b0u), Get("listed"u8));
+        Assert.Equal(list, found[..list.Length]);
+        Assert.Equal((FileError.ENODATA, 0, 0x1a4u), Get("plain"u8));
+        Assert.Equal((FileError.None, list.Length, 0x1a0u), Get("another"u8)); // inherited: 0644 was asked for, and others get nothing
+        await served.ExpectAsync(201, "COPY", "/plain", null, "Destination: /copy");
+        Assert.Equal((FileError.ENODATA, 0, 0x1a4u), Get("copy"u8));
+
+        (FileError Error, int Bytes, uint Mode) Get(ReadOnlySpan<byte> name)
+        {
+            Assert.Equal(FileError.None, served.Tree.Lookup(root, name, out InodeAttributes file));
+            FileError error = served.Tree.GetXattr(file.FileId, "system.posix_acl_access"u8, found, out int bytes);
+            return (error, bytes, file.Mode);
+        }
+    }
+
+    [Fact]
     public async Task A_file_put_over_another_keeps_its_mode_owner_and_properties()
     {
         await using ServedVolume served = await ServedVolume.StartAsync();

@@ -23,6 +23,7 @@ public sealed partial class ActiveTree
         FileError error = TryInode(fileId, out Inode inode);
         error = error == FileError.None && change.Size is not null ? CheckSize(inode, change.Size.Value) : error;
         error = error == FileError.None && change.Size is not null ? AwaitRoom() : error;
+        error = error == FileError.None && change.Mode is not null ? TryXattrs(inode, out _) : error; // an access control list follows the mode
         if (error != FileError.None)
         {
             return error;
@@ -33,8 +34,9 @@ public sealed partial class ActiveTree
         {
             lock (inode.Gate)
             {
-                SetLocked(inode, change, Now());
-                MarkDirty(inode, NextStamp());
+                ulong stamp = NextStamp();
+                SetLocked(inode, change, Now(), stamp);
+                MarkDirty(inode, stamp);
             }
         }
         finally
@@ -133,6 +135,7 @@ public sealed partial class ActiveTree
     {
         FileError error = CheckXattrName(name);
         error = error == FileError.None && value.Length > AttributeList.MaxValueBytes ? FileError.E2BIG : error;
+        error = error == FileError.None && AccessControlList.IsName(name) ? CheckList(fileId, name, value) : error;
         error = error == FileError.None ? AwaitRoom() : error;
         error = error == FileError.None ? AcceptBytes(name.Length + value.Length) : error;
         return error != FileError.None ? error : ChangeXattrs(caller, fileId, name, new Xattr(name.ToArray(), value.ToArray()), mode);
@@ -141,8 +144,23 @@ public sealed partial class ActiveTree
     public FileError RemoveXattr(in FileCaller caller, ulong fileId, ReadOnlySpan<byte> name)
     {
         FileError error = ChangeXattrs(caller, fileId, name, null, XattrMode.Replace);
-        FileError named = error == FileError.ENODATA ? CheckXattrName(name) : FileError.None;
-        return named != FileError.None ? named : error;
+        if (error != FileError.ENODATA)
+        {
+            return error;
+        }
+
+        FileError named = CheckXattrName(name);
+        return named != FileError.None ? named : AccessControlList.IsName(name) ? FileError.None : error; // a list that is not there is removed
+    }
+
+    private FileError CheckList(ulong fileId, ReadOnlySpan<byte> name, ReadOnlySpan<byte> value)
+    {
+        FileError error = TryInode(fileId, out Inode inode);
+        return error != FileError.None ? error
+            : inode.Type == EntryType.Symlink ? FileError.EOPNOTSUPP
+            : !AccessControlList.IsValid(value) ? FileError.EINVAL
+            : !inode.IsDirectory && name.SequenceEqual(AccessControlList.DefaultName) ? FileError.EACCES
+            : FileError.None;
     }
 
     /// <summary>Names are of the kernel's four families, and say more than the family. What an import brought under another name is read and removed all the same.</summary>
@@ -153,7 +171,7 @@ public sealed partial class ActiveTree
             return name.Contains((byte)0) ? FileError.EINVAL : FileError.ERANGE;
         }
 
-        if (name.StartsWith("system.posix_acl_"u8))
+        if (AccessControlList.IsName(name))
         {
             return FileError.None;
         }
@@ -263,7 +281,7 @@ public sealed partial class ActiveTree
         : size > MaxFileBytes ? FileError.EFBIG
         : FileError.None;
 
-    private void SetLocked(Inode inode, in AttributeChange change, FileTime now)
+    private void SetLocked(Inode inode, in AttributeChange change, FileTime now, ulong stamp)
     {
         bool isFile = inode.Type == EntryType.File;
         if (change.Size is long size)
@@ -284,6 +302,13 @@ public sealed partial class ActiveTree
         if (change.Mode is uint mode)
         {
             inode.Mode = mode & EntryLimits.MaxMode;
+            if (inode.Xattrs is { } xattrs && IndexOf(xattrs, AccessControlList.AccessName) is int at and >= 0 && AccessControlList.IsValid(xattrs[at].Value.Span))
+            {
+                List<Xattr> changed = [.. xattrs];
+                changed[at] = new Xattr(xattrs[at].Name, AccessControlList.WithMode(xattrs[at].Value.Span, mode));
+                inode.Xattrs = changed;
+                inode.XattrsStamp = stamp;
+            }
         }
 
         inode.Accessed = change.Accessed.Apply(inode.Accessed, now);
@@ -405,9 +430,16 @@ public sealed partial class ActiveTree
     private FileError ReplaceXattrLocked(Inode inode, List<Xattr> seen, ReadOnlySpan<byte> name, Xattr? value, XattrMode mode)
     {
         int at = IndexOf(seen, name);
-        if (at >= 0 ? mode == XattrMode.Create : mode == XattrMode.Replace)
+        if ((mode & (at >= 0 ? XattrMode.Create : XattrMode.Replace)) != 0)
         {
             return at >= 0 ? FileError.EEXIST : FileError.ENODATA;
+        }
+
+        uint fileMode = inode.Mode;
+        if (value is Xattr list && name.SequenceEqual(AccessControlList.AccessName))
+        {
+            fileMode = AccessControlList.ModeOf(list.Value.Span, fileMode, out bool isMinimal) & ((mode & XattrMode.DropSetGroupId) != 0 ? ~SetGroupId : ~0u);
+            value = isMinimal ? null : value;
         }
 
         List<Xattr> changed = [.. seen];
@@ -429,6 +461,7 @@ public sealed partial class ActiveTree
         ulong stamp = NextStamp();
         inode.Xattrs = changed;
         inode.XattrsStamp = stamp;
+        inode.Mode = fileMode;
         inode.Changed = Now();
         if (inode.IsDirectory && name.SequenceEqual(RedundancyName))
         {

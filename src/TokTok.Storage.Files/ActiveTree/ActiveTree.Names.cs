@@ -91,6 +91,12 @@ public sealed partial class ActiveTree
         attributes = default;
         handle = 0;
         Inode made;
+        FileError unread = LoadDefaults(directoryId);
+        if (unread != FileError.None)
+        {
+            return unread;
+        }
+
         _cut.EnterReadLock();
         try
         {
@@ -102,7 +108,7 @@ public sealed partial class ActiveTree
                     return error != FileError.None ? error : FileError.ENOENT;
                 }
 
-                made = NewInodeLocked(caller, new NewInode(EntryType.File, mode), directory, default, Now());
+                made = NewInodeLocked(caller, new NewInode(EntryType.File, mode), directory, default, Now(), NextStamp());
                 made.LinkCount = 0;
                 made.IsTemporary = (options & OpenOptions.Exclusive) == 0;
                 made.Lookups = 1;
@@ -315,22 +321,45 @@ public sealed partial class ActiveTree
         internal OpenOptions? Options { get; init; }
     }
 
-    private Inode NewInodeLocked(in FileCaller caller, in NewInode wanted, Inode directory, ReadOnlySpan<byte> target, FileTime now)
+    /// <summary>Reads a directory's extended attributes, unless it has none: what is made in it may inherit a list. Once read they stay for as long as the directory does.</summary>
+    private FileError LoadDefaults(ulong directoryId) => TryInode(directoryId, out Inode directory) == FileError.None ? TryXattrs(directory, out _) : FileError.None;
+
+    private Inode NewInodeLocked(in FileCaller caller, in NewInode wanted, Inode directory, ReadOnlySpan<byte> target, FileTime now, ulong stamp)
     {
         uint directoryMode;
         uint directoryGroup;
+        Xattr? defaults = null;
         lock (directory.Gate)
         {
             directoryMode = directory.Mode;
             directoryGroup = directory.GroupId;
+            if (directory.Xattrs is { Count: > 0 } xattrs && IndexOf(xattrs, AccessControlList.DefaultName) is int at and >= 0)
+            {
+                defaults = xattrs[at];
+            }
         }
 
         bool handsDown = (directoryMode & SetGroupId) != 0;
+        uint mode = wanted.Mode & EntryLimits.MaxMode;
+        List<Xattr>? inherited = null;
+        if (wanted.Type != EntryType.Symlink && defaults is Xattr list && AccessControlList.IsValid(list.Value.Span))
+        {
+            byte[]? own = AccessControlList.Inherit(list.Value.Span, ref mode);
+            inherited = own is null ? [] : [new Xattr(AccessControlList.AccessName.ToArray(), own)];
+            inherited.AddRange(wanted.Type == EntryType.Directory ? [list] : []); // ascending by name
+        }
+        else if (wanted.Type != EntryType.Symlink)
+        {
+            mode &= ~caller.Umask;
+        }
+
         return new Inode(wanted.Type, _ids.Next())
         {
-            Mode = (wanted.Mode & EntryLimits.MaxMode) | (handsDown && wanted.Type == EntryType.Directory ? SetGroupId : 0),
+            Mode = mode | (handsDown && wanted.Type == EntryType.Directory ? SetGroupId : 0),
             OwnerId = caller.UserId,
             GroupId = handsDown ? directoryGroup : caller.GroupId,
+            Xattrs = inherited is { Count: > 0 } ? inherited : null,
+            XattrsStamp = inherited is { Count: > 0 } ? stamp : 0,
             Accessed = now,
             Modified = now,
             Changed = now,
@@ -349,6 +378,7 @@ public sealed partial class ActiveTree
         handle = 0;
         FileError error = AwaitRoom();
         error = error == FileError.None ? AcceptBytes(ChangeBytes) : error;
+        error = error == FileError.None ? LoadDefaults(directoryId) : error;
         while (error == FileError.None)
         {
             TableMiss miss;
@@ -461,7 +491,7 @@ public sealed partial class ActiveTree
 
         ulong stamp = NextStamp();
         FileTime now = Now();
-        inode = NewInodeLocked(caller, wanted, directory, target, now);
+        inode = NewInodeLocked(caller, wanted, directory, target, now, stamp);
         inode.Parent = directory;
         inode.Name = name.ToArray();
         AddInodeLocked(inode);

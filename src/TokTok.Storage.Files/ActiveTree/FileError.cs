@@ -12,6 +12,7 @@ public enum FileError
     ENXIO = 6,
     E2BIG = 7,
     EBADF = 9,
+    EACCES = 13,
     EBUSY = 16,
     EEXIST = 17,
     ENOTDIR = 20,

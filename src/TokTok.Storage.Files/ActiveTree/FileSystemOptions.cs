@@ -66,7 +66,8 @@ public enum SeekTarget
     Hole = 4,
 }
 
-/// <summary>Whether an extended attribute must be there or must not.</summary>
+/// <summary>How an extended attribute is set: whether it must be there or must not.</summary>
+[Flags]
 public enum XattrMode
 {
     Any = 0,
@@ -76,6 +77,9 @@ public enum XattrMode
 
     /// <summary>XATTR_REPLACE: one that is not there is ENODATA.</summary>
     Replace = 2,
+
+    /// <summary>With an access control list: who sets it may not have the file keep set-group-id.</summary>
+    DropSetGroupId = 4,
 }
 
 /// <summary>What statfs says.</summary>

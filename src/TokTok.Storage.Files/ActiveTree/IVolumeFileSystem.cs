@@ -12,7 +12,8 @@ namespace TokTok.Storage.Files;
 /// A file without a name lives as long as it is open or remembered.
 /// Names: 1 to 255 bytes, not "." or "..", no slash and no NUL; longer is ENAMETOOLONG, else EINVAL.
 /// Permissions are the front end's to check (the kernel's default_permissions with FUSE). What it cannot see is done here: new files belong to the caller, a set-group-id
-/// directory hands its group down, a new owner takes set-user-id away.
+/// directory hands its group down, a new owner takes set-user-id away. Access control lists are the attributes system.posix_acl_access and _default: the first and the mode change each
+/// other, and what is made in a directory inherits the second.
 /// Durable: what <see cref="Sync"/>, <see cref="SyncDirectory"/> or <see cref="SyncAll"/> returned None for. Everything else within the commit interval.
 /// File locks are not here: one kernel keeps those of its own mount.
 /// </remarks>
@@ -44,7 +45,7 @@ public interface IVolumeFileSystem
     FileError ReadLink(ulong fileId, Span<byte> target, out int bytes);
 
     /// <summary>Opens the file of a name, making it if there is none.</summary>
-    /// <param name="mode">The lower twelve bits of st_mode for a new file, umask applied.</param>
+    /// <param name="mode">The lower twelve bits of st_mode for a new file; the caller's umask is applied here.</param>
     FileError Create(in FileCaller caller, ulong directoryId, ReadOnlySpan<byte> name, uint mode, OpenOptions options, out InodeAttributes attributes, out ulong handle);
 
     /// <summary>Makes a file without a name and opens it (O_TMPFILE). Link gives it its first name, unless options say Exclusive.</summary>

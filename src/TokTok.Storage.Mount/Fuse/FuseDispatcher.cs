@@ -11,6 +11,7 @@ namespace TokTok.Storage.Mount.Fuse;
 /// The kernel is the peer; still no length in a request is believed: what is shorter than its struct or lacks its name ends in EINVAL.
 /// A request that is not known is ENOSYS, and the kernel sends no more of them.
 /// Lookups: what the volume counts as given out is what the kernel counts, name by name; should the kernel not take a reply, the connection is at its end and the counts with it.
+/// Access control lists: the kernel enforces and caches them; the volume keeps them, lets them and the mode follow each other, and hands them down, so it applies umasks too.
 /// Appending: the kernel knows the end of its own mount's files and says the offset; writes of mapped pages come with any open handle, so that no handle here may append by itself.
 /// Caching: the kernel may remember what it was told, and keep file data over a close: what changes the volume comes through it, or it is told (<see cref="FuseNotices"/>). What a snapshot
 /// holds it may keep for ever, and the names of snapshots not at all.
@@ -42,22 +43,26 @@ internal sealed unsafe class FuseDispatcher
 
     private const FuseInitFlags Wanted =
         FuseInitFlags.AsyncRead | FuseInitFlags.AtomicTruncate | FuseInitFlags.BigWrites | FuseInitFlags.DoReadDirPlus | FuseInitFlags.ReadDirPlusAuto | FuseInitFlags.AsyncDirectIo
-        | FuseInitFlags.ParallelDirectoryOperations | FuseInitFlags.MaxPages | FuseInitFlags.CacheSymlinks | FuseInitFlags.HandleKillPrivilegesV2;
+        | FuseInitFlags.ParallelDirectoryOperations | FuseInitFlags.MaxPages | FuseInitFlags.CacheSymlinks | FuseInitFlags.HandleKillPrivilegesV2
+        | FuseInitFlags.DoNotMask | FuseInitFlags.PosixAccessControlLists | FuseInitFlags.ExtendedSetXattr;
 
     private readonly IVolumeFileSystem _volume;
     private readonly FuseReplies _replies;
     private readonly FuseDirectorySink _sink;
     private readonly int _frontEnd;
     private readonly Action<string?>? _begun;
+    private readonly FuseAgreement _agreed;
 
     /// <param name="begun">Told once INIT was answered: null, or why the kernel cannot be served.</param>
-    internal FuseDispatcher(IVolumeFileSystem volume, uint cacheSeconds, int frontEnd = 0, Action<string?>? begun = null)
+    /// <param name="agreed">One for all that serve the mount.</param>
+    internal FuseDispatcher(IVolumeFileSystem volume, uint cacheSeconds, int frontEnd = 0, Action<string?>? begun = null, FuseAgreement? agreed = null)
     {
         _volume = volume;
         _replies = new FuseReplies(volume, cacheSeconds);
         _sink = new FuseDirectorySink(_replies);
         _frontEnd = frontEnd;
         _begun = begun;
+        _agreed = agreed ?? new FuseAgreement();
     }
 
     /// <summary>Answers one request.</summary>
@@ -148,7 +153,7 @@ internal sealed unsafe class FuseDispatcher
         _ => -ENOSYS,
     };
 
-    private FileCaller Caller(in FuseInHeader header) => new(header.UserId, header.GroupId, _frontEnd);
+    private FileCaller Caller(in FuseInHeader header, uint umask = 0) => new(header.UserId, header.GroupId, _frontEnd, umask & PermissionBits);
 
     private ulong FileId(in FuseInHeader header) => _replies.FileIdOf(header.NodeId);
 
@@ -208,6 +213,7 @@ internal sealed unsafe class FuseDispatcher
         answer.Minor = Math.Min(asked.Minor, OurMinor);
         answer.MaxReadAhead = MaxTransferBytes;
         answer.Flags = asked.Flags & Wanted;
+        _agreed.Flags = answer.Flags;
         answer.MaxBackground = 64;
         answer.CongestionThreshold = 48;
         answer.MaxWrite = MaxTransferBytes;
@@ -330,7 +336,7 @@ internal sealed unsafe class FuseDispatcher
 
         (uint deviceMajor, uint deviceMinor) = type is EntryType.CharacterDevice or EntryType.BlockDevice ? FuseReplies.DecodeDevice(asked.Device) : default;
         FileError error = _volume.MakeSpecial(
-            Caller(header), FileId(header), name, type.Value, asked.Mode & PermissionBits, deviceMajor, deviceMinor, out InodeAttributes attributes);
+            Caller(header, asked.Umask), FileId(header), name, type.Value, asked.Mode & PermissionBits, deviceMajor, deviceMinor, out InodeAttributes attributes);
         return PutEntry(header, error, room, attributes);
     }
 
@@ -341,7 +347,7 @@ internal sealed unsafe class FuseDispatcher
             return Result(FileError.EINVAL);
         }
 
-        FileError error = _volume.MakeDirectory(Caller(header), FileId(header), name, asked.Mode & PermissionBits, out InodeAttributes attributes);
+        FileError error = _volume.MakeDirectory(Caller(header, asked.Umask), FileId(header), name, asked.Mode & PermissionBits, out InodeAttributes attributes);
         return PutEntry(header, error, room, attributes);
     }
 
@@ -433,7 +439,7 @@ internal sealed unsafe class FuseDispatcher
         }
 
         FileError error = _volume.Create(
-            Caller(header), FileId(header), name, asked.Mode & PermissionBits, OptionsOf(asked.Flags), out InodeAttributes attributes, out ulong handle);
+            Caller(header, asked.Umask), FileId(header), name, asked.Mode & PermissionBits, OptionsOf(asked.Flags), out InodeAttributes attributes, out ulong handle);
         return PutCreated(header, error, room, attributes, handle);
     }
 
@@ -445,7 +451,7 @@ internal sealed unsafe class FuseDispatcher
         }
 
         FileError error = _volume.CreateTemporary(
-            Caller(header), FileId(header), asked.Mode & PermissionBits, OptionsOf(asked.Flags), out InodeAttributes attributes, out ulong handle);
+            Caller(header, asked.Umask), FileId(header), asked.Mode & PermissionBits, OptionsOf(asked.Flags), out InodeAttributes attributes, out ulong handle);
         return PutCreated(header, error, room, attributes, handle);
     }
 
@@ -492,12 +498,16 @@ internal sealed unsafe class FuseDispatcher
 
     private int SetXattr(in FuseInHeader header, ReadOnlySpan<byte> body)
     {
-        if (!TryTake(ref body, out FuseSetXattrIn asked) || !TryTakeName(ref body, out ReadOnlySpan<byte> name) || asked.Size > body.Length || asked.Flags > (uint)XattrMode.Replace)
+        const uint DropSetGroupId = 1; // FUSE_SETXATTR_ACL_KILL_SGID
+        FuseSetXattrMore more = default;
+        if (!TryTake(ref body, out FuseSetXattrIn asked) || (_agreed.Has(FuseInitFlags.ExtendedSetXattr) && !TryTake(ref body, out more))
+            || !TryTakeName(ref body, out ReadOnlySpan<byte> name) || asked.Size > body.Length || asked.Flags > (uint)XattrMode.Replace)
         {
             return Result(FileError.EINVAL);
         }
 
-        return Result(_volume.SetXattr(Caller(header), FileId(header), name, body[..(int)asked.Size], (XattrMode)asked.Flags));
+        XattrMode mode = (XattrMode)asked.Flags | ((more.SetFlags & DropSetGroupId) != 0 ? XattrMode.DropSetGroupId : XattrMode.Any);
+        return Result(_volume.SetXattr(Caller(header), FileId(header), name, body[..(int)asked.Size], mode));
     }
 
     private int GetXattr(in FuseInHeader header, ReadOnlySpan<byte> body, Span<byte> room)

@@ -156,6 +156,7 @@ public sealed class FuseMount
         uint cacheSeconds = (uint)Math.Clamp(_options.CacheTime.TotalSeconds, 0, 24 * 3600);
         Action<string> trouble = _options.Trouble ?? (static _ => { });
         int count = Math.Clamp(_options.ThreadCount, 1, MaxThreads);
+        var agreed = new FuseAgreement();
         for (int index = 0; index < count; index++)
         {
             int queue = index == 0 ? fd : Clone(fd);
@@ -164,7 +165,7 @@ public sealed class FuseMount
                 break; // those that there are serve everything, a little slower
             }
 
-            _workers.Add(new FuseWorker(queue, new FuseDispatcher(volume, cacheSeconds, _frontEnd, said => _begun.TrySetResult(said)), trouble, WorkerEnded));
+            _workers.Add(new FuseWorker(queue, new FuseDispatcher(volume, cacheSeconds, _frontEnd, said => _begun.TrySetResult(said), agreed), trouble, WorkerEnded));
         }
 
         int notices = FuseLibc.fcntl(fd, FuseLibc.DuplicateCloseOnExec, 0);

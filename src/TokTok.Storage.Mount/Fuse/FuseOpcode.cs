@@ -57,13 +57,16 @@ internal enum FuseInitFlags : uint
     AsyncRead = 1 << 0,
     AtomicTruncate = 1 << 3,
     BigWrites = 1 << 5,
+    DoNotMask = 1 << 6,
     DoReadDirPlus = 1 << 13,
     ReadDirPlusAuto = 1 << 14,
     AsyncDirectIo = 1 << 15,
     ParallelDirectoryOperations = 1 << 18,
+    PosixAccessControlLists = 1 << 20,
     MaxPages = 1 << 22,
     CacheSymlinks = 1 << 23,
     HandleKillPrivilegesV2 = 1 << 28,
+    ExtendedSetXattr = 1 << 29,
 }
 
 /// <summary>fuse_setattr_in.valid.</summary>

@@ -260,6 +260,14 @@ internal struct FuseSetXattrIn
     internal uint Flags;
 }
 
+/// <summary>What follows it then.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct FuseSetXattrMore
+{
+    internal uint SetFlags;
+    internal uint Padding;
+}
+
 [StructLayout(LayoutKind.Sequential)]
 internal struct FuseGetXattrIn
 {

@@ -656,6 +656,140 @@ def xattrs():
     show('acl get', lambda: os.getxattr('f', 'system.posix_acl_access'))
 
 
+def acls():
+    """Access control lists: kept, enforced, following the mode and followed by it, inherited."""
+    new()
+    os.chmod('.', 0o755)
+    access, default = ('system.posix_acl_access', 'system.posix_acl_default')
+    tags = dict(u=1, U=2, g=4, G=8, m=16, o=32)
+
+    def acl(spec):
+        """'u7 U1000:6 g5 G3000:4 m7 o0'"""
+        out = struct.pack('<I', 2)
+        for word in spec.split():
+            perm, number = word[1:].split(':')[::-1] if ':' in word else (word[1:], 0xffffffff)
+            out += struct.pack('<HHI', tags[word[0]], int(perm), int(number))
+        return out
+
+    def said(p, name):
+        try:
+            b = os.getxattr(p, name, follow_symlinks=False)
+        except OSError as e:
+            return errno.errorcode[e.errno]
+        kinds = {v: k for k, v in tags.items()}
+        return ' '.join((kinds[t] + ('%d:%d' % (i, q) if kinds[t] in 'UG' else '%d' % q) for t, q, i in struct.iter_unpack('<HHI', b[4:])))
+
+    def look(p):
+        return (facts(p, False), said(p, access), said(p, default), sorted(os.listxattr(p, follow_symlinks=False)))
+
+    make('f', b'data', 0o640)
+    os.mkdir('d', 0o750)
+    os.symlink('f', 's')
+    specs = ('u6 g4 o0', 'u7 U1000:6 g5 m7 o0', 'u6 U1000:7 g0 m4 o0', 'u6 g6 G3000:2 m3 o1', 'u6 g4 m6 o0', 'u0 U1:7 U2:7 g0 G1:7 G2:7 m0 o0', 'u7 g7 o7', 'u6 g5 U1000:6 m7 o0', 'u6 U1000:6 g5 o0', 'u6 g4', 'u9 g4 o0', 'u6 U5:1 U5:2 g4 m7 o4', '')
+    for spec in specs:
+        for p, name in (('f', access), ('d', access), ('d', default), ('f', default)):
+            show('set %s %s %s' % (p, name[-7:], spec), lambda: os.setxattr(p, name, acl(spec)))
+            show('    is', look, p)
+            for m in (0o640, 0o4777, 0o070, 0):
+                show('    chmod %o' % m, lambda: (os.chmod(p, m), look(p))[1])
+            os.chmod(p, 0o640)
+    show('on a symlink', lambda: os.setxattr('s', access, acl(specs[1]), follow_symlinks=False))
+    show('through a symlink', lambda: (os.setxattr('s', access, acl(specs[1])), look('f'))[1])
+    show('garbage', lambda: os.setxattr('f', access, b'garbage'))
+    show('another version', lambda: os.setxattr('f', access, struct.pack('<I', 3)))
+    show('other name', lambda: os.setxattr('f', 'system.posix_acl_other', acl(specs[1])))
+    os.chown('f', 1000, 3000)
+    show('after chown', look, 'f')
+    os.rename('f', 'f9')
+    show('after rename', look, 'f9')
+    moves('f9', lambda: os.setxattr('f9', access, acl('u6 U1000:6 g5 m6 o0')), 'set acl')
+    moves('f9', lambda: os.chmod('f9', 0o600), 'chmod')
+    show('remove', lambda: (os.removexattr('f9', access), look('f9'))[1])
+    show('remove again', lambda: os.removexattr('f9', access))
+    show('remove default', lambda: (os.removexattr('d', default), look('d'))[1])
+    show('remove default again', lambda: os.removexattr('d', default))
+
+    # who may: read by name, by group, cut down by the mask
+    make('shared', b'secret', 0o600)
+    os.setxattr('shared', access, acl('u6 U1000:6 U2000:4 g0 G3000:2 m6 o0'))
+    os.mkdir('room', 0o700)
+    os.setxattr('room', access, acl('u7 U1000:7 U2000:5 g0 m7 o0'))
+    make('room/f', b'x', 0o666)
+
+    def may():
+        me = os.getuid()
+        for p in ('shared', 'room/f'):
+            show('%d read %s' % (me, p), opened, p, os.O_RDONLY)
+            show('%d write %s' % (me, p), opened, p, os.O_WRONLY)
+            show('%d both %s' % (me, p), opened, p, os.O_RDWR)
+            show('%d access %s' % (me, p), lambda: [os.access(p, x) for x in (0, 1, 2, 4, 6)])
+            show('%d chmod %s' % (me, p), os.chmod, p, 0o600)
+            show('%d setacl %s' % (me, p), lambda: os.setxattr(p, access, acl('u7 g7 o7')))
+            show('%d getacl %s' % (me, p), said, p, access)
+        show('%d list' % me, lambda: sorted(os.listdir('room')))
+        show('%d make' % me, opened, 'room/by%d' % me, os.O_CREAT | os.O_WRONLY, 0o644)
+        show('%d remove' % me, os.unlink, 'room/by%d' % me)
+    for mask in (0o7, 0o6, 0o4, 0o0):
+        os.chmod('shared', 0o600 | mask << 3)
+        os.chmod('room', 0o700 | mask << 3)
+        print('mask', mask, look('shared'), look('room'))
+        as_user(1000, 1000, may)
+        as_user(2000, 2000, may, groups=(3000,))
+        as_user(4000, 3000, may)
+    os.removexattr('shared', access)
+    os.chmod('shared', 0o600)
+    as_user(1000, 1000, may)
+
+    # what is made in a directory with a default list
+    k = 0
+    for spec in ('u7 g5 o0', 'u7 U1000:7 g5 m7 o5', 'u6 g4 G3000:6 m6 o0', 'u7 U1000:7 g7 m5 o7', 'u0 U1:7 g0 m7 o0'):
+        for mask in (0, 0o022, 0o077):
+            for bits in (0o755, 0o2775):
+                k += 1
+                p = 'in%d' % k
+                os.umask(0)
+                os.mkdir(p)
+                os.chown(p, 0, 4000)
+                os.chmod(p, bits)
+                os.setxattr(p, default, acl(spec))
+                os.umask(mask)
+                print('in', spec, '%o %o' % (mask, bits))
+                for m in (0o666, 0o640, 0o4777, 0):
+                    show('  create %o' % m, lambda: (opened('%s/c%o' % (p, m), os.O_CREAT | os.O_WRONLY, m), look('%s/c%o' % (p, m)))[1])
+                    show('  mkdir %o' % m, lambda: (os.mkdir('%s/d%o' % (p, m), m), look('%s/d%o' % (p, m)))[1])
+                show('  below', lambda: (os.mkdir(p + '/d666/e', 0o777), look(p + '/d666/e'))[1])
+                show('  fifo', lambda: (os.mkfifo(p + '/p', 0o666), look(p + '/p'))[1])
+                show('  mknod', lambda: (os.mknod(p + '/n', 0o664), look(p + '/n'))[1])
+                show('  symlink', lambda: (os.symlink('x', p + '/s'), facts(p + '/s', False))[1])
+                show('  socket', lambda: (socket.socket(socket.AF_UNIX).bind(p + '/k'), look(p + '/k'))[1])
+                fd = os.open(p, os.O_TMPFILE | os.O_RDWR, 0o664)
+                show('  tmpfile', lambda: (link_open(fd, p + '/t'), look(p + '/t'))[1])
+                os.close(fd)
+                os.link(p + '/t', p + '/t2')
+                show('  moved in', lambda: (make('mover', b'', 0o644), os.rename('mover', p + '/mover'), look(p + '/mover'))[2])
+    os.umask(0o027)
+    os.mkdir('plain')
+    show('umask', lambda: (opened('plain/f', os.O_CREAT | os.O_WRONLY, 0o666), os.mkdir('plain/d', 0o777), os.mknod('plain/n', 0o666), facts('plain'), facts('plain/f'), facts('plain/d'), facts('plain/n')))
+    fd = os.open('plain', os.O_TMPFILE | os.O_RDWR, 0o666)
+    show('umask tmpfile', lambda: (link_open(fd, 'plain/t'), facts('plain/t'))[1])
+    os.close(fd)
+    os.umask(0)
+
+    # set-group-id and lists
+    make('sg', b'', 0o755)
+    os.chown('sg', 1000, 4000)
+    os.chmod('sg', 0o2755)
+    as_user(1000, 1000, lambda: show('acl of a stranger to the group', lambda: (os.setxattr('sg', access, acl('u7 U2000:7 g5 m7 o5')), look('sg'))[1]))
+    os.chmod('sg', 0o2755)
+    as_user(1000, 4000, lambda: show('acl of a member', lambda: (os.setxattr('sg', access, acl('u7 U2000:7 g5 m7 o5')), look('sg'))[1]))
+    as_user(0, 0, lambda: show('acl of root', lambda: (os.setxattr('sg', access, acl('u7 U2000:5 g5 m5 o5')), look('sg'))[1]))
+    os.chmod('sg', 0o6755)
+    as_user(2000, 2000, lambda: show('write', lambda: (os.write(os.open('sg', os.O_WRONLY), b'a'), look('sg'))[1]))
+    make('big')
+    show('many entries', lambda: os.setxattr('big', access, acl('u7 %s g7 m7 o7' % ' '.join(('U%d:7' % i for i in range(1, 400))))))
+    show('too many entries', lambda: (os.setxattr('big', access, acl('u7 %s g7 m7 o7' % ' '.join(('U%d:7' % i for i in range(1, 9000))))), 'ok')[1])
+
+
 def data():
     """Reading and writing: holes, maps, vectors, O_DIRECT, copy_file_range, locks, syncs."""
     new()
@@ -771,5 +905,6 @@ links()
 attributes()
 permissions()
 xattrs()
+acls()
 data()
 directories()

@@ -546,7 +546,7 @@ public sealed class WebDavServerTests
     {
         await using ServedVolume served = await ServedVolume.StartAsync();
         await served.ExpectAsync(201, "PUT", "/f", "x");
-        served.Tree.Changed = static _ => throw new InvalidOperationException("an inner matter");
+        served.Tree.Changed += static _ => throw new InvalidOperationException("an inner matter");
         Reply reply = await served.ExpectAsync(500, "DELETE", "/f");
         Assert.Equal("The server failed.\n", reply.Body);
         Assert.Contains("an inner matter", Assert.Single(served.Troubles));

@@ -122,7 +122,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
 
     public ulong RootId => _root.Id;
 
-    public Action<VolumeChange>? Changed { get; set; }
+    public event Action<VolumeChange>? Changed;
 
     public bool IsForEver(ulong fileId) => _isSnapshot;
 

@@ -22,8 +22,8 @@ public interface IVolumeFileSystem
     /// <summary>The file id of the topmost directory.</summary>
     ulong RootId { get; }
 
-    /// <summary>Told of every change after it happened, on the thread that made it, with no lock held. Null: nobody listens.</summary>
-    Action<VolumeChange>? Changed { get; set; }
+    /// <summary>Told of every change after it happened, on the thread that made it, with no lock held. Safe to join and leave from many threads.</summary>
+    event Action<VolumeChange>? Changed;
 
     /// <summary>Whether a file that was looked up, and what is in it and below it, never changes: whoever keeps that may keep it for ever.</summary>
     bool IsForEver(ulong fileId);

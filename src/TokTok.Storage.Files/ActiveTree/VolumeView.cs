@@ -48,7 +48,7 @@ public sealed partial class VolumeView : IVolumeFileSystem, IAsyncDisposable
     /// <summary>The tree that can be written.</summary>
     public ActiveTree Present => _present;
 
-    public Action<VolumeChange>? Changed { get => _present.Changed; set => _present.Changed = value; }
+    public event Action<VolumeChange>? Changed { add => _present.Changed += value; remove => _present.Changed -= value; }
 
     public bool IsForEver(ulong fileId) => fileId >= OfSnapshots && fileId != FolderId && TryNode(fileId, out Node? node) && node.Tree is not null;
 

@@ -112,7 +112,7 @@ internal static class UpVerb
                 {
                     foreach (SnapshotInfo made in await store.Volumes.TakeDueAsync(config.SnapshotThin ? config.Keep : null, cancel).ConfigureAwait(false))
                     {
-                        run.Output.Say($"{TerminalText.Clean(made.Volume)}@{made.Number}");
+                        run.Output.Say($"{TerminalText.Clean(made.Volume)}@{made.Number}: kept, as [snapshots] asks");
                     }
                 }
                 catch (Exception failure) when (failure is not OperationCanceledException)

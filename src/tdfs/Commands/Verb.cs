@@ -122,7 +122,15 @@ internal sealed class VerbRun
     }
 
     /// <summary>For what the host does with the store closed.</summary>
-    internal OpenRequest NewRequest() => RequestOf(LoadConfig(), StoreAccess.Write, false);
+    /// <param name="what">What the verb does then, for who has a node running.</param>
+    internal OpenRequest NewRequest(string what)
+    {
+        StorageConfig config = LoadConfig();
+        using Node.NodeClient? node = Node.NodeClient.TryConnect(Node.NodePaths.Socket(_context.Environment, config.StorePath));
+        return node is null ? RequestOf(config, StoreAccess.Write, false) : throw new UserError(
+            ExitCode.Locked,
+            $"found a node that has the store open, expected none: {what} changes the keyring, which a running node has read; end it (Ctrl-C in `tdfs up`, or systemctl --user stop tdfs), then run this again");
+    }
 
     private OpenRequest RequestOf(StorageConfig config, StoreAccess access, bool replacesAbsentHolders) => new()
     {

@@ -50,7 +50,7 @@ internal static class VolumeVerb
             SnapshotWords.RefuseVolume(run.Get(name), "");
             if (run.Get(burnable))
             {
-                await run.Host.CreateBurnableAsync(run.NewRequest(), run.Get(name), cancel).ConfigureAwait(false);
+                await run.Host.CreateBurnableAsync(run.NewRequest("making a burnable volume"), run.Get(name), cancel).ConfigureAwait(false);
                 run.Output.Result(
                     json =>
                     {
@@ -103,7 +103,7 @@ internal static class VolumeVerb
                 throw new UserError(ExitCode.Usage, $"nothing brings {TerminalText.Clean(run.Get(name))} back once it is burned, expected --yes");
             }
 
-            BurnResult done = await run.Host.BurnAsync(run.NewRequest(), run.Get(name), cancel).ConfigureAwait(false);
+            BurnResult done = await run.Host.BurnAsync(run.NewRequest("burning"), run.Get(name), cancel).ConfigureAwait(false);
             foreach (string other in done.OtherKeyrings)
             {
                 run.Output.Say($"tdfs: {TerminalText.Clean(other)} is an older keyring, which may have the keys still; delete it");

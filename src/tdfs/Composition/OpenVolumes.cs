@@ -6,13 +6,16 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// <summary>The volumes that this process has open to work in: who changes one of these otherwise does it by what is open.</summary>
 /// <remarks>
 /// Safe from many threads. A volume is open once, however many mounts and servers use it, so that all of them see one tree; the last use commits and closes it.
-/// Locks: _gate is held while one is opened or closed; looking up takes none.
+/// Locks: the gate (shared), then _gate, while one is opened or closed; looking up takes none.
 /// Order at the end: (1) commit, while whoever frees space still walks the tree; (2) it is open no more; (3) it is closed, with nothing left to write.
 /// </remarks>
 internal sealed class OpenVolumes : IDisposable
 {
     private readonly ConcurrentDictionary<string, OpenVolume> _open = new(StringComparer.Ordinal);
     private readonly SemaphoreSlim _gate = new(1, 1);
+
+    /// <summary>Whoever frees space is alone; whoever opens, closes or changes what others have not open, shares.</summary>
+    internal SharedGate Gate { get; } = new();
 
     internal IReadOnlyCollection<OpenVolume> All => [.. _open.Values.OrderBy(static each => each.Volume.Name, StringComparer.Ordinal)];
 
@@ -25,6 +28,7 @@ internal sealed class OpenVolumes : IDisposable
     /// <param name="make">Opens it where it is not open yet.</param>
     internal async ValueTask<Use> OpenAsync(string name, string where, Func<ValueTask<OpenVolume>> make, CancellationToken cancel)
     {
+        using IDisposable shared = await Gate.ShareAsync(cancel).ConfigureAwait(false);
         await _gate.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
@@ -39,10 +43,15 @@ internal sealed class OpenVolumes : IDisposable
     }
 
     /// <summary>Nothing is open any more.</summary>
-    public void Dispose() => _gate.Dispose();
+    public void Dispose()
+    {
+        _gate.Dispose();
+        Gate.Dispose();
+    }
 
     private async ValueTask LeaveAsync(OpenVolume open, string where)
     {
+        using IDisposable shared = await Gate.ShareAsync(CancellationToken.None).ConfigureAwait(false);
         await _gate.WaitAsync().ConfigureAwait(false);
         try
         {

@@ -21,8 +21,6 @@ internal sealed class StoreSession(
     BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock, WriterTurns turns, Action<string> say) : IStoreSession
 {
     private readonly OpenVolumes _open = new();
-    private readonly SharedGate _gate = new();
-    private readonly string _path = config.StorePath;
     private NodeServer? _server;
 
     public IStoreCare Care => CareWith(new TreeWalker(), turns.RunAsync);
@@ -32,6 +30,8 @@ internal sealed class StoreSession(
     public IMounts Mounts => new VolumeMounts(Opener);
 
     public IWebDav WebDav => new VolumeWebDav(Opener);
+
+    private string Path => config.StorePath;
 
     private VolumeOpener Opener => new(store, config, disk, random, clock, say, _open);
 
@@ -60,7 +60,6 @@ internal sealed class StoreSession(
         await store.DisposeAsync().ConfigureAwait(false);
         StoreHost.LetGoOfHolders(store);
         keyring.Dispose();
-        _gate.Dispose();
         _open.Dispose();
     }
 
@@ -71,9 +70,9 @@ internal sealed class StoreSession(
 
         public async ValueTask<IStoreSession> OpenAsync(OpenRequest request, CancellationToken cancel) => request.Access switch
         {
-            _ when request.Config.StorePath != node._path => throw new UserError(ExitCode.Usage, $"found {request.Config.StorePath}, expected {node._path}, which the running node serves"),
+            _ when request.Config.StorePath != node.Path => throw new UserError(ExitCode.Usage, $"found {request.Config.StorePath}, expected {node.Path}, which the running node serves"),
             StoreAccess.Write when request.ReplacesAbsentHolders => new Guest(node, await node.HoldAloneAsync(cancel).ConfigureAwait(false)),
-            StoreAccess.Write => new Guest(node, [await node._gate.ShareAsync(cancel).ConfigureAwait(false)]),
+            StoreAccess.Write => new Guest(node, [await node._open.Gate.ShareAsync(cancel).ConfigureAwait(false)]),
             _ => new Guest(node, []),
         };
 
@@ -95,7 +94,7 @@ internal sealed class StoreSession(
 
     private async ValueTask<List<IDisposable>> HoldAloneAsync(CancellationToken cancel)
     {
-        List<IDisposable> held = [await _gate.EnterAloneAsync(cancel).ConfigureAwait(false)];
+        List<IDisposable> held = [await _open.Gate.EnterAloneAsync(cancel).ConfigureAwait(false)];
         try
         {
             foreach (OpenVolume open in _open.All)

@@ -24,6 +24,7 @@ internal sealed partial class StoreVolumes
     public async ValueTask<IReadOnlyList<SnapshotInfo>> TakeDueAsync(KeepRules? thin, CancellationToken cancel)
     {
         List<SnapshotInfo> made = [];
+        using IDisposable? shared = open is null ? null : await open.Gate.ShareAsync(cancel).ConfigureAwait(false); // nobody who shares already calls this
         foreach (OpenVolume each in open?.All ?? [])
         {
             if (await each.View.Present.SnapshotAsync(Texts(null), random, cancel, onlyIfChanged: true).ConfigureAwait(false) is not { } snapshot)

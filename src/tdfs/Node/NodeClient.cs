@@ -51,7 +51,13 @@ internal sealed class NodeClient : IDisposable
         try
         {
             var line = new NodeLine(words, Environment.CurrentDirectory, output.TerminalWidth?.Invoke());
-            await NodeFrame.WriteAsync(_stream, NodeFrameKind.Run, line.Encode(), CancellationToken.None).ConfigureAwait(false);
+            byte[] payload = line.Encode();
+            if (payload.Length > NodeFrame.MaxBytes)
+            {
+                throw new UserError(ExitCode.Usage, $"found a line of {Show.Size(payload.Length)}, expected at most {Show.Size(NodeFrame.MaxBytes)}, which a running node takes; say less at a time");
+            }
+
+            await NodeFrame.WriteAsync(_stream, NodeFrameKind.Run, payload, CancellationToken.None).ConfigureAwait(false);
             using CancellationTokenRegistration onCancel = cancel.Register(() => _ = AskToEndAsync());
             Decoder decoder = Encoding.UTF8.GetDecoder();
             while (await NodeFrame.ReadAsync(_stream, CancellationToken.None).ConfigureAwait(false) is { } frame)

@@ -293,6 +293,37 @@ public sealed class StoreVolumesTests : IDisposable
         return paths;
     }
 
+    [Fact]
+    public async Task Nothing_is_opened_closed_or_kept_by_the_timer_while_somebody_frees_space()
+    {
+        await using BlockStore store = await OpenAsync();
+        using var open = new OpenVolumes();
+        StorageConfig config = StorageConfig.Parse("storage.toml", default, _folder, _folder);
+        var opener = new VolumeOpener(store, config, _disk, _random, TimeProvider.System, static _ => { }, open);
+        var volumes = new StoreVolumes(store, config, _disk, "/state", SecretBytes.Random(_random, 32), _random, TimeProvider.System, open);
+        OpenVolumes.Use first = await opener.OpenAsync("one", creates: true, "", "here", Cancel);
+
+        Task<OpenVolumes.Use> opening;
+        Task<IReadOnlyList<SnapshotInfo>> due;
+        Task closing;
+        using (await open.Gate.EnterAloneAsync(Cancel))
+        {
+            opening = opener.OpenAsync("two", creates: true, "", "there", Cancel).AsTask();
+            due = volumes.TakeDueAsync(null, Cancel).AsTask();
+            closing = first.DisposeAsync().AsTask();
+            Assert.False(opening.IsCompleted || due.IsCompleted || closing.IsCompleted);
+        }
+
+        await due;
+        await closing;
+        await (await opening).DisposeAsync();
+        Assert.Empty(open.All);
+        using (await open.Gate.EnterAloneAsync(Cancel))
+        {
+            // and nobody is left inside
+        }
+    }
+
     private StoreVolumes Volumes(BlockStore store, string cacheFolder = "/state", TimeProvider? clock = null) => new(
         store, StorageConfig.Parse("storage.toml", default, _folder, _folder), _disk, cacheFolder, SecretBytes.Random(_random, 32), _random, clock ?? TimeProvider.System);
 

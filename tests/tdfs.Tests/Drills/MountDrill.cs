@@ -1,10 +1,18 @@
 using System.Diagnostics;
+using TokTok.Storage.Mount.Fuse;
 
 namespace TokTok.Storage.Tdfs.Tests.Drills;
 
 /// <summary>The real command with a volume mounted, and a shell in it.</summary>
 internal static class MountDrill
 {
+    internal static void SkipWithoutFuse()
+    {
+        string? missing = FuseMount.WhyNot();
+        Assert.SkipWhen(missing is not null, missing ?? "");
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "mounting without fusermount3 needs root");
+    }
+
     internal static Task<Process> MountAsync(DrillStore store, params string[] words) => StartAsync(store, ["mount", .. words]);
 
     internal static Task<Process> UpAsync(DrillStore store) => StartAsync(store, ["up"]);

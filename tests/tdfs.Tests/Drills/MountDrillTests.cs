@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using TokTok.Storage.Mount.Fuse;
 
 namespace TokTok.Storage.Tdfs.Tests.Drills;
 
@@ -9,9 +8,7 @@ public sealed class MountDrillTests
     [Fact(Timeout = 300_000)]
     public async Task What_was_synced_before_a_kill_is_there_after_the_next_mount()
     {
-        string? missing = FuseMount.WhyNot();
-        Assert.SkipWhen(missing is not null, missing ?? "");
-        Assert.SkipUnless(Environment.IsPrivilegedProcess, "mounting without fusermount3 needs root");
+        MountDrill.SkipWithoutFuse();
         using var store = new DrillStore(1);
         await store.InitAsync();
         string point = Path.Join(store.Folder, "point");
@@ -50,9 +47,7 @@ public sealed class MountDrillTests
     [Fact(Timeout = 300_000)]
     public async Task Writers_meet_a_full_disk_before_the_store_does_and_everything_else_goes_on()
     {
-        string? missing = FuseMount.WhyNot();
-        Assert.SkipWhen(missing is not null, missing ?? "");
-        Assert.SkipUnless(Environment.IsPrivilegedProcess, "mounting without fusermount3 needs root");
+        MountDrill.SkipWithoutFuse();
         using var store = new DrillStore(1);
         string point = Path.Join(store.Folder, "point");
         Directory.CreateDirectory(point);

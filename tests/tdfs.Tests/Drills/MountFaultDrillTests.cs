@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using TokTok.Storage.Mount.Fuse;
 
 namespace TokTok.Storage.Tdfs.Tests.Drills;
 
@@ -12,7 +11,7 @@ public sealed class MountFaultDrillTests
     [Fact(Timeout = 300_000)]
     public async Task On_a_full_disk_writers_meet_ENOSPC_and_what_was_synced_stays()
     {
-        SkipWithoutFuse();
+        MountDrill.SkipWithoutFuse();
         using var store = new DrillStore(1, Settings);
         string point = Directory.CreateDirectory(Path.Join(store.Folder, "point")).FullName;
         Directory.CreateDirectory(store.Holders[0]);
@@ -65,7 +64,7 @@ public sealed class MountFaultDrillTests
     [Fact(Timeout = 300_000)]
     public async Task With_its_only_holder_gone_calls_fail_and_nothing_hangs_and_what_was_synced_is_there_when_it_is_back()
     {
-        SkipWithoutFuse();
+        MountDrill.SkipWithoutFuse();
         using DrillStore store = await new DrillStore(1, Settings).InitAsync();
         string point = Directory.CreateDirectory(Path.Join(store.Folder, "point")).FullName;
         try
@@ -120,7 +119,7 @@ public sealed class MountFaultDrillTests
     [Fact(Timeout = 300_000)]
     public async Task A_damaged_arena_is_EIO_for_its_files_alone()
     {
-        SkipWithoutFuse();
+        MountDrill.SkipWithoutFuse();
         using DrillStore store = await new DrillStore(1, Settings).InitAsync();
         string point = Directory.CreateDirectory(Path.Join(store.Folder, "point")).FullName;
         try
@@ -174,7 +173,7 @@ public sealed class MountFaultDrillTests
     [Fact(Timeout = 300_000)]
     public async Task A_slow_disk_makes_writers_wait_and_others_not()
     {
-        SkipWithoutFuse();
+        MountDrill.SkipWithoutFuse();
         using DrillStore store = await new DrillStore(1, Settings).InitAsync();
         string point = Directory.CreateDirectory(Path.Join(store.Folder, "point")).FullName;
         try
@@ -204,12 +203,5 @@ public sealed class MountFaultDrillTests
         {
             _ = await MountDrill.ShellAsync("umount -l $1 2>/dev/null || true", point);
         }
-    }
-
-    private static void SkipWithoutFuse()
-    {
-        string? missing = FuseMount.WhyNot();
-        Assert.SkipWhen(missing is not null, missing ?? "");
-        Assert.SkipUnless(Environment.IsPrivilegedProcess, "mounting without fusermount3 needs root");
     }
 }

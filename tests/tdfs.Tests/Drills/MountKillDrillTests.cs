@@ -3,7 +3,6 @@ using System.Globalization;
 using System.Runtime.InteropServices;
 using System.Text;
 using Microsoft.Win32.SafeHandles;
-using TokTok.Storage.Mount.Fuse;
 
 namespace TokTok.Storage.Tdfs.Tests.Drills;
 
@@ -15,9 +14,7 @@ public sealed partial class MountKillDrillTests
     [Fact]
     public Task What_was_synced_survives_every_kill_of_the_node() => Drill.SeededAsync(41, async (random, steps) =>
     {
-        string? missing = FuseMount.WhyNot();
-        Assert.SkipWhen(missing is not null, missing ?? "");
-        Assert.SkipUnless(Environment.IsPrivilegedProcess, "mounting without fusermount3 needs root");
+        MountDrill.SkipWithoutFuse();
         using DrillStore store = await new DrillStore(1, "[keys]\nunlock-for = \"0s\"\n").InitAsync();
         string point = Directory.CreateDirectory(Path.Join(store.Folder, "point")).FullName;
         Worker[] workers = [.. Enumerable.Range(0, WorkerCount).Select(number => new Worker(Path.Join(point, $"w{number}"), random.Next()))];

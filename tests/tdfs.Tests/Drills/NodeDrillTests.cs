@@ -1,6 +1,5 @@
 using System.Diagnostics;
 using System.Text.Json;
-using TokTok.Storage.Mount.Fuse;
 
 namespace TokTok.Storage.Tdfs.Tests.Drills;
 
@@ -10,7 +9,7 @@ public sealed class NodeDrillTests
     [Fact(Timeout = 300_000)]
     public async Task A_day_in_the_drive()
     {
-        SkipWithoutFuse();
+        MountDrill.SkipWithoutFuse();
         string point = Directory.CreateTempSubdirectory("tdfs-drive-").FullName;
         using var store = new DrillStore(1, $"[[mount]]\nvolume = \"work\"\npath = \"{point}\"\n[keys]\nunlock-for = \"0s\"\n[reclaim]\ntrash-for = \"0s\"\n");
         await store.InitAsync();
@@ -83,7 +82,7 @@ public sealed class NodeDrillTests
     [Fact(Timeout = 300_000)]
     public async Task A_second_mount_is_the_first_ones_work_and_ends_by_itself()
     {
-        SkipWithoutFuse();
+        MountDrill.SkipWithoutFuse();
         using DrillStore store = await new DrillStore(1, "[keys]\nunlock-for = \"0s\"\n").InitAsync();
         string one = Directory.CreateDirectory(Path.Join(store.Folder, "one")).FullName;
         string two = Directory.CreateDirectory(Path.Join(store.Folder, "two")).FullName;
@@ -108,12 +107,5 @@ public sealed class NodeDrillTests
         {
             _ = await MountDrill.ShellAsync("umount -l $1 $2 2>/dev/null || true", one, two);
         }
-    }
-
-    private static void SkipWithoutFuse()
-    {
-        string? missing = FuseMount.WhyNot();
-        Assert.SkipWhen(missing is not null, missing ?? "");
-        Assert.SkipUnless(Environment.IsPrivilegedProcess, "mounting without fusermount3 needs root");
     }
 }

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using System.Net;
 using System.Net.Http.Headers;
 using System.Runtime.InteropServices;
-using TokTok.Storage.Mount.Fuse;
 
 namespace TokTok.Storage.Tdfs.Tests.Drills;
 
@@ -55,9 +54,7 @@ public sealed class WebDavDrillTests
     [Fact(Timeout = 300_000)]
     public async Task A_node_shows_one_volume_by_mount_and_by_WebDAV_and_both_see_the_same()
     {
-        string? missing = FuseMount.WhyNot();
-        Assert.SkipWhen(missing is not null, missing ?? "");
-        Assert.SkipUnless(Environment.IsPrivilegedProcess, "mounting without fusermount3 needs root");
+        MountDrill.SkipWithoutFuse();
         string point = Directory.CreateTempSubdirectory("tdfs-drive-").FullName;
         using var store = new DrillStore(1, $"[[mount]]\nvolume = \"work\"\npath = \"{point}\"\n[webdav]\nlisten = \"127.0.0.1:0\"\nvolumes = [\"photos\"]\n[keys]\nunlock-for = \"0s\"\n");
         await store.InitAsync();

@@ -28,6 +28,10 @@ public interface IBlockStore
     /// <exception cref="ArgumentException">The target is smaller than the block; nothing was written to it.</exception>
     ValueTask<BlockRead> ReadAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel);
 
+    /// <summary>As <see cref="ReadAsync"/>, and where parts of the block can be fetched from by themselves later; null where the store cannot tell.</summary>
+    async ValueTask<(BlockRead Read, IBlockParts? Parts)> ReadWithPartsAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel) =>
+        (await ReadAsync(score, type, target, cancel).ConfigureAwait(false), null);
+
     /// <summary>Whether the block is known to be kept at this redundancy or better. Reads no payload.</summary>
     ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel);
 

@@ -13,6 +13,7 @@ namespace TokTok.Storage.Blocks.Arenas;
 internal static class Clump
 {
     internal const int HeaderSize = 1 + 1 + 2 + sizeof(uint);
+    internal const int CodecOffset = 1;
 
     internal static readonly int MaxBytes = Dare.CipherBytes(HeaderSize + BlockLimits.MaxBlockBytes);
 
@@ -23,6 +24,14 @@ internal static class Clump
         return Score.Read(score);
     }
 
+    /// <summary>The key that the block's clumps of an epoch are encrypted with. The caller clears it.</summary>
+    internal static void KeyOf(KeyDomain domain, uint epoch, Score score, Span<byte> key)
+    {
+        Span<byte> scoreBytes = stackalloc byte[Score.Size];
+        score.Write(scoreBytes);
+        domain.BlockKey(epoch, scoreBytes, key);
+    }
+
     /// <summary>Packs and encrypts into the start of <paramref name="target"/> (at least <see cref="MaxBytes"/>); returns the clump's bytes.</summary>
     /// <param name="scratch">At least HeaderSize + plain.Length bytes; holds plaintext afterwards.</param>
     internal static int Write(
@@ -31,28 +40,25 @@ internal static class Clump
         Span<byte> payload = scratch.Slice(HeaderSize, plain.Length);
         Codec codec = compressor.Compress(plain, payload, level, out int payloadBytes);
         scratch[0] = (byte)type;
-        scratch[1] = (byte)codec;
+        scratch[CodecOffset] = (byte)codec;
         scratch[2] = 0;
         scratch[3] = 0;
         BinaryPrimitives.WriteUInt32LittleEndian(scratch[4..], (uint)plain.Length);
-        Span<byte> key = stackalloc byte[32];
-        Span<byte> scoreBytes = stackalloc byte[Score.Size];
-        score.Write(scoreBytes);
-        domain.BlockKey(epoch, scoreBytes, key);
+        Span<byte> key = stackalloc byte[Dare.KeySize];
+        KeyOf(domain, epoch, score, key);
         int bytes = Dare.Encrypt(key, random, scratch[..(HeaderSize + payloadBytes)], target);
         key.Clear();
         return bytes;
     }
 
     /// <summary>Decrypts, unpacks and checks against the score. False: the bytes are not this block's clump; target is then unspecified but never plaintext of another block.</summary>
+    /// <param name="scratch">At least the clump's length; holds its plaintext afterwards.</param>
     internal static bool TryRead(
         KeyDomain domain, uint epoch, Score score, BlockType type, ReadOnlySpan<byte> clump, Compressor compressor, Span<byte> scratch, Span<byte> target, out int plainBytes)
     {
         plainBytes = 0;
-        Span<byte> key = stackalloc byte[32];
-        Span<byte> scoreBytes = stackalloc byte[Score.Size];
-        score.Write(scoreBytes);
-        domain.BlockKey(epoch, scoreBytes, key);
+        Span<byte> key = stackalloc byte[Dare.KeySize];
+        KeyOf(domain, epoch, score, key);
         bool opened = Dare.TryDecrypt(key, clump, scratch, out int innerBytes);
         key.Clear();
         if (!opened || innerBytes < HeaderSize || scratch[0] != (byte)type || scratch[2] != 0 || scratch[3] != 0)
@@ -61,13 +67,13 @@ internal static class Clump
         }
 
         uint length = BinaryPrimitives.ReadUInt32LittleEndian(scratch[4..]);
-        if (length > BlockLimits.MaxBlockBytes || length > target.Length || scratch[1] > (byte)Codec.Zstd)
+        if (length > BlockLimits.MaxBlockBytes || length > target.Length || scratch[CodecOffset] > (byte)Codec.Zstd)
         {
             return false;
         }
 
         Span<byte> plain = target[..(int)length];
-        if (!compressor.TryDecompress((Codec)scratch[1], scratch[HeaderSize..innerBytes], plain) || ScoreOf(domain, type, plain) != score)
+        if (!compressor.TryDecompress((Codec)scratch[CodecOffset], scratch[HeaderSize..innerBytes], plain) || ScoreOf(domain, type, plain) != score)
         {
             plain.Clear();
             return false;

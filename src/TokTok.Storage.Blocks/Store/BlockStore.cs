@@ -8,6 +8,7 @@ using TokTok.Storage.Blocks.Journals;
 using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Compression;
+using TokTok.Storage.Core.Encryption;
 using TokTok.Storage.Core.Keys;
 
 namespace TokTok.Storage.Blocks.Store;
@@ -267,7 +268,8 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         return lines;
     }
 
-    internal async ValueTask<BlockRead> ReadAsync(KeyDomain domain, Score score, BlockType type, Memory<byte> target, CancellationToken cancel)
+    /// <param name="wantsParts">Whether the caller would fetch parts of the block later.</param>
+    internal async ValueTask<(BlockRead Read, IBlockParts? Parts)> ReadAsync(KeyDomain domain, Score score, BlockType type, Memory<byte> target, bool wantsParts, CancellationToken cancel)
     {
         for (int attempt = 0; attempt < ReadAttempts; attempt++)
         {
@@ -275,7 +277,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
             {
                 if (TryReadPending(domain, pending, type, target, out BlockRead found))
                 {
-                    return found;
+                    return (found, null);
                 }
 
                 continue; // it moved while we looked: sealed, or carved
@@ -288,13 +290,13 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
                     continue;
                 }
 
-                return BlockRead.Missing;
+                return (BlockRead.Missing, null);
             }
 
-            return await ReadClumpAsync(domain, score, type, place, target, cancel).ConfigureAwait(false);
+            return await ReadClumpAsync(domain, score, type, place, target, wantsParts, cancel).ConfigureAwait(false);
         }
 
-        return BlockRead.Missing;
+        return (BlockRead.Missing, null);
     }
 
     private bool TryReadPending(KeyDomain domain, PendingClump pending, BlockType type, Memory<byte> target, out BlockRead found)
@@ -326,7 +328,8 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         }
     }
 
-    private async ValueTask<BlockRead> ReadClumpAsync(KeyDomain domain, Score score, BlockType type, ClumpPlace place, Memory<byte> target, CancellationToken cancel)
+    private async ValueTask<(BlockRead Read, IBlockParts? Parts)> ReadClumpAsync(
+        KeyDomain domain, Score score, BlockType type, ClumpPlace place, Memory<byte> target, bool wantsParts, CancellationToken cancel)
     {
         byte[] clump = ArrayPool<byte>.Shared.Rent(place.Length);
         byte[] scratch = ArrayPool<byte>.Shared.Rent(place.Length);
@@ -336,7 +339,11 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
             if (await _reader.TryReadClumpAsync(place.Arena, place.Offset, bytes, cancel).ConfigureAwait(false)
                 && Clump.TryRead(domain, place.Arena.Epoch, score, type, bytes.Span, _compressor, scratch, target.Span, out int plainBytes))
             {
-                return new BlockRead(true, plainBytes);
+                _ = Dare.TryPlainBytes(bytes.Length, out int innerBytes);
+                ClumpParts? parts = wantsParts
+                    ? ClumpParts.Of(Catalog, _reader, domain, score, place, bytes.Span, scratch.AsSpan(0, innerBytes), target.Span[..plainBytes])
+                    : null;
+                return (new BlockRead(true, plainBytes), parts);
             }
 
             // Either the bytes are damaged, or the cached place is wrong: the arena's own directory decides.
@@ -344,7 +351,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
             int entryIndex = directory.Find(score);
             if (entryIndex < 0)
             {
-                return await ReadElsewhereAsync(domain, score, type, place.Arena, target, cancel).ConfigureAwait(false);
+                return await ReadElsewhereAsync(domain, score, type, place.Arena, target, wantsParts, cancel).ConfigureAwait(false);
             }
 
             ClumpEntry entry = directory[entryIndex];
@@ -364,7 +371,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
                 throw new DamagedBlockException($"block {score} in arena {place.Arena.Ordinal}: its fragments are whole and its clump is not; it was damaged before it was sealed");
             }
 
-            return new BlockRead(true, plainBytes);
+            return (new BlockRead(true, plainBytes), null);
         }
         finally
         {
@@ -374,15 +381,16 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     }
 
     /// <summary>The index named an arena that does not hold the block: it is only a cache. The directories are the truth.</summary>
-    private async ValueTask<BlockRead> ReadElsewhereAsync(KeyDomain domain, Score score, BlockType type, ArenaRecord wrong, Memory<byte> target, CancellationToken cancel)
+    private async ValueTask<(BlockRead Read, IBlockParts? Parts)> ReadElsewhereAsync(
+        KeyDomain domain, Score score, BlockType type, ArenaRecord wrong, Memory<byte> target, bool wantsParts, CancellationToken cancel)
     {
         if (FindInDirectories(domain.Id, score) is { } place && place.Arena.Ordinal != wrong.Ordinal)
         {
             _index?.Add(score, new BlockLocation(place.Arena.Ordinal, place.Offset, place.Length));
-            return await ReadClumpAsync(domain, score, type, place, target, cancel).ConfigureAwait(false);
+            return await ReadClumpAsync(domain, score, type, place, target, wantsParts, cancel).ConfigureAwait(false);
         }
 
-        return BlockRead.Missing;
+        return (BlockRead.Missing, null);
     }
 
     /// <summary>Where a sealed block lies: by the index, else by the directories. Trashed arenas count last, and only for reading.</summary>
@@ -506,7 +514,11 @@ internal sealed class DomainBlocks(BlockStore store, KeyDomain domain, int survi
 
     public ValueTask<BlockWrite> WriteAsync(BlockType type, ReadOnlyMemory<byte> plain, CancellationToken cancel) => store.WriteAsync(domain, survive, type, plain, cancel);
 
-    public ValueTask<BlockRead> ReadAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel) => store.ReadAsync(domain, score, type, target, cancel);
+    public async ValueTask<BlockRead> ReadAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel) =>
+        (await store.ReadAsync(domain, score, type, target, wantsParts: false, cancel).ConfigureAwait(false)).Read;
+
+    public ValueTask<(BlockRead Read, IBlockParts? Parts)> ReadWithPartsAsync(Score score, BlockType type, Memory<byte> target, CancellationToken cancel) =>
+        store.ReadAsync(domain, score, type, target, wantsParts: true, cancel);
 
     public ValueTask<bool> ContainsAsync(Score score, BlockType type, CancellationToken cancel) => ValueTask.FromResult(store.IsKnown(domain.Id, score, survive));
 

@@ -46,7 +46,12 @@ public sealed class ArenaCipher : IDisposable
         Span<byte> counter = stackalloc byte[BlockSize]; // not a UInt128: the ahead-of-time compiler passes over every method that touches one
         counter[..8].Clear();
         BinaryPrimitives.WriteUInt64BigEndian(counter[8..], (ulong)(offset / BlockSize));
-        int skipBytes = (int)(offset % BlockSize);
+        Transform(key, counter, (int)(offset % BlockSize), data);
+    }
+
+    /// <summary>The same from any counter block on, less the first bytes of its keystream.</summary>
+    internal static void Transform(ReadOnlySpan<byte> key, ReadOnlySpan<byte> counter, int skipBytes, Span<byte> data)
+    {
         if (Evp.IsAvailable)
         {
             TransformNative(key, counter, skipBytes, data);

@@ -31,6 +31,8 @@ public static class Dare
     private const int VersionSize = 1, SuiteSize = 1, LengthSize = 2, NonceSize = 12;
     private const int AssociatedSize = VersionSize + SuiteSize + LengthSize;
     private const byte FinalFlag = 0x80;
+    private const int BlockSize = 16;
+    private const uint FirstCounter = 2; // of GCM's payload; 1 hides the tag
 
     /// <summary>AES where the CPU has AES instructions, else ChaCha20-Poly1305, which is fast without any.</summary>
     public static DareSuite PreferredSuite { get; } =
@@ -84,6 +86,41 @@ public static class Dare
         }
 
         return TryDecrypt(key, cipher, plain, out plainBytes, firstPackage: 0, PackageCipher.ForThread((DareSuite)cipher[VersionSize]));
+    }
+
+    /// <summary>Where in a message the byte of an offset in its plaintext stands.</summary>
+    public static int PositionOf(int plainOffset)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(plainOffset);
+        (int package, int within) = Math.DivRem(plainOffset, PayloadSize);
+        return package * PackageSize + HeaderSize + within;
+    }
+
+    /// <summary>Whether <see cref="DecryptUnchecked"/> serves a message, by its first header.</summary>
+    public static bool CanDecryptParts(ReadOnlySpan<byte> header) =>
+        header.Length >= HeaderSize && header[0] == Version && header[VersionSize] == (byte)DareSuite.Aes256Gcm;
+
+    /// <summary>Decrypts a part of one package in place WITHOUT its tag, which is over the whole package: for bytes that the caller has a hash of, from when the message was decrypted and checked as a whole.</summary>
+    /// <remarks>GCM encrypts by counter mode from counter 2 on (NIST SP 800-38D, 7.1), so a part needs no more than its place.</remarks>
+    /// <param name="firstHeader">The header of the message's first package.</param>
+    /// <param name="cipherBytes">The length of the whole message.</param>
+    /// <param name="plainOffset">Where in the message's plaintext the part begins.</param>
+    public static void DecryptUnchecked(ReadOnlySpan<byte> key, ReadOnlySpan<byte> firstHeader, int cipherBytes, int plainOffset, Span<byte> data)
+    {
+        CheckKey(key);
+        (int package, int within) = Math.DivRem(plainOffset, PayloadSize);
+        if (!CanDecryptParts(firstHeader) || !TryPlainBytes(cipherBytes, out int plainBytes) || within + data.Length > PayloadSize || plainOffset + data.Length > plainBytes)
+        {
+            throw new ArgumentException($"{data.Length} bytes at {plainOffset} are not a part of one package of this message.", nameof(data));
+        }
+
+        Span<byte> header = stackalloc byte[HeaderSize];
+        WriteHeader(header, DareSuite.Aes256Gcm, PayloadSize, firstHeader.Slice(AssociatedSize, NonceSize), final: package == (plainBytes - 1) / PayloadSize);
+        Span<byte> counter = stackalloc byte[NonceSize + sizeof(uint)];
+        PackageNonce(header, (uint)package, counter[..NonceSize]);
+        (int block, int skipBytes) = Math.DivRem(within, BlockSize);
+        BinaryPrimitives.WriteUInt32BigEndian(counter[NonceSize..], (uint)block + FirstCounter);
+        ArenaCipher.Transform(key, counter, skipBytes, data);
     }
 
     /// <summary>The whole of it, with nonce, first package number and implementation given: what the published vectors need.</summary>

@@ -98,6 +98,7 @@ public sealed partial class ActiveTree
         }
 
         // Blocks and committed content never change: what was seen under the gate is one state of the file.
+        bool isScattered = open.IsScattered(offset, bytes);
         try
         {
             foreach (ReadPart part in parts)
@@ -105,11 +106,11 @@ public sealed partial class ActiveTree
                 Span<byte> piece = target.Slice(part.Target, part.Length);
                 if (part.Block is { } block)
                 {
-                    _data.Read(block.Score, block.Bytes, (int)part.From, piece);
+                    _data.Read(block.Score, block.Bytes, (int)part.From, piece, isScattered);
                 }
                 else
                 {
-                    ReadCommitted(content, part.From, piece);
+                    ReadCommitted(content, part.From, piece, isScattered);
                 }
             }
         }
@@ -466,7 +467,7 @@ public sealed partial class ActiveTree
         }
     }
 
-    private void ReadCommitted(FileContent content, long offset, Span<byte> target)
+    private void ReadCommitted(FileContent content, long offset, Span<byte> target, bool isScattered)
     {
         if (content.Kind == ContentKind.Inline)
         {
@@ -488,7 +489,7 @@ public sealed partial class ActiveTree
                 }
                 else
                 {
-                    _data.Read(extent.Score, extent.BlockBytes, extent.Skip + into, target[..count]);
+                    _data.Read(extent.Score, extent.BlockBytes, extent.Skip + into, target[..count], isScattered);
                 }
 
                 offset += count;

@@ -1,4 +1,5 @@
 using System.Buffers;
+using System.Numerics;
 using TokTok.Storage.Core;
 
 namespace TokTok.Storage.Files;
@@ -6,26 +7,56 @@ namespace TokTok.Storage.Files;
 /// <summary>Blocks of file data that were read, in buffers that are used again; the least recently used go first.</summary>
 /// <remarks>
 /// Two readers of one block read it once: the first reads, the others wait for it.
-/// Locks: _gate guards the table, the order and the references; a slot's own gate is held while its block is read, never together with _gate. A slot in use is not given back.
+/// A block that is read here and there is condensed (<see cref="CondensedBlock"/>) when it would go, and stays in that form until it is the least recently used of those, and they take half of the bound: each
+/// form has an order of its own, since one whole block has the place of a hundred condensed ones and is likely the younger.
+/// Bound: buffers with what they are rounded up to, condensed blocks with what they keep. Those being condensed at the moment come on top, one a thread.
+/// Locks: _gate guards the table, the order and all of a slot but its Bytes and Condensed, which are written under it and read without by whoever holds a reference; a slot's own gate is held while its
+/// block is read, and _gate may be taken inside it, never the other way round. A slot in use is not given back.
 /// </remarks>
 internal sealed class DataCache(IBlockStore blocks, long maxBytes)
 {
     private readonly Lock _gate = new();
     private readonly Dictionary<Score, LinkedListNode<Slot>> _known = [];
-    private readonly LinkedList<Slot> _recency = new();
+    private readonly LinkedList<Slot> _whole = new();
+    private readonly LinkedList<Slot> _condensed = new();
     private long _bytes;
+    private long _condensedBytes;
 
     private sealed class Slot(Score score, int blockBytes)
     {
+        private byte[]? _bytes;
+        private CondensedBlock? _condensed;
+
         internal Score Score { get; } = score;
 
         internal int BlockBytes { get; } = blockBytes;
 
-        internal byte[]? Bytes { get; set; }
+        internal byte[]? Bytes
+        {
+            get => Volatile.Read(ref _bytes);
+            set => Volatile.Write(ref _bytes, value);
+        }
+
+        internal CondensedBlock? Condensed
+        {
+            get => Volatile.Read(ref _condensed);
+            set => Volatile.Write(ref _condensed, value);
+        }
+
+        internal IBlockParts? Parts { get; set; }
+
+        /// <summary>Where somebody read who reads here and there; negative: nobody did.</summary>
+        internal int ScatteredAt { get; set; } = -1;
 
         internal int References { get; set; }
 
+        /// <summary>Buffer and condensed form, as counted.</summary>
+        internal long Cost { get; set; }
+
         internal bool IsOut { get; set; }
+
+        /// <summary>The buffer goes with the last reference, and the slot stays.</summary>
+        internal bool IsLeaving { get; set; }
 
         internal Lock Gate { get; } = new();
     }
@@ -42,33 +73,27 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
     }
 
     /// <summary>Copies a part of a block.</summary>
+    /// <param name="isScattered">The reader reads here and there: what lies beside these bytes is likely not wanted.</param>
     /// <exception cref="DamagedBlockException">The block is missing or damaged.</exception>
-    internal void Read(Score score, int blockBytes, int skip, Span<byte> target)
+    internal void Read(Score score, int blockBytes, int skip, Span<byte> target, bool isScattered = false)
     {
+        isScattered = isScattered && target.Length <= CondensedBlock.LargestRead && blockBytes >= CondensedBlock.SmallestBlock;
         Slot slot = Take(score, blockBytes);
         try
         {
-            lock (slot.Gate)
+            byte[]? bytes = slot.Bytes;
+            if (bytes is null)
             {
-                if (slot.Bytes is null)
+                if (isScattered && slot.Condensed is { } condensed && condensed.TryRead(skip, target))
                 {
-                    byte[] rented = ArrayPool<byte>.Shared.Rent(blockBytes);
-                    try
-                    {
-                        BlockReading.ReadExactAsync(blocks, score, BlockType.Data, rented.AsMemory(0, blockBytes), CancellationToken.None).Wait();
-                    }
-                    catch
-                    {
-                        ArrayPool<byte>.Shared.Return(rented);
-                        throw;
-                    }
-
-                    slot.Bytes = rented;
+                    return;
                 }
+
+                bytes = Load(slot, isScattered ? skip : -1);
             }
 
             // The bytes do not change any more, and the reference keeps them here.
-            slot.Bytes.AsSpan(skip, target.Length).CopyTo(target);
+            bytes.AsSpan(skip, target.Length).CopyTo(target);
         }
         finally
         {
@@ -82,17 +107,19 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
         {
             if (_known.TryGetValue(score, out LinkedListNode<Slot>? node) && node.Value.BlockBytes == blockBytes)
             {
-                _recency.Remove(node);
-                _recency.AddFirst(node);
+                if (node.Previous is not null)
+                {
+                    LinkedList<Slot> order = node.List!;
+                    order.Remove(node);
+                    order.AddFirst(node);
+                }
             }
             else
             {
                 node = new LinkedListNode<Slot>(new Slot(score, blockBytes));
                 if (_known.TryAdd(score, node))
                 {
-                    _recency.AddFirst(node);
-                    _bytes += blockBytes;
-                    EvictLocked();
+                    _whole.AddFirst(node);
                 }
                 else
                 {
@@ -105,39 +132,170 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
         }
     }
 
+    /// <summary>Reads the whole block, unless another thread just did.</summary>
+    private byte[] Load(Slot slot, int scatteredAt)
+    {
+        lock (slot.Gate)
+        {
+            if (slot.Bytes is { } present)
+            {
+                return present;
+            }
+
+            // Room is made first, so that a buffer that goes is the one that comes.
+            List<Slot> leaving = [];
+            lock (_gate)
+            {
+                slot.ScatteredAt = scatteredAt;
+                PlaceLocked(slot, _whole, (long)BitOperations.RoundUpToPowerOf2((uint)slot.BlockBytes));
+                EvictLocked(slot, leaving);
+            }
+
+            foreach (Slot oldest in leaving)
+            {
+                Condense(oldest);
+            }
+
+            byte[] rented = ArrayPool<byte>.Shared.Rent(slot.BlockBytes);
+            IBlockParts? parts = null;
+            try
+            {
+                Memory<byte> target = rented.AsMemory(0, slot.BlockBytes);
+                if (scatteredAt >= 0)
+                {
+                    parts = BlockReading.ReadExactWithPartsAsync(blocks, slot.Score, BlockType.Data, target, CancellationToken.None).Wait();
+                }
+                else
+                {
+                    BlockReading.ReadExactAsync(blocks, slot.Score, BlockType.Data, target, CancellationToken.None).Wait();
+                }
+            }
+            catch
+            {
+                ArrayPool<byte>.Shared.Return(rented);
+                lock (_gate)
+                {
+                    slot.Condensed = null; // as below; the last reference takes the slot away
+                }
+
+                throw;
+            }
+
+            lock (_gate)
+            {
+                slot.Parts = parts;
+                slot.Condensed = null; // whoever comes here for a part had no use of it
+                slot.Bytes = rented;
+            }
+
+            return rented;
+        }
+    }
+
     private void GiveBack(Slot slot)
     {
         lock (_gate)
         {
             slot.References--;
             ReleaseLocked(slot);
-            if (slot is { Bytes: null, IsOut: false, References: 0 } && _known.Remove(slot.Score, out LinkedListNode<Slot>? failed))
+            if (slot is { Bytes: null, Condensed: null, IsOut: false, References: 0 } && _known.TryGetValue(slot.Score, out LinkedListNode<Slot>? failed))
             {
-                _recency.Remove(failed);
-                _bytes -= slot.BlockBytes;
-                slot.IsOut = true;
+                RemoveLocked(failed);
             }
         }
     }
 
-    private void EvictLocked()
+    /// <summary>Makes a slot the most recently used of one order, at a cost.</summary>
+    private void PlaceLocked(Slot slot, LinkedList<Slot> order, long cost)
     {
-        while (_bytes > maxBytes && _recency.Count > 1)
+        if (!slot.IsOut)
         {
-            Slot oldest = _recency.Last!.Value;
-            _recency.RemoveLast();
-            _ = _known.Remove(oldest.Score);
-            _bytes -= oldest.BlockBytes;
-            oldest.IsOut = true;
-            ReleaseLocked(oldest);
+            LinkedListNode<Slot> node = _known[slot.Score];
+            UnplaceLocked(node);
+            order.AddFirst(node);
+            slot.Cost = cost;
+            _bytes += cost;
+            _condensedBytes += order == _condensed ? cost : 0;
+        }
+    }
+
+    private void UnplaceLocked(LinkedListNode<Slot> node)
+    {
+        _bytes -= node.Value.Cost;
+        _condensedBytes -= node.List == _condensed ? node.Value.Cost : 0;
+        node.Value.Cost = 0;
+        node.List!.Remove(node);
+    }
+
+    private void RemoveLocked(LinkedListNode<Slot> node)
+    {
+        UnplaceLocked(node);
+        _ = _known.Remove(node.Value.Score);
+        node.Value.IsOut = true;
+    }
+
+    /// <param name="leaving">Gets those that the caller condenses, each with a reference.</param>
+    private void EvictLocked(Slot newest, List<Slot> leaving)
+    {
+        while (_bytes > maxBytes)
+        {
+            LinkedListNode<Slot>? node = _condensedBytes > maxBytes / 2 ? _condensed.Last : _whole.Last;
+            if (node is null || node.Value == newest)
+            {
+                node = _condensed.Last;
+            }
+
+            if (node is null)
+            {
+                return;
+            }
+
+            Slot oldest = node.Value;
+            if (oldest is { ScatteredAt: >= 0, IsLeaving: false, Bytes: not null })
+            {
+                oldest.IsLeaving = true;
+                oldest.References++;
+                PlaceLocked(oldest, _condensed, 0);
+                leaving.Add(oldest);
+            }
+            else
+            {
+                RemoveLocked(node);
+                ReleaseLocked(oldest);
+            }
+        }
+    }
+
+    private void Condense(Slot slot)
+    {
+        CondensedBlock? condensed = CondensedBlock.Of(slot.Score, slot.Bytes.AsSpan(0, slot.BlockBytes), slot.Parts, slot.ScatteredAt);
+        lock (_gate)
+        {
+            slot.References--;
+            slot.Parts = null;
+            if (!slot.IsOut)
+            {
+                if (condensed is null)
+                {
+                    RemoveLocked(_known[slot.Score]);
+                }
+                else
+                {
+                    slot.Condensed = condensed;
+                    PlaceLocked(slot, _condensed, condensed.Bytes);
+                }
+            }
+
+            ReleaseLocked(slot);
         }
     }
 
     private static void ReleaseLocked(Slot slot)
     {
-        if (slot is { IsOut: true, References: 0, Bytes: { } bytes })
+        if (slot is { References: 0, Bytes: { } bytes } && (slot.IsOut || slot.IsLeaving))
         {
             slot.Bytes = null;
+            slot.IsLeaving = false;
             ArrayPool<byte>.Shared.Return(bytes);
         }
     }

@@ -9,7 +9,12 @@ internal sealed class OpenInode(Inode inode, OpenOptions options, int frontEnd)
 
     internal OpenOptions Options { get; } = options;
 
+    private long _readTo;
+
     internal int FrontEnd { get; } = frontEnd;
+
+    /// <summary>Whether a read begins elsewhere than where the last one of this handle ended.</summary>
+    internal bool IsScattered(long offset, int bytes) => Interlocked.Exchange(ref _readTo, offset + bytes) != offset;
 
     /// <summary>Of a directory: where its listing stands. One listing of a handle at a time, by its own gate.</summary>
     internal DirectoryListing? Listing { get; init; }

@@ -194,24 +194,44 @@ internal static class BlockReading
     /// <summary>Fills the whole target with a block of exactly that size.</summary>
     public static async ValueTask ReadExactAsync(IBlockStore blocks, Score score, BlockType type, Memory<byte> target, CancellationToken cancel)
     {
-        BlockRead read;
         try
         {
-            read = await blocks.ReadAsync(score, type, target, cancel).ConfigureAwait(false);
+            Check(await blocks.ReadAsync(score, type, target, cancel).ConfigureAwait(false), score, type, target.Length);
         }
         catch (ArgumentException larger)
         {
-            throw new DamagedFormatException($"{type} block {score}: expected {target.Length} bytes, found more", larger);
+            throw Larger(score, type, target.Length, larger);
         }
+    }
 
+    /// <summary>The same, and where parts of it can be fetched from later, if the store can tell.</summary>
+    public static async ValueTask<IBlockParts?> ReadExactWithPartsAsync(IBlockStore blocks, Score score, BlockType type, Memory<byte> target, CancellationToken cancel)
+    {
+        try
+        {
+            (BlockRead read, IBlockParts? parts) = await blocks.ReadWithPartsAsync(score, type, target, cancel).ConfigureAwait(false);
+            Check(read, score, type, target.Length);
+            return parts;
+        }
+        catch (ArgumentException larger)
+        {
+            throw Larger(score, type, target.Length, larger);
+        }
+    }
+
+    private static DamagedFormatException Larger(Score score, BlockType type, int expectedBytes, ArgumentException larger) =>
+        new($"{type} block {score}: expected {expectedBytes} bytes, found more", larger);
+
+    private static void Check(BlockRead read, Score score, BlockType type, int expectedBytes)
+    {
         if (!read.IsFound)
         {
             throw new DamagedBlockException($"{type} block {score}: a tree needs it, and the store does not have it");
         }
 
-        if (read.Bytes != target.Length)
+        if (read.Bytes != expectedBytes)
         {
-            throw new DamagedFormatException($"{type} block {score}: expected {target.Length} bytes, found {read.Bytes}");
+            throw new DamagedFormatException($"{type} block {score}: expected {expectedBytes} bytes, found {read.Bytes}");
         }
     }
 

@@ -49,6 +49,40 @@ public sealed class DareTests
         Assert.Equal(128, number);
     }
 
+    [Theory, MemberData(nameof(InterestingSizes))]
+    public void Parts_decrypt_alone_to_what_the_message_says_there(int size)
+    {
+        var random = new SeededRandom(size);
+        byte[] plain = random.Bytes(size), cipher = new byte[Dare.CipherBytes(size)];
+        _ = Dare.Encrypt(Key, random, plain, cipher, DareSuite.Aes256Gcm);
+        foreach (int at in (int[])[0, 1, 15, 16, 4095, 65_535, 65_536, 131_072 - 17, size / 2, size - 1])
+        {
+            int count = Math.Min(Math.Min(5000, size - at), Dare.PayloadSize - (at % Dare.PayloadSize));
+            if (count > 0)
+            {
+                byte[] part = cipher.AsSpan(Dare.PositionOf(at), count).ToArray();
+                Dare.DecryptUnchecked(Key, cipher.AsSpan(0, Dare.HeaderSize), cipher.Length, at, part);
+                Assert.True(plain.AsSpan(at, count).SequenceEqual(part), $"{count} bytes at {at}");
+            }
+        }
+    }
+
+    [Fact]
+    public void A_part_that_is_none_of_one_package_is_refused()
+    {
+        byte[] cipher = new byte[Dare.CipherBytes(70_000)];
+        _ = Dare.Encrypt(Key, new SeededRandom(1), new byte[70_000], cipher, DareSuite.Aes256Gcm);
+        Assert.True(Dare.CanDecryptParts(cipher));
+        foreach ((int at, int count) in ((int, int)[])[(65_535, 2), (69_999, 2), (70_000, 1)])
+        {
+            Assert.Throws<ArgumentException>(() => Dare.DecryptUnchecked(Key, cipher.AsSpan(0, Dare.HeaderSize), cipher.Length, at, new byte[count]));
+        }
+
+        _ = Dare.Encrypt(Key, new SeededRandom(1), new byte[70_000], cipher, DareSuite.ChaCha20Poly1305);
+        Assert.False(Dare.CanDecryptParts(cipher));
+        Assert.Throws<ArgumentException>(() => Dare.DecryptUnchecked(Key, cipher.AsSpan(0, Dare.HeaderSize), cipher.Length, 0, new byte[1]));
+    }
+
     [Fact]
     public void Invalid_packages_of_sio_are_refused()
     {

@@ -528,8 +528,30 @@ internal sealed unsafe class FuseDispatcher
             return Result(FileError.EINVAL);
         }
 
-        FileError error = _volume.ListXattrs(FileId(header), room[..(int)Math.Min(asked.Size, MaxXattrBytes)], out int bytes);
-        return PutXattr(error, room, asked.Size, bytes);
+        // Names that only root may read, only root is shown: the kernel leaves that to each filesystem.
+        FileError error = _volume.ListXattrs(FileId(header), room[..MaxXattrBytes], out int bytes);
+        bytes = error == FileError.None && header.UserId != 0 ? DropTrusted(room[..bytes]) : bytes;
+        return error == FileError.None && asked.Size > 0 && asked.Size < bytes ? Result(FileError.ERANGE) : PutXattr(error, room, asked.Size, bytes);
+    }
+
+    /// <summary>Takes the names of trusted attributes out of a list.</summary>
+    /// <returns>The bytes that are left.</returns>
+    private static int DropTrusted(Span<byte> names)
+    {
+        int kept = 0;
+        for (int at = 0; at < names.Length;)
+        {
+            int length = names[at..].IndexOf((byte)0) + 1;
+            if (!names[at..].StartsWith("trusted."u8))
+            {
+                names.Slice(at, length).CopyTo(names[kept..]);
+                kept += length;
+            }
+
+            at += length;
+        }
+
+        return kept;
     }
 
     /// <param name="size">0: the length alone was asked for.</param>

@@ -5,6 +5,8 @@ namespace TokTok.Storage.Mount.Tests.Fuse;
 /// <summary>Programs in Python that work in a mount and know what must come of it. Skipped where there is no FUSE, no right to mount, or no python3.</summary>
 public sealed class FuseBatteryTests
 {
+    private static bool IsLong => Environment.GetEnvironmentVariable("TDFS_LONG") == "1";
+
     /// <summary>What a mount knowingly does otherwise than ext4, by the beginnings of the lines that posix.py prints.</summary>
     private static readonly string[] s_knownDifferences =
     [
@@ -30,14 +32,43 @@ public sealed class FuseBatteryTests
             .Select(static pair => $"ext4: {pair.First}; here: {pair.Second}"));
     }
 
-    [Theory(Timeout = 300_000)]
-    [InlineData(1)]
-    [InlineData(2)]
-    [InlineData(3)]
+    public static TheoryData<int> FileSeeds => IsLong ? [.. Enumerable.Range(Environment.TickCount & 0xFFFFFF, 20)] : [1, 2, 3];
+
+    [Theory(Timeout = 1_200_000)]
+    [MemberData(nameof(FileSeeds))]
     public async Task A_file_reads_as_what_random_operations_made_of_it(int seed)
     {
         await using MountedVolume drive = await OpenAsync();
-        _ = await drive.ShellAsync($"python3 \"{Path.Join(AppContext.BaseDirectory, "Fuse", "fsx.py")}\" file {seed} 4000");
+        _ = await drive.ShellAsync($"python3 \"{Path.Join(AppContext.BaseDirectory, "Fuse", "fsx.py")}\" file {seed} {(IsLong ? 55_000 : 4_000)}"); // over a million in the long run
+    }
+
+    public static TheoryData<int> ModelSeeds => IsLong ? [.. Enumerable.Range(Environment.TickCount & 0xFFFFFF, 20)] : [1, 2];
+
+    /// <summary>Operations by path and by open file, of three users, with access control lists, links, renames and umasks; every answer and then the whole tree is compared, and after another
+    /// mount every inode is what it was.</summary>
+    [Theory(Timeout = 1_200_000)]
+    [MemberData(nameof(ModelSeeds))]
+    public async Task Random_operations_of_several_users_give_what_they_give_on_ext4(int seed)
+    {
+        await using MountedVolume drive = await OpenAsync();
+        Assert.SkipUnless((await drive.ShellAsync("stat -f -c %T \"$FOLDER\"")).Trim() == "ext2/ext3", "there is no ext4 beside the mount to compare it with");
+        string script = Path.Join(AppContext.BaseDirectory, "Fuse", "model.py");
+        string there = Path.Join(drive.Folder, "ext4");
+        string here = Path.Join(drive.Point, "model");
+        _ = await drive.ShellAsync($"chmod 755 \"$FOLDER\"; mkdir \"{there}\" \"{here}\"");
+        int steps = IsLong ? 10_000 : 2_000;
+        for (int phase = 0; phase < 2; phase++)
+        {
+            int own = (seed * 10) + phase;
+            string[] expected = (await drive.ShellAsync($"python3 \"{script}\" \"{there}\" {own} {steps}")).Split('\n');
+            string[] found = (await drive.ShellAsync($"python3 \"{script}\" \"{here}\" {own} {steps}")).Split('\n');
+            Assert.True(expected.Length > steps, $"{expected.Length} lines");
+            int differs = expected.Zip(found).TakeWhile(static pair => pair.First == pair.Second).Count();
+            Assert.True(differs == expected.Length && found.Length == expected.Length, $"seed {own}:\n{string.Join('\n', expected[Math.Max(0, differs - 25)..differs])}\next4: {expected.ElementAtOrDefault(differs)}\nhere: {found.ElementAtOrDefault(differs)}");
+            string before = await drive.ShellAsync($"python3 \"{script}\" \"{here}\" inodes");
+            await drive.RemountAsync();
+            Assert.Equal(before, await drive.ShellAsync($"python3 \"{script}\" \"{here}\" inodes"));
+        }
     }
 
     private static async Task<MountedVolume> OpenAsync()

@@ -147,6 +147,10 @@ public sealed class FuseDispatcherTests
         Assert.Equal("value", Encoding.UTF8.GetString(ask.Bytes(FuseOpcode.GetXattr, file.NodeId, Of(new FuseGetXattrIn { Size = 5 }, "user.x"))));
         Assert.Equal(-(int)FileError.ERANGE, ask.ErrorOf(FuseOpcode.GetXattr, file.NodeId, Of(new FuseGetXattrIn { Size = 4 }, "user.x")));
         Assert.Equal("user.x\0", Encoding.UTF8.GetString(ask.Bytes(FuseOpcode.ListXattr, file.NodeId, Of(new FuseGetXattrIn { Size = 100 }))));
+        Assert.Equal(0, ask.ErrorOf(FuseOpcode.SetXattr, file.NodeId, [.. Of(new FuseSetXattrIn { Size = 1 }, "trusted.y"), 0]));
+        Assert.Equal("user.x\0", Encoding.UTF8.GetString(ask.Bytes(FuseOpcode.ListXattr, file.NodeId, Of(new FuseGetXattrIn { Size = 100 })))); // the caller is not root
+        Assert.Equal(7u, ask.Get<FuseSizeOut>(FuseOpcode.ListXattr, file.NodeId, Of(new FuseGetXattrIn())).Size);
+        Assert.Equal(-(int)FileError.ERANGE, ask.ErrorOf(FuseOpcode.ListXattr, file.NodeId, Of(new FuseGetXattrIn { Size = 6 })));
         Assert.Equal(0, ask.ErrorOf(FuseOpcode.RemoveXattr, file.NodeId, Names("user.x")));
         Assert.Equal(-(int)FileError.ENODATA, ask.ErrorOf(FuseOpcode.GetXattr, file.NodeId, Of(new FuseGetXattrIn(), "user.x")));
     }

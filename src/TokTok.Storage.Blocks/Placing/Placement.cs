@@ -27,6 +27,9 @@ public sealed record StoreHolder
     /// <summary>Bytes of fragments after which it takes no more; null: as many as its disk has room for.</summary>
     public long? QuotaBytes { get; init; }
 
+    /// <summary>It is slow, far or often away: what is read of it, and what goes to it, is kept by the store's cache too.</summary>
+    public bool IsCached { get; init; }
+
     /// <summary>No longer configured: nothing new goes there, what it has is still read.</summary>
     public bool IsGone { get; init; }
 }

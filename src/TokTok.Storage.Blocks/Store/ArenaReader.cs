@@ -1,4 +1,5 @@
 using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Cache;
 using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Placing;
@@ -12,7 +13,7 @@ namespace TokTok.Storage.Blocks.Store;
 /// A healthy read decodes nothing and verifies nothing here: the clump's cipher and the block's score do that.
 /// Safe from many threads. Locks: _gate guards the directory cache and what was noted, and nothing is read inside.
 /// </remarks>
-internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domains, Func<ushort, StoreHolder?> holderOf, long cacheBytes, Action<string> note)
+internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domains, Func<ushort, StoreHolder?> holderOf, long cacheBytes, WindowCache? cache, Action<string> note)
 {
     /// <summary>Reads of a thread that goes on where it ended meet their own window; two threads of one place share it or do without.</summary>
     private const int AheadCount = 8;
@@ -70,14 +71,18 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
             int index = at / slice;
             int within = at % slice;
             int count = Math.Min(target.Length - done, slice - within);
-            if (index >= arena.Layout.DataFragments || holderOf(arena.Fragments[index].Holder)?.Holder is not { } holder)
+            if (index >= arena.Layout.DataFragments || holderOf(arena.Fragments[index].Holder) is not { } place)
             {
                 return false;
             }
 
             try
             {
-                if (await holder.ReadAsync(arena.Id, index, within, target.Slice(done, count), cancel).ConfigureAwait(false) != count)
+                Memory<byte> part = target.Slice(done, count);
+                int got = cache is not null && place.IsCached ? await cache.ReadAsync(place.Holder, arena.Id, index, slice, within, part, cancel).ConfigureAwait(false)
+                    : place.Holder is { } holder ? await holder.ReadAsync(arena.Id, index, within, part, cancel).ConfigureAwait(false)
+                    : -1;
+                if (got != count)
                 {
                     return false;
                 }

@@ -17,6 +17,9 @@ public sealed record ConfiguredHolder(string Place, string Address, IFragmentHol
     /// <summary>Bytes of fragments after which the holder takes no more; null: none.</summary>
     public long? QuotaBytes { get; init; }
 
+    /// <summary>What is read of it, and what goes to it, is kept by the store's cache too.</summary>
+    public bool IsCached { get; init; }
+
     /// <summary>For a folder that is empty or missing: a writer asks for a new holder there once it has read the catalog. Null from it: none is to be made.</summary>
     /// <remarks>It is told whether the holder is absent: the catalog knows one in this place that nothing configured reaches. The folder may then be the mount point of its disk,
     /// and what is written into it would be hidden when the disk is back.</remarks>
@@ -226,6 +229,7 @@ public sealed partial class BlockStore
         finally
         {
             _index?.Dispose();
+            Cache?.Dispose();
             if (_lookup.IsValueCreated)
             {
                 _lookup.Value?.Dispose();
@@ -356,7 +360,7 @@ public sealed partial class BlockStore
             ConfiguredHolder? missing = absent.GetValueOrDefault(known.Number);
             string place = now?.Place ?? known.Place;
             bool isGone = now is null && missing is null;
-            numbered.Add(new StoreHolder { Number = known.Number, Id = known.Id, Place = place, Address = now?.Address ?? missing?.Address ?? "", Holder = now?.Holder, Problem = missing?.Problem, IsGone = isGone, QuotaBytes = (now ?? missing)?.QuotaBytes });
+            numbered.Add(new StoreHolder { Number = known.Number, Id = known.Id, Place = place, Address = now?.Address ?? missing?.Address ?? "", Holder = now?.Holder, Problem = missing?.Problem, IsGone = isGone, QuotaBytes = (now ?? missing)?.QuotaBytes, IsCached = (now ?? missing)?.IsCached ?? false });
             if (access == StoreAccess.Write && (place != known.Place || isGone != known.IsGone))
             {
                 var changed = new HolderRecord(known.Number, known.Id, isGone, place);
@@ -369,7 +373,7 @@ public sealed partial class BlockStore
             if (holder.Holder is { } reachable && numbered.All(known => known.Id != reachable.Id))
             {
                 var added = new HolderRecord((ushort)numbered.Count, reachable.Id, false, holder.Place);
-                numbered.Add(new StoreHolder { Number = added.Number, Id = added.Id, Place = added.Place, Address = holder.Address, Holder = reachable, QuotaBytes = holder.QuotaBytes });
+                numbered.Add(new StoreHolder { Number = added.Number, Id = added.Id, Place = added.Place, Address = holder.Address, Holder = reachable, QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached });
                 if (access == StoreAccess.Write)
                 {
                     log.Append(writer => Catalog.WriteHolder(writer, added));

@@ -420,7 +420,16 @@ public sealed partial class BlockStore
                 fragments[i] = new FragmentData(i, bytes, HashFragment(bytes.Span, groupHashes.Span), groupHashes);
             }
 
-            return await PlaceFragmentsAsync(header.Id, layout, chosen, fragments).ConfigureAwait(false);
+            FragmentPlace[] places = await PlaceFragmentsAsync(header.Id, layout, chosen, fragments).ConfigureAwait(false);
+            for (int i = 0; i < layout.DataFragments && Cache is not null; i++)
+            {
+                if (HolderOf(places[i].Holder) is { IsCached: true })
+                {
+                    Cache.KeepAll(header.Id, i, fragments[i].Bytes.Span); // what was written just now is what is read next
+                }
+            }
+
+            return places;
         }
         finally
         {

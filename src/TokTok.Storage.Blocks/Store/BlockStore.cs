@@ -2,6 +2,7 @@ using System.Buffers;
 using System.Buffers.Binary;
 
 using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Cache;
 using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Blocks.Journals;
@@ -78,7 +79,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         _lock = writerLock;
         _buffers = new ArenaBufferPool(options.ArenaBytes);
         _sealSlots = new SemaphoreSlim(options.SealingCount, options.SealingCount);
-        _reader = new ArenaReader(_domains, HolderOf, options.DirectoryCacheBytes, Note);
+        _reader = new ArenaReader(_domains, HolderOf, options.DirectoryCacheBytes, options.Cache, Note);
         _directories = new DirectorySearch(catalogLog.Catalog, _reader);
         _lookup = new Lazy<IBlockLookup?>(() => writerLock is null ? options.OpenLookup?.Invoke() : null);
     }
@@ -90,6 +91,9 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     public ulong Incarnation => _catalogLog.Incarnation;
 
     public bool IsWritable => _lock is not null;
+
+    /// <summary>What is kept of holders that are slow, far or often away; null: nothing.</summary>
+    public WindowCache? Cache => _options.Cache;
 
     public Catalog Catalog => _catalogLog.Catalog;
 

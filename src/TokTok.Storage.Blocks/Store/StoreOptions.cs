@@ -1,4 +1,5 @@
 using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Cache;
 using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Core;
 
@@ -33,6 +34,9 @@ public sealed record StoreOptions
 
     /// <summary>Memory for directories of sealed arenas.</summary>
     public long DirectoryCacheBytes { get; init; } = 32 * 1024 * 1024;
+
+    /// <summary>Keeps what comes from holders that are slow, far or often away; null: nothing is kept. The store disposes of it.</summary>
+    public WindowCache? Cache { get; init; }
 
     /// <summary>For readers: opens what a writer's index knows, called at the first block that is looked for. Null, or null from it: arenas' directories are searched.</summary>
     public Func<IBlockLookup?>? OpenLookup { get; init; }

@@ -28,6 +28,11 @@ internal static class StatusVerb
                         json.WriteNumber("parityBytes", status.ParityBytes);
                         json.WriteNumber("journalBytes", status.JournalBytes);
                         json.WriteNumber("trashBytes", status.TrashBytes);
+                        if (status.CacheBytes is long cached)
+                        {
+                            json.WriteNumber("cacheBytes", cached);
+                        }
+
                         Report.WriteList(json, "waitingFor", status.WaitingFor);
                         json.WriteStartArray("holders");
                         foreach (HolderStatus holder in status.Holders)
@@ -62,6 +67,11 @@ internal static class StatusVerb
         text.WriteLine($"keyring     {(status.HasPassphrase ? "under a passphrase" : "WITHOUT a passphrase: protected by its file mode alone")}");
         text.WriteLine($"kept        {Show.Size(status.StoredBytes)} in {Show.Count(status.ArenaCount, "arena")} of {Show.Count(status.VolumeCount, "volume")}, parity {Show.Size(status.ParityBytes)}, journal {Show.Size(status.JournalBytes)}");
         text.WriteLine($"trash       {Show.Size(status.TrashBytes)}");
+        if (status.CacheBytes is long cached)
+        {
+            text.WriteLine($"cache       {Show.Size(cached)} of holders that are slow, far or often away");
+        }
+
         foreach (string reason in status.WaitingFor)
         {
             text.WriteLine("waiting for " + reason);

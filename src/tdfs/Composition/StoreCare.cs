@@ -49,6 +49,7 @@ internal sealed class StoreCare(
             StoredBytes = kept.Sum(static arena => (long)arena.Layout.ImageBytes),
             ParityBytes = kept.Sum(static arena => (long)arena.Layout.ParityFragments * arena.Layout.SliceBytes),
             JournalBytes = store.Pending.Sum(static clump => (long)clump.Length),
+            CacheBytes = store.Cache?.State.Bytes,
             TrashBytes = trashed.Sum(static arena => (long)arena.Layout.FragmentCount * arena.Layout.SliceBytes),
             WaitingFor = waiting,
             Holders = [.. store.Holders.Where(static holder => !holder.IsGone).Select(StatusOf)],

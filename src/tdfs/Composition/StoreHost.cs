@@ -1,5 +1,6 @@
 using System.Text;
 using TokTok.Storage.Blocks.Arenas;
+using TokTok.Storage.Blocks.Cache;
 using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Blocks.Recovery;
@@ -374,11 +375,11 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
         {
             try
             {
-                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, FolderHolder.Open(disk, holder.Path, random, mayWrite: access == Facades.StoreAccess.Write), null) { QuotaBytes = holder.QuotaBytes });
+                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, FolderHolder.Open(disk, holder.Path, random, mayWrite: access == Facades.StoreAccess.Write), null) { QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached });
             }
             catch (Exception problem) when (problem is DiskException or DamagedFormatException)
             {
-                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, null, problem.Message) { QuotaBytes = holder.QuotaBytes });
+                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, null, problem.Message) { QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached });
             }
         }
 
@@ -487,6 +488,9 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
             SealingCount = SealingCount(config.WriteBufferBytes),
             TrashDays = (int)Math.Ceiling(config.TrashFor.TotalDays),
             OpenLookup = () => IndexSnapshot.TryOpen(disk, config.StorePath + "/index", config.IndexBytes),
+            Cache = config.CacheBytes > 0 && !isRehearsal && config.Holders.Any(static holder => holder.IsCached)
+                ? WindowCache.TryOpen(disk, config.StorePath + "/cache", keyring.CacheKey, config.CacheBytes, config.CacheFloorBytes, random)
+                : null,
         };
         List<ConfiguredHolder> holders = OpenHolders(config, access);
         try
@@ -496,6 +500,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
         catch
         {
             holders.ForEach(static holder => (holder.Holder as IDisposable)?.Dispose());
+            options.Cache?.Dispose();
             throw;
         }
     }

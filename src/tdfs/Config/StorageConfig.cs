@@ -1,4 +1,5 @@
 using System.Numerics;
+using TokTok.Storage.Blocks.Cache;
 using TokTok.Storage.Files;
 
 namespace TokTok.Storage.Tdfs.Config;
@@ -24,6 +25,11 @@ internal sealed record StorageConfig
     public int CompressionLevel { get; init; }
 
     public long IndexBytes { get; init; }
+
+    /// <summary>0: no cache.</summary>
+    public long CacheBytes { get; init; }
+
+    public long CacheFloorBytes { get; init; }
 
     public long WriteBufferBytes { get; init; }
 
@@ -72,6 +78,7 @@ internal sealed record StorageConfig
         TableBinder chunking = root.Table("chunking");
         TableBinder compression = root.Table("compression");
         TableBinder memory = root.Table("memory");
+        TableBinder cache = root.Table("cache");
         TableBinder keep = root.Table("keep");
         TableBinder keys = root.Table("keys");
         TableBinder import = root.Table("import");
@@ -89,6 +96,8 @@ internal sealed record StorageConfig
             CompressionLevel = compression.Integer("level", 3, 0, 19),
             IndexBytes = memory.Size("index", "128 MiB", "16 MiB", "64 GiB"),
             WriteBufferBytes = memory.Size("write-buffers", "64 MiB", "32 MiB", "16 GiB"),
+            CacheBytes = ReadCacheSize(cache),
+            CacheFloorBytes = cache.Size("floor", "5 GiB", "0", "1024 TiB"),
             Keep = new KeepRules
             {
                 Last = keep.Integer("last", 3, 0, 10000),
@@ -123,13 +132,19 @@ internal sealed record StorageConfig
             LogFile = ReadPath(log, "file", "", folder, home),
         };
 
-        foreach (TableBinder table in (TableBinder[])[store, chunking, compression, memory, keep, webDav, snapshots, keys, import, reclaim, log])
+        foreach (TableBinder table in (TableBinder[])[store, chunking, compression, memory, cache, keep, webDav, snapshots, keys, import, reclaim, log])
         {
             table.Finish();
         }
 
         CheckSurvive(config, store);
         return config;
+    }
+
+    private static long ReadCacheSize(TableBinder cache)
+    {
+        long bytes = cache.Size("size", "10 GiB", "0", "1 TiB");
+        return bytes is 0 or >= WindowCache.LeastBytes ? bytes : throw cache.Bad("size", "\"0\" for none, or \"64 MiB\" to \"1 TiB\"");
     }
 
     private static List<HolderConfig> ReadHolders(IReadOnlyList<TableBinder> tables, string folder, string home)
@@ -149,7 +164,7 @@ internal sealed record StorageConfig
                 throw table.Bad("path", "each holder's folder once");
             }
 
-            holders.Add(new HolderConfig { Path = path, Place = place, QuotaBytes = table.OptionalSize("quota", "64 MiB", "1024 PiB") });
+            holders.Add(new HolderConfig { Path = path, Place = place, QuotaBytes = table.OptionalSize("quota", "64 MiB", "1024 PiB"), IsCached = table.Boolean("cached", false) });
             table.Finish();
         }
 
@@ -266,6 +281,8 @@ internal sealed record HolderConfig
     public required string Place { get; init; }
 
     public long? QuotaBytes { get; init; }
+
+    public bool IsCached { get; init; }
 }
 
 /// <summary>A volume, made if there is none, and the folder that shows it.</summary>

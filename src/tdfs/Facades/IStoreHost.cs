@@ -182,6 +182,9 @@ internal sealed record StoreStatus
     /// <summary>Bytes in the trash, and those that wait for something, with the reason.</summary>
     public required long TrashBytes { get; init; }
 
+    /// <summary>What is kept here of holders that are cached; null: none is.</summary>
+    public long? CacheBytes { get; init; }
+
     public required IReadOnlyList<string> WaitingFor { get; init; }
 
     public required IReadOnlyList<HolderStatus> Holders { get; init; }

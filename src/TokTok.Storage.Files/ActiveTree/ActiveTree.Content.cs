@@ -165,7 +165,7 @@ public sealed partial class ActiveTree
                 FileOverlay overlay = OverlayLocked(inode);
                 overlay.Write(at, source, inode.Size);
                 inode.Size = Math.Max(inode.Size, at + source.Length);
-                ContentChangedLocked(inode, (options & WriteOptions.DropPrivileges) != 0);
+                ContentChangedLocked(inode, (options & WriteOptions.DropPrivileges) != 0, (options & WriteOptions.KeepTimes) != 0);
 
                 // What is written here and there is better made blocks of once, by a commit: every part of it needs a block read and cut anew.
                 isFull = overlay.MemoryBytes >= _options.SpillBytes && overlay.OverwriteCount < _options.FixedRuleOverwrites;
@@ -380,11 +380,15 @@ public sealed partial class ActiveTree
 
     private FileOverlay OverlayLocked(Inode inode) => inode.Data ??= new FileOverlay(_memory, inode.Content.Size);
 
-    private void ContentChangedLocked(Inode inode, bool dropsPrivileges)
+    private void ContentChangedLocked(Inode inode, bool dropsPrivileges, bool keepsTimes = false)
     {
-        FileTime now = Now();
-        inode.Modified = now;
-        inode.Changed = now;
+        if (!keepsTimes)
+        {
+            FileTime now = Now();
+            inode.Modified = now;
+            inode.Changed = now;
+        }
+
         inode.IsTorn = false;
         DropSetIdLocked(inode, dropsPrivileges);
         MarkDirty(inode, NextStamp());

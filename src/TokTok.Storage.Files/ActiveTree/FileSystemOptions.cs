@@ -26,6 +26,9 @@ public enum WriteOptions
 
     /// <summary>The writer has no privilege: set-user-id, set-group-id and file capabilities go.</summary>
     DropPrivileges = 1,
+
+    /// <summary>The front end keeps the file's times, and sets them itself afterwards.</summary>
+    KeepTimes = 2,
 }
 
 /// <summary>How a rename treats the new name.</summary>

@@ -13,6 +13,8 @@ namespace TokTok.Storage.Mount.Fuse;
 /// Lookups: what the volume counts as given out is what the kernel counts, name by name; should the kernel not take a reply, the connection is at its end and the counts with it.
 /// Access control lists: the kernel enforces and caches them; the volume keeps them, lets them and the mode follow each other, and hands them down, so it applies umasks too.
 /// Appending: the kernel knows the end of its own mount's files and says the offset; writes of mapped pages come with any open handle, so that no handle here may append by itself.
+/// Writeback cache, where it was agreed on: the kernel reads to write whole pages, so every handle reads; it keeps sizes and times of files, so what it writes from its cache leaves times alone,
+/// and it sets them after; what lies in its cache is no data to a seek, so the kernel answers those itself.
 /// Caching: the kernel may remember what it was told, and keep file data over a close: what changes the volume comes through it, or it is told (<see cref="FuseNotices"/>). What a snapshot
 /// holds it may keep for ever, and the names of snapshots not at all.
 /// </remarks>
@@ -35,6 +37,7 @@ internal sealed unsafe class FuseDispatcher
 
     private const uint OpenAccessMask = 3, OpenWriteOnly = 1, OpenReadWrite = 2, OpenExclusive = 0x80, OpenTruncate = 0x200;
     private const uint OpenKillsPrivileges = 1; // FUSE_OPEN_KILL_SUIDGID
+    private const uint WriteIsFromCache = 1; // FUSE_WRITE_CACHE
     private const uint WriteKillsPrivileges = 1 << 2; // FUSE_WRITE_KILL_SUIDGID
     private const uint KeepCache = 1 << 1, CacheDirectory = 1 << 3, NoFlush = 1 << 5; // FOPEN_…
     private const uint PermissionBits = 0xfff;
@@ -52,10 +55,11 @@ internal sealed unsafe class FuseDispatcher
     private readonly int _frontEnd;
     private readonly Action<string?>? _begun;
     private readonly FuseAgreement _agreed;
+    private readonly FuseInitFlags _wanted;
 
     /// <param name="begun">Told once INIT was answered: null, or why the kernel cannot be served.</param>
     /// <param name="agreed">One for all that serve the mount.</param>
-    internal FuseDispatcher(IVolumeFileSystem volume, uint cacheSeconds, int frontEnd = 0, Action<string?>? begun = null, FuseAgreement? agreed = null)
+    internal FuseDispatcher(IVolumeFileSystem volume, uint cacheSeconds, int frontEnd = 0, Action<string?>? begun = null, FuseAgreement? agreed = null, bool writebackCache = false)
     {
         _volume = volume;
         _replies = new FuseReplies(volume, cacheSeconds);
@@ -63,6 +67,7 @@ internal sealed unsafe class FuseDispatcher
         _frontEnd = frontEnd;
         _begun = begun;
         _agreed = agreed ?? new FuseAgreement();
+        _wanted = Wanted | (writebackCache ? FuseInitFlags.WritebackCache : FuseInitFlags.None);
     }
 
     /// <summary>Answers one request.</summary>
@@ -212,7 +217,7 @@ internal sealed unsafe class FuseDispatcher
 
         answer.Minor = Math.Min(asked.Minor, OurMinor);
         answer.MaxReadAhead = MaxTransferBytes;
-        answer.Flags = asked.Flags & Wanted;
+        answer.Flags = asked.Flags & _wanted;
         _agreed.Flags = answer.Flags;
         answer.MaxBackground = 64;
         answer.CongestionThreshold = 48;
@@ -393,11 +398,11 @@ internal sealed unsafe class FuseDispatcher
         return PutEntry(header, error, room, attributes);
     }
 
-    private static OpenOptions OptionsOf(uint flags)
+    private OpenOptions OptionsOf(uint flags)
     {
         OpenOptions options = (flags & OpenAccessMask) switch
         {
-            OpenWriteOnly => OpenOptions.Write,
+            OpenWriteOnly => _agreed.Has(FuseInitFlags.WritebackCache) ? OpenOptions.Read | OpenOptions.Write : OpenOptions.Write,
             OpenReadWrite => OpenOptions.Read | OpenOptions.Write,
             _ => OpenOptions.Read,
         };
@@ -480,6 +485,7 @@ internal sealed unsafe class FuseDispatcher
         }
 
         WriteOptions options = (asked.TransferFlags & WriteKillsPrivileges) != 0 ? WriteOptions.DropPrivileges : WriteOptions.None;
+        options |= (asked.TransferFlags & WriteIsFromCache) != 0 && _agreed.Has(FuseInitFlags.WritebackCache) ? WriteOptions.KeepTimes : WriteOptions.None;
         FileError error = _volume.Write(asked.Handle, (long)asked.Offset, body[..(int)asked.Size], options, out int bytes);
         return error == FileError.None ? Put(room, new FuseSizeOut { Size = (uint)bytes }) : Result(error);
     }
@@ -627,6 +633,11 @@ internal sealed unsafe class FuseDispatcher
 
     private int Seek(ReadOnlySpan<byte> body, Span<byte> room)
     {
+        if (_agreed.Has(FuseInitFlags.WritebackCache))
+        {
+            return -ENOSYS;
+        }
+
         if (!TryTake(ref body, out FuseLseekIn asked) || asked.Whence is not ((uint)SeekTarget.Data or (uint)SeekTarget.Hole))
         {
             return Result(FileError.EINVAL);

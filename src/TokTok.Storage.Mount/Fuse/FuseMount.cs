@@ -165,7 +165,7 @@ public sealed class FuseMount
                 break; // those that there are serve everything, a little slower
             }
 
-            _workers.Add(new FuseWorker(queue, new FuseDispatcher(volume, cacheSeconds, _frontEnd, said => _begun.TrySetResult(said), agreed), trouble, WorkerEnded));
+            _workers.Add(new FuseWorker(queue, new FuseDispatcher(volume, cacheSeconds, _frontEnd, said => _begun.TrySetResult(said), agreed, _options.WritebackCache), trouble, WorkerEnded));
         }
 
         int notices = FuseLibc.fcntl(fd, FuseLibc.DuplicateCloseOnExec, 0);

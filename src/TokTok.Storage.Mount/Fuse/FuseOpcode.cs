@@ -61,6 +61,7 @@ internal enum FuseInitFlags : uint
     DoReadDirPlus = 1 << 13,
     ReadDirPlusAuto = 1 << 14,
     AsyncDirectIo = 1 << 15,
+    WritebackCache = 1 << 16,
     ParallelDirectoryOperations = 1 << 18,
     PosixAccessControlLists = 1 << 20,
     MaxPages = 1 << 22,

@@ -12,6 +12,10 @@ public sealed record FuseOptions
     /// <summary>Other users may enter, and the kernel checks permissions as on any disk. An ordinary user's mount may only if /etc/fuse.conf says so.</summary>
     public bool AllowOther { get; init; }
 
+    /// <summary>The kernel keeps what is written until it writes it in large pieces or a program syncs it, and with it sizes and times of files: many small writes cost less. A change of a file's
+    /// bytes that comes from elsewhere (another mount, a rollback) the kernel may not see as long as it remembers the file, and a disk that is full may tell the writer only at its fsync.</summary>
+    public bool WritebackCache { get; init; }
+
     /// <summary>How long files that are still open keep being served after an unmount was asked for.</summary>
     public TimeSpan UnmountGrace { get; init; } = TimeSpan.FromSeconds(5);
 

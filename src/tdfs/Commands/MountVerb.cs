@@ -10,13 +10,14 @@ internal static class MountVerb
     {
         Argument<string[]> names = new("folder") { Description = "The folder to mount on; before it the volume's name, unless there is only one", Arity = new ArgumentArity(1, 2) };
         Option<bool> create = new("--create") { Description = "Make the volume if there is none of that name" };
+        Option<bool> writebackCache = new("--writeback-cache") { Description = "Let the kernel gather small writes; for a volume that nothing but this mount changes" };
         Verb verb = new(
             "mount",
             "Shows a volume as a folder to work in, until Ctrl-C or umount; what is synced survives any crash, everything else is committed every 30 seconds and at the end",
             "tdfs mount ~/drive                          # the only volume there is",
             "tdfs mount --create work ~/work")
         {
-            names, create,
+            names, create, writebackCache,
         };
         verb.Does(context, async (run, cancel) =>
         {
@@ -40,7 +41,7 @@ internal static class MountVerb
             IStoreSession store = await run.OpenAsync(StoreAccess.Serve, cancel).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {
-                var request = new MountRequest { Volume = volume, Folder = run.FullPath(folder), Creates = run.Get(create) };
+                var request = new MountRequest { Volume = volume, Folder = run.FullPath(folder), Creates = run.Get(create), WritebackCache = run.Get(writebackCache) };
                 MountResult result = await store.Mounts.ServeAsync(request, (name, path) => run.Output.Say($"{name} is mounted on {path}; Ctrl-C or `umount {path}` ends it"), cancel).ConfigureAwait(false);
                 if (result.WasInUse)
                 {

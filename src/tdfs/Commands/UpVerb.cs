@@ -83,7 +83,7 @@ internal static class UpVerb
     {
         try
         {
-            var request = new MountRequest { Volume = mount.Volume, Folder = mount.Path, Creates = true };
+            var request = new MountRequest { Volume = mount.Volume, Folder = mount.Path, Creates = true, WritebackCache = mount.WritebackCache };
             MountResult result = await store.Mounts.ServeAsync(request, (name, path) => run.Output.Say($"{name} is mounted on {path}"), cancel).ConfigureAwait(false);
             run.Output.Say($"{result.Volume}: unmounted from {result.Folder}, everything committed{(result.WasInUse ? "; what still had files open there was cut off" : "")}");
             return ExitCode.Ok;

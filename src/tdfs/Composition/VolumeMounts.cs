@@ -23,7 +23,7 @@ internal sealed class VolumeMounts(VolumeOpener opener) : IMounts
         OpenVolumes.Use use = await opener.OpenAsync(request.Volume, request.Creates, "tdfs mount --create NAME FOLDER", where, cancel).ConfigureAwait(false);
         await using (use.ConfigureAwait(false)) // 2. the commit of what was written, if nothing else shows the volume
         {
-            FuseMount mount = await MountAsync(use, folder).ConfigureAwait(false);
+            FuseMount mount = await MountAsync(use, folder, request.WritebackCache).ConfigureAwait(false);
             bool isClean;
             try
             {
@@ -60,9 +60,9 @@ internal sealed class VolumeMounts(VolumeOpener opener) : IMounts
         }
     }
 
-    private async ValueTask<FuseMount> MountAsync(OpenVolumes.Use use, string folder)
+    private async ValueTask<FuseMount> MountAsync(OpenVolumes.Use use, string folder, bool writebackCache)
     {
-        var options = new FuseOptions { AllowOther = Environment.IsPrivilegedProcess, Trouble = opener.Say };
+        var options = new FuseOptions { AllowOther = Environment.IsPrivilegedProcess, WritebackCache = writebackCache, Trouble = opener.Say };
         try
         {
             return await FuseMount.StartAsync(use.View, folder, options, opener.Clock).ConfigureAwait(false);

@@ -215,7 +215,7 @@ internal sealed record StorageConfig
                 throw table.Bad("volume", "each volume once");
             }
 
-            mounts.Add(new MountConfig(volume, path));
+            mounts.Add(new MountConfig(volume, path, table.Boolean("writeback-cache", false)));
             table.Finish();
         }
 
@@ -286,7 +286,7 @@ internal sealed record HolderConfig
 }
 
 /// <summary>A volume, made if there is none, and the folder that shows it.</summary>
-internal sealed record MountConfig(string Volume, string Path);
+internal sealed record MountConfig(string Volume, string Path, bool WritebackCache = false);
 
 internal sealed record ChunkingConfig
 {

@@ -17,6 +17,9 @@ internal sealed record MountRequest
 
     /// <summary>A volume that is not there yet is made.</summary>
     public bool Creates { get; init; }
+
+    /// <summary>The kernel keeps what is written for a while.</summary>
+    public bool WritebackCache { get; init; }
 }
 
 /// <param name="WasInUse">Something still had files open, and was cut off.</param>

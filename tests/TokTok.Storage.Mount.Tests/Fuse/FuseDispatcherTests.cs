@@ -17,7 +17,8 @@ public sealed class FuseDispatcherTests
         var kernel = new FuseInitIn { Major = 7, Minor = 45, Flags = (FuseInitFlags)0x73ff_fffb };
         FuseInitOut agreed = ask.Get<FuseInitOut>(FuseOpcode.Init, 0, [.. Of(kernel), .. new byte[48]]);
         Assert.Equal((7u, 45u, 1u << 20, 256), (agreed.Major, agreed.Minor, agreed.MaxWrite, (int)agreed.MaxPages));
-        Assert.True(agreed.Flags.HasFlag(FuseInitFlags.ReadDirPlusAuto | FuseInitFlags.MaxPages | FuseInitFlags.HandleKillPrivilegesV2));
+        Assert.True(agreed.Flags.HasFlag(FuseInitFlags.ReadDirPlusAuto | FuseInitFlags.MaxPages | FuseInitFlags.HandleKillPrivilegesV2 | FuseInitFlags.PosixAccessControlLists | FuseInitFlags.DoNotMask));
+        Assert.False(agreed.Flags.HasFlag(FuseInitFlags.WritebackCache));
         kernel.Flags = FuseInitFlags.AsyncRead;
         kernel.Minor = 31;
         agreed = ask.Get<FuseInitOut>(FuseOpcode.Init, 0, Of(kernel));
@@ -27,6 +28,23 @@ public sealed class FuseDispatcherTests
         kernel.Minor = 8;
         Assert.Equal(-71, ask.ErrorOf(FuseOpcode.Init, 0, Of(kernel)));
         Assert.Contains("found a kernel that speaks FUSE 7.8", ask.Begun[^1]);
+    }
+
+    [Fact]
+    public async Task With_a_writeback_cache_the_kernel_reads_what_it_writes_and_keeps_times_and_seeks_to_itself()
+    {
+        await using var ask = new Requests(writebackCache: true);
+        (FuseEntryOut file, _) = ask.Create("f");
+        Assert.True(ask.Get<FuseInitOut>(FuseOpcode.Init, 0, Of(new FuseInitIn { Major = 7, Minor = 45, Flags = (FuseInitFlags)0x73ff_fffb })).Flags.HasFlag(FuseInitFlags.WritebackCache));
+        _ = ask.Bytes(FuseOpcode.SetAttr, file.NodeId, Of(new FuseSetAttrIn { Valid = FuseSetAttr.Modified | FuseSetAttr.Changed, ModifiedSeconds = 5, ChangedSeconds = 6 }));
+        ulong handle = ask.Get<FuseOpenOut>(FuseOpcode.Open, file.NodeId, Of(new FuseOpenIn { Flags = 1 })).Handle; // to write only
+        _ = ask.Bytes(FuseOpcode.Write, file.NodeId, [.. Of(new FuseTransferIn { Handle = handle, Size = 3, TransferFlags = 1 }), .. "abc"u8]);
+        FuseAttr attributes = ask.Get<FuseAttrOut>(FuseOpcode.GetAttr, file.NodeId, new byte[16]).Attr;
+        Assert.Equal((3UL, 5UL, 6UL), (attributes.Size, attributes.ModifiedSeconds, attributes.ChangedSeconds));
+        Assert.Equal("abc"u8, ask.Bytes(FuseOpcode.Read, file.NodeId, Of(new FuseTransferIn { Handle = handle, Size = 100 })));
+        Assert.Equal(-38, ask.ErrorOf(FuseOpcode.Lseek, file.NodeId, Of(new FuseLseekIn { Handle = handle, Whence = 3 })));
+        _ = ask.Bytes(FuseOpcode.Write, file.NodeId, [.. Of(new FuseTransferIn { Handle = handle, Size = 3 }), .. "def"u8]);
+        Assert.NotEqual(5UL, ask.Get<FuseAttrOut>(FuseOpcode.GetAttr, file.NodeId, new byte[16]).Attr.ModifiedSeconds);
     }
 
     [Fact]

@@ -34,12 +34,12 @@ internal sealed class MountedVolume : IAsyncDisposable
     internal FuseOptions Options { get; private init; } = new();
 
     /// <summary>Mounts one, or skips the test and says why.</summary>
-    internal static async Task<MountedVolume> OpenAsync(TimeSpan? grace = null)
+    internal static async Task<MountedVolume> OpenAsync(TimeSpan? grace = null, bool writebackCache = false)
     {
         string? missing = FuseMount.WhyNot();
         Assert.SkipWhen(missing is not null, missing ?? "");
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "mounting without fusermount3 needs root");
-        var made = new MountedVolume { Options = new FuseOptions { AllowOther = true, UnmountGrace = grace ?? TimeSpan.FromSeconds(10) } };
+        var made = new MountedVolume { Options = new FuseOptions { AllowOther = true, WritebackCache = writebackCache, UnmountGrace = grace ?? TimeSpan.FromSeconds(10) } };
         try
         {
             await made.StartAsync();

@@ -115,6 +115,8 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(0, await _transcript.RunAsync("mount", "--create", "work", "/x", "--json"));
         Assert.Contains("\"wasInUse\": true", _transcript.Data);
         Assert.Contains("/x was still in use", _transcript.Talk);
+        Assert.Equal(0, await _transcript.RunAsync("mount", "/x", "--writeback-cache"));
+        Assert.Equal(new MountRequest { Folder = "/x", WritebackCache = true }, _transcript.Host.Asked[^1]);
     }
 
     [Theory]

@@ -83,6 +83,7 @@ public sealed class StorageConfigTests
             [[mount]]
             volume = "work"
             path = "~/work"
+            writeback-cache = true
             [webdav]
             listen = "localhost:80"
             volumes = ["photos"]
@@ -106,7 +107,7 @@ public sealed class StorageConfigTests
         Assert.Equal(new ChunkingConfig { MeanBytes = 65536, MinBytes = 16384, MaxBytes = 262144, InlineBytes = 0 }, config.Chunking);
         Assert.Equal(0, config.Keep.Last);
         Assert.Equal(24, config.Keep.Hourly);
-        Assert.Equal([new MountConfig("work", "/home/ann/work")], config.Mounts);
+        Assert.Equal([new MountConfig("work", "/home/ann/work", WritebackCache: true)], config.Mounts);
         Assert.Equal(new System.Net.IPEndPoint(System.Net.IPAddress.Loopback, 80), config.WebDavListen);
         Assert.Equal(["photos"], config.WebDavVolumes);
         Assert.Equal((TimeSpan.FromMinutes(10), false), (config.SnapshotEvery, config.SnapshotThin));

@@ -78,6 +78,9 @@ public enum DiskFailure
     Full,
     ReadOnly,
     Denied,
+
+    /// <summary>A holder that is no disk of this machine does not answer now. What it keeps is neither lost nor known to be damaged.</summary>
+    Unreachable,
 }
 
 /// <summary>A disk call failed: which, on what path, and why. The message is one line fit for a user.</summary>

@@ -1,5 +1,6 @@
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
+using TokTok.Storage.Node.Transport;
 using TokTok.Storage.Tdfs.Output;
 
 namespace TokTok.Storage.Tdfs;
@@ -16,7 +17,9 @@ internal static class ErrorHandler
         DiskException { Failure: DiskFailure.Full } disk => (ExitCode.DiskFull, disk.Message + "; nothing acknowledged is lost, make space and run it again"),
         DiskException { Failure: DiskFailure.ReadOnly } disk => (ExitCode.DiskFailed, disk.Message + "; reading verbs work on a read-only store, writing ones need it writable"),
         DiskException { Failure: DiskFailure.Denied } disk => (ExitCode.DiskFailed, disk.Message + "; run as the store's owner or change its permissions"),
+        DiskException { Failure: DiskFailure.Unreachable } peer => (ExitCode.Peer, peer.Message + "; what was acknowledged is kept, try again when it answers"),
         DiskException disk => (ExitCode.DiskFailed, disk.Message),
+        PeerException peer => (ExitCode.Peer, peer.Message),
         DamagedFormatException or DamagedBlockException => (ExitCode.Damaged, error.Message + "; `tdfs check` says what is damaged, `tdfs repair` mends what parity can"),
         AggregateException { InnerExceptions.Count: > 0 } many => Explain(Worst(many.Flatten())),
         IOException full when DiskSpace.IsFull(full) => (ExitCode.DiskFull, full.Message + "; what was acknowledged or restored stays, make space and run it again"),

@@ -37,6 +37,9 @@ internal enum ExitCode
     /// <summary>The target exists and nothing said to overwrite it.</summary>
     Exists = 11,
 
+    /// <summary>A peer did not answer, or refused.</summary>
+    Peer = 12,
+
     /// <summary>A mistake of ours.</summary>
     Internal = 70,
 

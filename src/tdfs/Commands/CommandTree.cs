@@ -27,6 +27,8 @@ internal static class CommandTree
         ("mount", MountVerb.Create),
         ("webdav", WebDavVerb.Create),
         ("up", UpVerb.Create),
+        ("node", NodeVerb.Create),
+        ("peer", PeerVerb.Create),
         ("reclaim", ReclaimVerb.Create),
         ("check", CheckVerb.Create),
         ("repair", RepairVerb.Create),

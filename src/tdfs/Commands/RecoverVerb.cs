@@ -14,13 +14,15 @@ internal static class RecoverVerb
         Option<bool> drill = new("--drill") { Description = "Prove that words and holders suffice, in a temporary folder; the store is not touched" };
         Option<bool> readAll = new("--read-all") { Description = "With --drill: read every byte of every fragment, not only structures and names" };
         Option<int?> wordsFd = new("--words-fd") { Description = "Read the words from this file descriptor, on one line", HelpName = "n" };
+        Option<string?> peer = new("--peer") { Description = "A peer that keeps something of this account: it leads to the others", HelpName = "host:port" };
         Verb verb = new(
             "recover",
-            "Rebuilds a lost store from its 24 words and the holders that storage.toml names",
+            "Rebuilds a lost store from its 24 words and the holders that storage.toml names, or one peer's address",
             "tdfs recover --drill    # do it now and then; with --read-all once a year",
-            "tdfs recover            # on the new machine, holders attached and named in storage.toml")
+            "tdfs recover            # on the new machine, holders attached and named in storage.toml",
+            "tdfs recover --peer box.example.org:4919")
         {
-            drill, readAll, wordsFd,
+            drill, readAll, wordsFd, peer,
         };
         verb.Does(context, async (run, cancel) =>
         {
@@ -33,7 +35,7 @@ internal static class RecoverVerb
             StorageConfig config = run.LoadConfig();
             using SecretBuffer words = ReadWords(context, run.Get(wordsFd), cancel);
             using SecretBuffer? passphrase = isDrill ? null : run.Passphrases.ReadNew(cancel);
-            RecoverRequest request = new() { Config = config, Words = words, NewPassphrase = passphrase, IsDrill = isDrill, ReadAll = run.Get(readAll) };
+            RecoverRequest request = new() { Config = config, Words = words, NewPassphrase = passphrase, IsDrill = isDrill, ReadAll = run.Get(readAll), PeerAddress = run.Get(peer) };
             using ProgressWriter progress = run.Output.StartProgress();
             RecoverResult result = await run.Host.RecoverAsync(request, progress, cancel).ConfigureAwait(false);
             progress.Dispose();

@@ -14,7 +14,7 @@ internal static class UpVerb
         Option<string[]> more = new("--mount") { Description = "Mount this volume too, made if there is none", HelpName = "volume=folder", AllowMultipleArgumentsPerToken = false };
         Verb verb = new(
             "up",
-            "Runs the node: mounts and snapshots as storage.toml says, and other verbs' work, until Ctrl-C",
+            "Runs the node: mounts, snapshots and keeping for peers as storage.toml says, and other verbs' work, until Ctrl-C",
             "tdfs up                           # tools/tdfs.service runs it for you",
             "tdfs up --mount work=~/work")
         {
@@ -29,7 +29,8 @@ internal static class UpVerb
             {
                 string[] served = [.. mounts.Select(static mount => mount.Volume).Concat(config.WebDavVolumes).Distinct(StringComparer.Ordinal)];
                 bool isServed = config.WebDavListen is not null && served.Length > 0;
-                if (mounts.Count == 0 && !isServed)
+                bool keeps = config.Node.Listen is not null;
+                if (mounts.Count == 0 && !isServed && !keeps)
                 {
                     run.Output.Say($"nothing to mount: {config.File} has no [[mount]]; `tdfs mount` adds one, Ctrl-C ends the node");
                 }
@@ -37,8 +38,10 @@ internal static class UpVerb
                 using CancellationTokenSource ends = CancellationTokenSource.CreateLinkedTokenSource(cancel);
                 Task snapshots = TakeAsync(run, store, config, ends.Token);
                 IEnumerable<Task<ExitCode>> places = mounts.Select(mount => MountAsync(run, store, mount, cancel));
-                ExitCode[] codes = await Task.WhenAll(isServed ? places.Append(ServeAsync(run, store, config.WebDavListen!, served, cancel)) : places).ConfigureAwait(false);
-                if (mounts.Count == 0 && !isServed)
+                places = isServed ? places.Append(ServeAsync(run, store, config.WebDavListen!, served, cancel)) : places;
+                places = keeps ? places.Append(KeepAsync(run, store, cancel)) : places;
+                ExitCode[] codes = await Task.WhenAll(places).ConfigureAwait(false);
+                if (mounts.Count == 0 && !isServed && !keeps)
                 {
                     await Task.Delay(Timeout.InfiniteTimeSpan, run.Output.Clock, cancel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
                 }
@@ -69,6 +72,22 @@ internal static class UpVerb
         {
             var request = new WebDavRequest { Volumes = volumes, AsCollections = true, Endpoint = endpoint, Creates = true };
             await store.WebDav.ServeAsync(request, address => WebDavVerb.Tell(run, address), cancel).ConfigureAwait(false);
+            return ExitCode.Ok;
+        }
+        catch (Exception failure) when (failure is not OperationCanceledException)
+        {
+            (ExitCode code, string message) = ErrorHandler.Explain(failure);
+            run.Output.Say($"tdfs: {message}"); // the mounts go on
+            return code;
+        }
+    }
+
+    private static async Task<ExitCode> KeepAsync(VerbRun run, IStoreSession store, CancellationToken cancel)
+    {
+        try
+        {
+            using IPeers peers = store.Peers;
+            await peers.ServeAsync(endpoint => NodeVerb.Tell(run, endpoint), cancel).ConfigureAwait(false);
             return ExitCode.Ok;
         }
         catch (Exception failure) when (failure is not OperationCanceledException)

@@ -97,7 +97,7 @@ internal sealed class VerbRun
     internal StorageConfig LoadConfig()
     {
         string? file = _parsed.GetValue(_context.Globals.Config);
-        StorageConfig config = ConfigFile.Load(string.IsNullOrEmpty(file) ? file : FullPath(file), _context.Environment);
+        StorageConfig config = ConfigFile.Load(string.IsNullOrEmpty(file) ? file : FullPath(file), _context.Environment, _parsed.GetValue(_context.Globals.Store) is { Length: > 0 } named ? FullPath(named) : null);
         _context.Log ??= EventLog.Begin(config, _parsed.CommandResult.Command.Name, Output.Clock);
         return _parsed.GetValue(_context.Globals.Store) is not string store ? config
             : store.Length == 0 ? throw new UserError(ExitCode.Usage, "found an empty --store, expected a folder")
@@ -131,6 +131,9 @@ internal sealed class VerbRun
             ExitCode.Locked,
             $"found a node that has the store open, expected none: {what} changes the keyring, which a running node has read; end it (Ctrl-C in `tdfs up`, or systemctl --user stop tdfs), then run this again");
     }
+
+    /// <summary>For what concerns peers alone, which a running node reads again when it has changed.</summary>
+    internal OpenRequest PeerRequest() => RequestOf(LoadConfig(), StoreAccess.Read, false);
 
     private OpenRequest RequestOf(StorageConfig config, StoreAccess access, bool replacesAbsentHolders) => new()
     {

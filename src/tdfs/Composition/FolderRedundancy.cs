@@ -8,16 +8,19 @@ using TokTok.Storage.Tdfs.Facades;
 namespace TokTok.Storage.Tdfs.Composition;
 
 /// <summary>What folders of this machine ask for, against the places that storage.toml names. Opens no store.</summary>
+/// <remarks>Where the store has peers there are places that only its keyring can tell: nothing is refused for them here, and the import says what it can keep.</remarks>
 internal sealed class FolderRedundancy(StorageConfig config)
 {
     private readonly Placement _placement = new([.. StoreHost.HoldersOf(config).Select(static (holder, at) => new StoreHolder { Number = (ushort)at, Id = new HolderId(new Bytes16(0, (ulong)at)), Place = holder.Place })]);
+
+    private readonly bool _hasPeers = ConfigFile.HasPeers(config.StorePath);
 
     /// <summary>What is in force for a folder; null: for the store.</summary>
     internal RedundancyInfo Show(string? folder)
     {
         (RedundancyWish Wish, string From)? found = folder is null ? null : Trying(() => DirectoryRedundancy.InForce(folder));
         int asked = found?.Wish.Survive ?? config.Survive ?? Placement.DefaultSurvive(_placement.PlaceCount);
-        int kept = found is null ? asked : Math.Min(asked, _placement.MaxSurvive);
+        int kept = found is null || _hasPeers ? asked : Math.Min(asked, _placement.MaxSurvive);
         return new RedundancyInfo
         {
             Survive = kept,
@@ -40,7 +43,7 @@ internal sealed class FolderRedundancy(StorageConfig config)
                 throw new UserError(ExitCode.Usage, $"found '{wanted}', expected survive=N with N from 0 to {DirectoryRedundancy.MaxSurvive}, or k+m such as 2+1");
             }
 
-            if (parsed.NeededPlaces > _placement.PlaceCount)
+            if (!_hasPeers && parsed.NeededPlaces > _placement.PlaceCount)
             {
                 throw new UserError(ExitCode.Usage, parsed.Data is null
                     ? _placement.CannotSurvive(parsed.Survive)

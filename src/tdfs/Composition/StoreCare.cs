@@ -5,6 +5,7 @@ using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files;
+using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
@@ -124,15 +125,14 @@ internal sealed class StoreCare(
         bool isPresent = holder.Holder is not null;
         try
         {
-            free = isPresent ? disk.FreeBytes(holder.Address) : 0;
+            free = holder.Holder is PeerHolder peer ? peer.Hello.RoomBytes : isPresent ? disk.FreeBytes(holder.Address) : 0;
         }
         catch (DiskException)
         {
             isPresent = false; // it went since the store was opened
         }
 
-        string path = holder.Address.Length > 0 ? holder.Address : holder.Place;
-        return new HolderStatus(path, holder.Place, isPresent, store.Catalog.HeldBytes(holder.Number), holder.QuotaBytes, free);
+        return new HolderStatus(PeerHolders.Show(holder), holder.Place, isPresent, store.Catalog.HeldBytes(holder.Number), holder.QuotaBytes, free);
     }
 
     private static Action<string, long, long> Reporter(IProgressSink progress) => (phase, done, total) => progress.Report(total > 0

@@ -10,6 +10,7 @@ using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files;
+using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Tdfs.Agent;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
@@ -107,6 +108,13 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
         }
     }
 
+    public ValueTask<IPeers> PeersAsync(OpenRequest request, CancellationToken cancel)
+    {
+        (Keyring keyring, KeyringHeader _, SecretBytes unlockKey) = Unlock(request.Config, request.Passphrases, cancel);
+        unlockKey.Dispose();
+        return ValueTask.FromResult<IPeers>(new StorePeers(request.Config, keyring, ownsKeyring: true, disk, random, clock, say));
+    }
+
     public RedundancyInfo Redundancy(StorageConfig config, string? folder) => new FolderRedundancy(config).Show(folder);
 
     public RedundancyInfo SetRedundancy(StorageConfig config, string folder, string? wanted) => new FolderRedundancy(config).Set(folder, wanted);
@@ -123,10 +131,15 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
         using (account)
         {
             var problems = new List<string>();
-            List<ConfiguredHolder> holders = OpenHolders(config, Facades.StoreAccess.Read);
+            List<ConfiguredHolder> holders = OpenFolders(config, Facades.StoreAccess.Read);
             problems.AddRange(holders.Where(static holder => holder.Problem is not null).Select(static holder => $"holder {holder.Address}: {holder.Problem}"));
-            ConfiguredHolder.RequireOne(holders);
-            IFragmentHolder[] reachable = [.. holders.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
+            using PeerHolder? peer = request.PeerAddress is { } address ? await MeetAsync(account, address, cancel).ConfigureAwait(false) : null;
+            if (peer is null)
+            {
+                ConfiguredHolder.RequireOne(holders);
+            }
+
+            IFragmentHolder[] reachable = [.. holders.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!), .. peer is null ? [] : (IFragmentHolder[])[peer]];
             FoundAccount found = await AccountFinder.FindAsync(account, reachable, problems.Add, cancel).ConfigureAwait(false)
                 ?? throw new UserError(
                     ExitCode.Keys, $"none of {reachable.Length} holders knows an account of these words; check the words, and the holders in {config.File}{(problems.Count > 0 ? $" (found besides: {problems[0]})" : "")}");
@@ -142,6 +155,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
             try
             {
                 disk.CreateDirectory(target.StorePath);
+                await WritePeersAsync(target, keyring, found.Anchor, peer, request.PeerAddress, cancel).ConfigureAwait(false);
                 BlockStore store = await OpenStoreAsync(target, keyring, request.IsDrill ? Facades.StoreAccess.Read : Facades.StoreAccess.Write, "recover", NewHolders.None, mustExist: false, cancel, isRehearsal: request.IsDrill).ConfigureAwait(false);
                 await using (store.ConfigureAwait(false))
                 {
@@ -170,7 +184,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
                     CheckResult? proof = request.IsDrill
                         ? await new StoreCare(store, keyring, target, disk, hasPassphrase: false, new TreeWalker(), static (_, _) => throw new InvalidOperationException("a recovery reclaims nothing")).CheckAsync(request.ReadAll, progress, cancel).ConfigureAwait(false)
                         : null;
-                    return new RecoverResult(reachable.Length, store.Catalog.Arenas().Count, snapshots, problems) { Proof = proof };
+                    return new RecoverResult(Math.Max(reachable.Length, store.Holders.Count(static holder => holder.Holder is not null)), store.Catalog.Arenas().Count, snapshots, problems) { Proof = proof };
                 }
             }
             finally
@@ -368,7 +382,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
         }
     }
 
-    private List<ConfiguredHolder> OpenHolders(StorageConfig config, Facades.StoreAccess access)
+    private List<ConfiguredHolder> OpenFolders(StorageConfig config, Facades.StoreAccess access)
     {
         var holders = new List<ConfiguredHolder>();
         foreach (HolderConfig holder in HoldersOf(config))
@@ -389,6 +403,11 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
     /// <summary>Lets a folder that is empty or missing become a holder when a writer meets it, unless its holder is only absent.</summary>
     private ConfiguredHolder WithMaking(ConfiguredHolder holder, bool replacesAbsent)
     {
+        if (PeerHolders.IsPeer(holder.Address))
+        {
+            return holder; // its folder is its owner's affair
+        }
+
         string parent = Path.GetDirectoryName(holder.Address) is { Length: > 0 } above ? above : "/";
         bool isFree;
         try
@@ -488,13 +507,14 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
             SealingCount = SealingCount(config.WriteBufferBytes),
             TrashDays = (int)Math.Ceiling(config.TrashFor.TotalDays),
             OpenLookup = () => IndexSnapshot.TryOpen(disk, config.StorePath + "/index", config.IndexBytes),
-            Cache = config.CacheBytes > 0 && !isRehearsal && config.Holders.Any(static holder => holder.IsCached)
+            Cache = config.CacheBytes > 0 && !isRehearsal && (config.Holders.Any(static holder => holder.IsCached) || ConfigFile.HasPeers(config.StorePath))
                 ? WindowCache.TryOpen(disk, config.StorePath + "/cache", keyring.CacheKey, config.CacheBytes, config.CacheFloorBytes, random)
                 : null,
         };
-        List<ConfiguredHolder> holders = OpenHolders(config, access);
+        List<ConfiguredHolder> holders = OpenFolders(config, access);
         try
         {
+            holders.AddRange(await new PeerHolders(disk, random, clock, say).OpenAsync(config.StorePath, keyring, access == Facades.StoreAccess.Write, cancel).ConfigureAwait(false));
             return await OpenStoreAsync(config, options, keys, holders, access, verb, newHolders, cancel).ConfigureAwait(false);
         }
         catch
@@ -536,6 +556,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
             $"tdfs {verb}, process {Environment.ProcessId} on {Environment.MachineName}, since {clock.GetUtcNow():yyyy-MM-dd HH:mm} UTC",
             say,
             cancel).ConfigureAwait(false);
+        PeerHolders.Teach(store);
         if (access == Facades.StoreAccess.Write)
         {
             if (store.HasIntents)

@@ -31,6 +31,8 @@ internal sealed class StoreSession(
 
     public IWebDav WebDav => new VolumeWebDav(Opener);
 
+    public IPeers Peers => new StorePeers(config, keyring, ownsKeyring: false, disk, random, clock, say);
+
     private string Path => config.StorePath;
 
     private VolumeOpener Opener => new(store, config, disk, random, clock, say, _open);
@@ -81,6 +83,8 @@ internal sealed class StoreSession(
         public RedundancyInfo Redundancy(StorageConfig config, string? folder) => throw new UserError(ExitCode.Locked, NotHere);
 
         public RedundancyInfo SetRedundancy(StorageConfig config, string folder, string? wanted) => throw new UserError(ExitCode.Locked, NotHere);
+
+        public ValueTask<IPeers> PeersAsync(OpenRequest request, CancellationToken cancel) => throw new UserError(ExitCode.Locked, NotHere);
 
         public ValueTask CreateBurnableAsync(OpenRequest request, string volume, CancellationToken cancel) => throw new UserError(ExitCode.Locked, NotHere);
 
@@ -145,6 +149,8 @@ internal sealed class StoreSession(
         public IMounts Mounts => node.Mounts;
 
         public IWebDav WebDav => node.WebDav;
+
+        public IPeers Peers => node.Peers;
 
         public ValueTask DisposeAsync()
         {

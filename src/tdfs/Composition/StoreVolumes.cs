@@ -52,7 +52,7 @@ internal sealed partial class StoreVolumes(
             throw new UserError(ExitCode.Usage, $"found a volume name of {Encoding.UTF8.GetByteCount(name)} bytes, expected 1 to {MaxVolumeNameBytes}; give one with --volume");
         }
 
-        string[] own = [config.StorePath, .. store.Holders.Where(static holder => holder is { Holder: not null, Address.Length: > 0 }).Select(static holder => holder.Address)];
+        string[] own = [config.StorePath, .. config.Node.Listen is null ? [] : (string[])[config.Node.Folder], .. store.Holders.Where(static holder => holder is { Holder: not null, Address.Length: > 0 } && !PeerHolders.IsPeer(holder)).Select(static holder => holder.Address)];
         if (new ImportOptions { Sources = [request.Folder], OwnFolders = own }.OwnSource is { } itself)
         {
             throw new UserError(ExitCode.Usage, $"{itself} is a folder of this store itself, expected one to keep; a store is copied by a [[holder]] in another place");

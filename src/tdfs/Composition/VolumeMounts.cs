@@ -41,7 +41,7 @@ internal sealed class VolumeMounts(VolumeOpener opener) : IMounts
 
     private string Prepare(string folder)
     {
-        string[] own = [opener.Config.StorePath, AppContext.BaseDirectory, opener.Config.LogFile ?? "", .. opener.Store.Holders.Where(static holder => holder.Address.Length > 0).Select(static holder => holder.Address)];
+        string[] own = [opener.Config.StorePath, opener.Config.Node.Listen is null ? "" : opener.Config.Node.Folder, AppContext.BaseDirectory, opener.Config.LogFile ?? "", .. opener.Store.Holders.Where(static holder => holder.Address.Length > 0 && !PeerHolders.IsPeer(holder)).Select(static holder => holder.Address)];
         foreach (string path in own)
         {
             if (path.Length > 0 && FuseMount.IsAtOrBelow(path, folder))

@@ -1,6 +1,7 @@
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
 using TokTok.Storage.Files;
+using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Tdfs.Config;
 
 namespace TokTok.Storage.Tdfs.Composition;
@@ -109,7 +110,7 @@ internal sealed class VolumeOpener(BlockStore store, StorageConfig config, IDisk
             try
             {
                 long held = store.Catalog.HeldBytes(holder.Number);
-                long left = disk.FreeBytes(holder.Address);
+                long left = holder.Holder is PeerHolder peer ? peer.Hello.RoomBytes : disk.FreeBytes(holder.Address);
                 free += holder.QuotaBytes is { } quota ? Math.Clamp(quota - held, 0, left) : left;
                 used += held;
             }

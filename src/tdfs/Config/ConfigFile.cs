@@ -11,7 +11,8 @@ internal static class ConfigFile
 
     /// <param name="named">The value of --config, or null.</param>
     /// <param name="environment">Reads an environment variable.</param>
-    internal static StorageConfig Load(string? named, Func<string, string?> environment)
+    /// <param name="store">The value of --store, absolute, or null.</param>
+    internal static StorageConfig Load(string? named, Func<string, string?> environment, string? store = null)
     {
         string home = environment("HOME") is { Length: > 0 } h ? h : "/";
         string? explicitPath = named ?? (environment("TDFS_CONFIG") is { Length: > 0 } fromEnvironment ? fromEnvironment : null);
@@ -22,13 +23,13 @@ internal static class ConfigFile
 
         if (explicitPath is not null)
         {
-            return TryRead(explicitPath, home)
+            return TryRead(explicitPath, home, store)
                 ?? throw new UserError(ExitCode.Config, $"{explicitPath}: found no such file, expected storage.toml; {(named is null ? "unset TDFS_CONFIG" : "leave --config away")} to use the default");
         }
 
         string configHome = environment("XDG_CONFIG_HOME") is ['/', ..] xdg ? xdg : Path.Join(home, ".config");
-        return TryRead(Path.Join(configHome, "tdfs", ShippedName), home)
-            ?? TryRead("/etc/tdfs/storage.toml", home)
+        return TryRead(Path.Join(configHome, "tdfs", ShippedName), home, store)
+            ?? TryRead("/etc/tdfs/storage.toml", home, store)
             ?? LoadShipped(home);
     }
 
@@ -43,7 +44,10 @@ internal static class ConfigFile
         return bytes;
     }
 
-    private static StorageConfig? TryRead(string path, string home)
+    /// <summary>Who keeps fragments besides the folders of the file stands in the store, for its keyring to read.</summary>
+    internal static bool HasPeers(string store) => new FileInfo(Path.Join(store, TokTok.Storage.Node.Peers.PeerFile.Name)).Exists;
+
+    private static StorageConfig? TryRead(string path, string home, string? store)
     {
         byte[] bytes;
         try
@@ -62,6 +66,6 @@ internal static class ConfigFile
             throw new UserError(ExitCode.Config, $"{path}: found no way to read it ({e.Message}), expected a readable storage.toml", e);
         }
 
-        return StorageConfig.Parse(path, bytes, Path.GetDirectoryName(Path.GetFullPath(path))!, home);
+        return StorageConfig.Parse(path, bytes, Path.GetDirectoryName(Path.GetFullPath(path))!, home, path => HasPeers(store ?? path));
     }
 }

@@ -44,6 +44,9 @@ internal sealed record StorageConfig
     /// <summary>What it serves there besides the volumes of <see cref="Mounts"/>.</summary>
     public required IReadOnlyList<string> WebDavVolumes { get; init; }
 
+    /// <summary>What is kept for others, and where they dial.</summary>
+    public required NodeConfig Node { get; init; }
+
     /// <summary>Zero: `tdfs up` makes no snapshots.</summary>
     public TimeSpan SnapshotEvery { get; init; }
 
@@ -67,13 +70,15 @@ internal sealed record StorageConfig
     /// <param name="file">The name that errors carry.</param>
     /// <param name="folder">What relative paths count from.</param>
     /// <param name="home">What "~" stands for.</param>
-    internal static StorageConfig Parse(string file, ReadOnlySpan<byte> utf8, string folder, string home)
+    /// <param name="hasPeers">Whether the store in a folder has a peer list: what keeps its fragments is then not in this file alone.</param>
+    internal static StorageConfig Parse(string file, ReadOnlySpan<byte> utf8, string folder, string home, Func<string, bool>? hasPeers = null)
     {
         TableBinder root = new(file, TomlReader.Read(file, utf8));
         TableBinder store = root.Table("store");
         IReadOnlyList<TableBinder> holders = root.Tables("holder");
         IReadOnlyList<TableBinder> mounts = root.Tables("mount");
         TableBinder webDav = root.Table("webdav");
+        TableBinder node = root.Table("node");
         TableBinder snapshots = root.Table("snapshots");
         TableBinder chunking = root.Table("chunking");
         TableBinder compression = root.Table("compression");
@@ -110,6 +115,7 @@ internal sealed record StorageConfig
             Mounts = ReadMounts(mounts, folder, home),
             WebDavListen = ReadListen(webDav),
             WebDavVolumes = ReadVolumes(webDav),
+            Node = ReadNode(node, folder, home),
             SnapshotEvery = snapshots.Duration("every", "1h", "365d"),
             SnapshotThin = snapshots.Boolean("thin", true),
             UnlockFor = keys.Duration("unlock-for", "15m", "7d"),
@@ -132,12 +138,16 @@ internal sealed record StorageConfig
             LogFile = ReadPath(log, "file", "", folder, home),
         };
 
-        foreach (TableBinder table in (TableBinder[])[store, chunking, compression, memory, cache, keep, webDav, snapshots, keys, import, reclaim, log])
+        foreach (TableBinder table in (TableBinder[])[store, chunking, compression, memory, cache, keep, webDav, node, snapshots, keys, import, reclaim, log])
         {
             table.Finish();
         }
 
-        CheckSurvive(config, store);
+        if (hasPeers?.Invoke(config.StorePath) != true)
+        {
+            CheckSurvive(config, store);
+        }
+
         return config;
     }
 
@@ -177,6 +187,31 @@ internal sealed record StorageConfig
         return listen.Length == 0 ? null
             : Commands.WebDavVerb.TryParse(listen, out System.Net.IPEndPoint? endpoint) ? endpoint
             : throw table.Bad("listen", "an address and a port such as \"127.0.0.1:4918\" or \"[::1]:4918\", or \"\" for none");
+    }
+
+    private static NodeConfig ReadNode(TableBinder table, string folder, string home)
+    {
+        string listen = table.String("listen", "");
+        System.Net.IPEndPoint? endpoint = null;
+        if (listen.Length > 0 && (!Commands.WebDavVerb.TryParse(listen, out endpoint) || endpoint.Port == 0))
+        {
+            throw table.Bad("listen", "an address and a port such as \"0.0.0.0:4919\" or \"[::]:4919\", or \"\" for none");
+        }
+
+        IReadOnlyList<string> addresses = table.Strings("address");
+        if (addresses.Count > TokTok.Storage.Node.Peers.Peer.MaxAddresses || addresses.Any(static each => !TokTok.Storage.Node.Peers.NodeAddress.TryParse(each, out _)))
+        {
+            throw table.Bad("address", $"at most {TokTok.Storage.Node.Peers.Peer.MaxAddresses} of host and port such as \"box.example.org:4919\"");
+        }
+
+        return new NodeConfig
+        {
+            Listen = endpoint,
+            Addresses = addresses,
+            Folder = ReadPath(table, "folder", "~/.local/share/tdfs-peers", folder, home)!,
+            QuotaBytes = table.Size("quota", "10 GiB", "0", "1024 PiB"),
+            FloorBytes = table.Size("floor", "5 GiB", "0", "1024 PiB"),
+        };
     }
 
     private static IReadOnlyList<string> ReadVolumes(TableBinder table)
@@ -283,6 +318,24 @@ internal sealed record HolderConfig
     public long? QuotaBytes { get; init; }
 
     public bool IsCached { get; init; }
+}
+
+/// <summary>What this machine keeps for its peers.</summary>
+internal sealed record NodeConfig
+{
+    /// <summary>Null: nobody can dial this machine, and nothing is kept.</summary>
+    public System.Net.IPEndPoint? Listen { get; init; }
+
+    /// <summary>Where others dial; empty: where it listens.</summary>
+    public required IReadOnlyList<string> Addresses { get; init; }
+
+    public required string Folder { get; init; }
+
+    /// <summary>For a peer that nothing else is said about.</summary>
+    public long QuotaBytes { get; init; }
+
+    /// <summary>Stays free on the folder's disk.</summary>
+    public long FloorBytes { get; init; }
 }
 
 /// <summary>A volume, made if there is none, and the folder that shows it.</summary>

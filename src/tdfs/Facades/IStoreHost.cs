@@ -21,6 +21,9 @@ internal interface IStoreHost
     /// <summary>Lets a folder of this machine ask for "survive=N" or "k+m", or (null) for nothing of its own; says what is in force then. Opens no store.</summary>
     RedundancyInfo SetRedundancy(StorageConfig config, string folder, string? wanted);
 
+    /// <summary>Unlocks the keyring, for what concerns peers. Opens no store.</summary>
+    ValueTask<IPeers> PeersAsync(OpenRequest request, CancellationToken cancel);
+
     /// <summary>Makes a volume whose keys are in this keyring alone: not the words, nothing else brings it back.</summary>
     ValueTask CreateBurnableAsync(OpenRequest request, string volume, CancellationToken cancel);
 
@@ -117,6 +120,9 @@ internal sealed record RecoverRequest
 
     public bool IsDrill { get; init; }
 
+    /// <summary>host:port of a peer that keeps something of this account; null: the folders of storage.toml alone.</summary>
+    public string? PeerAddress { get; init; }
+
     /// <summary>In a drill: read every byte, as a check does.</summary>
     public bool ReadAll { get; init; }
 }
@@ -137,6 +143,8 @@ internal interface IStoreSession : IAsyncDisposable
     IMounts Mounts { get; }
 
     IWebDav WebDav { get; }
+
+    IPeers Peers { get; }
 }
 
 /// <summary>What Blocks does for the verbs: keep the store whole.</summary>

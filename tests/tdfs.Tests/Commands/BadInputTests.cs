@@ -6,6 +6,7 @@ using Microsoft.Win32.SafeHandles;
 using TokTok.Storage.Blocks.Disks;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Node.Peers;
 using TokTok.Storage.Tdfs.Commands;
 using TokTok.Storage.Tdfs.Composition;
 using TokTok.Storage.Tdfs.Output;
@@ -41,6 +42,8 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         ["mount"] = ["mount", "v", "{target}"],
         ["webdav"] = ["webdav", "v", "--token-file", "{target}"],
         ["up"] = ["up"],
+        ["node"] = ["node"],
+        ["peer"] = ["peer", "list"],
         ["reclaim"] = ["reclaim"],
         ["check"] = ["check"],
         ["repair"] = ["repair"],
@@ -55,7 +58,9 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
     };
 
     private static readonly string[] s_withoutStore = ["init", "recover", "redundancy", "agent", "completion"];
+    private static readonly string[] s_withoutCatalog = ["node", "peer"];
     private static readonly string[] s_withoutConfig = ["agent", "completion"];
+    private static readonly string s_code = new InvitationCode { Secret = new byte[10], Fingerprint = new byte[16], Addresses = [new NodeAddress("127.0.0.1", 1)] }.ToString();
     private static readonly string[] s_writing = ["import", "snapshot", "mark", "rollback", "forget", "mount", "webdav", "up", "reclaim", "repair", "reindex"];
 
     public static TheoryData<string> Verbs => [.. Lines.Keys];
@@ -208,11 +213,19 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             yield return new Case("no store there", [.. line, "--store", "{dir}/none"]);
             yield return new Case("a folder of other things", [.. line, "--store", "{source}"]);
             yield return new Case("a file instead of a store", [.. line, "--store", "{source}/note.txt"]);
-            yield return new Case("another account's keyring", line) { Prepare = static stage => File.Copy(stage.World.Other + "/keyring", stage.Store + "/keyring", overwrite: true) };
+            if (!s_withoutCatalog.Contains(verb))
+            {
+                yield return new Case("another account's keyring", line) { Prepare = static stage => File.Copy(stage.World.Other + "/keyring", stage.Store + "/keyring", overwrite: true) };
+            }
+
             yield return new Case("another version", line) { Prepare = static stage => Overwrite(stage.Store + "/keyring", 7, "9"u8) };
             yield return new Case("a damaged keyring", line) { Prepare = static stage => Overwrite(stage.Store + "/keyring", 200, [255, 254, 253]) };
             yield return new Case("an empty keyring", line) { Prepare = static stage => File.WriteAllBytes(stage.Store + "/keyring", []) };
-            yield return new Case("no readable catalog anywhere", line) { Prepare = static stage => Damage(stage.Store, "/catalog/") };
+            if (!s_withoutCatalog.Contains(verb))
+            {
+                yield return new Case("no readable catalog anywhere", line) { Prepare = static stage => Damage(stage.Store, "/catalog/") };
+            }
+
             yield return new Case("a wrong passphrase", line) { Prepare = static stage => stage.Lock("right"), Passphrase = "wrong" };
             yield return new Case("no passphrase", line) { Prepare = static stage => stage.Lock("right"), Passphrase = null };
         }
@@ -384,6 +397,48 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a bad interval", line) { Config = "[snapshots]\nevery = \"often\"\n" },
             new Case("a folder that is not there", line) { Config = "[[mount]]\nvolume = \"v\"\npath = \"{target}\"\n" },
         ],
+        "node" =>
+        [
+            new Case("nowhere to listen", line),
+            new Case("a port that is none", line) { Config = "[node]\nlisten = \"127.0.0.1:0\"\n" },
+            new Case("a name for an address", line) { Config = "[node]\nlisten = \"box:4919\"\n" },
+            new Case("an address to dial without a port", line) { Config = "[node]\naddress = [\"box\"]\n" },
+            new Case("an address of another machine", line) { Config = "[node]\nlisten = \"192.0.2.1:4919\"\nfolder = \"{dir}/kept\"\n" },
+            new Case("a file for a folder", line) { Config = "[node]\nlisten = \"127.0.0.1:4919\"\nfolder = \"{source}/note.txt\"\n" },
+            new Case("a folder that another node serves", line)
+            {
+                Config = "[node]\nlisten = \"127.0.0.1:4919\"\nfolder = \"{dir}/kept\"\n",
+                Prepare = static stage =>
+                {
+                    Directory.CreateDirectory(stage.Folder + "/kept");
+                    stage.Held = PosixDisk.Instance.TryLock(stage.Folder + "/kept/lock");
+                },
+            },
+            new Case("a damaged peer list", line) { Config = "[node]\nlisten = \"127.0.0.1:4919\"\nfolder = \"{dir}/kept\"\n", Prepare = static stage => File.WriteAllText(stage.Store + "/peers", "not a list") },
+        ],
+        "peer" =>
+        [
+            new Case("nothing to do", ["peer"]),
+            new Case("an unknown deed", ["peer", "dance"]),
+            new Case("a damaged peer list", line) { Prepare = static stage => File.WriteAllText(stage.Store + "/peers", "not a list") },
+            new Case("an invitation to nowhere", ["peer", "invite"]),
+            new Case("a size that is none", ["peer", "invite", "--keep", "much"]),
+            new Case("a time that is none", ["peer", "invite", "--for", "soon"]),
+            new Case("a time that is too long", ["peer", "invite", "--for", "1000d"]),
+            new Case("a name that is none", ["peer", "invite", "--name", "bob the great"]),
+            new Case("no code", ["peer", "accept"]),
+            new Case("another word for a code", ["peer", "accept", "hello"]),
+            new Case("a mistyped code", ["peer", "accept", s_code.Replace('7', '8')]),
+            new Case("a code with a letter that none has", ["peer", "accept", s_code + "u"]),
+            new Case("half a code", ["peer", "accept", s_code[..40]]),
+            new Case("space for others without a door", ["peer", "accept", s_code, "--keep", "1 GiB"]),
+            new Case("an inviter that does not answer", ["peer", "accept", s_code]),
+            new Case("changes to nobody", ["peer", "set", "bob", "--keep", "1 GiB"]) { Config = "[node]\nlisten = \"127.0.0.1:4919\"\n" },
+            new Case("nothing to change", ["peer", "set", "bob"]),
+            new Case("an address that is none", ["peer", "set", "bob", "--address", "box"]),
+            new Case("a rate that is too low", ["peer", "set", "bob", "--send", "1 KiB"]),
+            new Case("nobody to revoke", ["peer", "revoke", "bob"]),
+        ],
         "forget" =>
         [
             new Case("nothing to forget", ["forget"]),
@@ -404,6 +459,8 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a descriptor that is not open", ["recover", "--drill", "--words-fd", "987"]),
             new Case("a descriptor below 0", ["recover", "--drill", "--words-fd", "-1"]),
             new Case("nobody to ask", ["recover", "--drill"]) { Passphrase = null },
+            new Case("a peer whose address is none", [.. line, "--drill", "--peer", "box"]) { Words = "right" },
+            new Case("a peer that does not answer", [.. line, "--drill", "--peer", "127.0.0.1:1"]) { Words = "right" },
             new Case("no holder to recover from", [.. line, "--drill"]) { Words = "right", Config = "[[holder]]\npath = \"{dir}/gone/blue\"\nplace = \"blue\"\n" },
             new Case("a damaged anchor and no keys", [.. line, "--drill"])
             {
@@ -569,7 +626,14 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
 
         internal string Target => Folder + "/target";
 
-        public void Dispose() => Directory.Delete(Folder, recursive: true);
+        /// <summary>What another process would hold.</summary>
+        internal IDisposable? Held { get; set; }
+
+        public void Dispose()
+        {
+            Held?.Dispose();
+            Directory.Delete(Folder, recursive: true);
+        }
 
         internal void Place(string name, string text)
         {

@@ -21,7 +21,7 @@ public sealed class CommandTests : IDisposable
     {
         Assert.Equal(0, await _transcript.RunAsync("--help"));
         string[] verbs = [.. _transcript.Data.Split("Commands:")[1].Split('\n').Select(l => l.Trim().Split(' ')[0]).Where(v => v.Length > 0)];
-        Assert.Equal(27, verbs.Length);
+        Assert.Equal(29, verbs.Length);
         foreach (string verb in verbs)
         {
             Assert.Equal(0, await _transcript.RunAsync(verb, "--help"));
@@ -104,6 +104,38 @@ public sealed class CommandTests : IDisposable
         _transcript.TerminalWidth = () => 80;
         Assert.Equal(0, await _transcript.RunAsync("webdav"));
         Assert.Contains("the password is secret\nall in one:    http://tdfs:secret@127.0.0.1:4918/\n", _transcript.Talk);
+    }
+
+    [Fact]
+    public async Task A_code_is_all_that_an_invitation_writes_to_stdout()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("peer", "invite", "--keep", "3 GiB", "--for", "2h", "--name", "bob", "--place", "hill"));
+        Assert.Equal("tdfs-000000\n", _transcript.Data);
+        Assert.Contains("3.00 GiB are kept for it here", _transcript.Talk);
+        Assert.Equal(new InviteRequest { KeptBytes = 3L << 30, ValidFor = TimeSpan.FromHours(2), Name = "bob", Place = "hill" }, Asked<InviteRequest>());
+    }
+
+    [Fact]
+    public async Task Peers_are_listed_with_what_each_keeps_for_the_other()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("peer", "list"));
+        Assert.Contains("bob   hill      1.00 GiB      2.00 GiB      5.00 MiB       0 B  192.0.2.7:4919", _transcript.Data);
+        Assert.Contains("1 invitation can still be used", _transcript.Data);
+        _transcript.Host.Peer = _transcript.Host.Peer with { Problem = "bob (192.0.2.7:4919): nothing listens there", UsedBytes = null };
+        Assert.Equal(1, await _transcript.RunAsync("peer", "list", "--json"));
+        JsonElement peer = Assert.Single(Json().GetProperty("peers").EnumerateArray());
+        Assert.Equal("bob (192.0.2.7:4919): nothing listens there", peer.GetProperty("problem").GetString());
+        Assert.False(peer.TryGetProperty("usedBytes", out _));
+    }
+
+    [Fact]
+    public async Task Only_what_is_named_is_changed_about_a_peer()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("peer", "set", "bob", "--send", "1 MiB", "--ends-in", "0s"));
+        SetPeerRequest asked = Asked<SetPeerRequest>();
+        Assert.Equal(("bob", 1L << 20, TimeSpan.Zero, null, null), (asked.Name, asked.SendRate, asked.EndsIn, asked.KeptBytes, asked.Place));
+        Assert.Equal(0, await _transcript.RunAsync("peer", "set", "bob", "--cancel-releases"));
+        Assert.Contains("bob: 3 arenas taken back", _transcript.Data);
     }
 
     [Fact]

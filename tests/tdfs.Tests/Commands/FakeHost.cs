@@ -48,7 +48,7 @@ internal sealed class Transcript : IDisposable
     }
 }
 
-internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes, IMounts, IWebDav
+internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes, IMounts, IWebDav, IPeers
 {
     public SnapshotInfo Snapshot { get; set; } = Usual;
 
@@ -73,6 +73,14 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
     public IMounts Mounts => this;
 
     public IWebDav WebDav => this;
+
+    public IPeers Peers => this;
+
+    public PeerInfo Peer { get; set; } = new()
+    {
+        Name = "bob", Place = "hill", Fingerprint = "0011223344556677", Addresses = ["192.0.2.7:4919"], KeptForItBytes = 1 << 30, KeptForUsBytes = 2L << 30,
+        SendRate = 0, ReceiveRate = 0, IsRevoked = false, EndsAtSeconds = 0, HasEnded = false, UsedBytes = 5 << 20, ReleasedBytes = 0,
+    };
 
     public IReadOnlyList<string> DebugStructures => ["catalog", "arena"];
 
@@ -99,6 +107,32 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
     }
 
     public ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel) => Asking(request, new RecoverResult(2, 5, 7, Problems));
+
+    public ValueTask<IPeers> PeersAsync(OpenRequest request, CancellationToken cancel) => ValueTask.FromResult<IPeers>(this);
+
+    public ValueTask<InviteResult> InviteAsync(InviteRequest request, CancellationToken cancel) =>
+        Asking(request, new InviteResult("tdfs-000000", 1_795_235_405, request.KeptBytes ?? 1 << 30, ["192.0.2.1:4919"]));
+
+    public ValueTask<PeerInfo> AcceptAsync(AcceptRequest request, CancellationToken cancel) => Asking(request, Peer);
+
+    public ValueTask<PeerListing> ListAsync(CancellationToken cancel) => Asking("peer list", new PeerListing([Peer], 1));
+
+    public ValueTask<PeerInfo> SetAsync(SetPeerRequest request, CancellationToken cancel) => Asking(request, Peer);
+
+    public ValueTask<PeerInfo> RevokeAsync(string name, CancellationToken cancel) => Asking(("revoke", name), Peer);
+
+    public ValueTask<long> CancelReleasesAsync(string name, CancellationToken cancel) => Asking(("cancel", name), 3L);
+
+    public ValueTask ServeAsync(Action<System.Net.IPEndPoint> serving, CancellationToken cancel)
+    {
+        Asked.Add("node");
+        serving(new System.Net.IPEndPoint(System.Net.IPAddress.Loopback, 4919));
+        return ValueTask.CompletedTask;
+    }
+
+    public void Dispose()
+    {
+    }
 
     public ValueTask CreateBurnableAsync(OpenRequest request, string volume, CancellationToken cancel)
     {

@@ -21,7 +21,7 @@ public sealed class StorageConfigTests
     {
         StorageConfig shipped = ConfigFile.LoadShipped("/home/ann");
         StorageConfig empty = Parse("");
-        Assert.Equal(empty with { Holders = shipped.Holders, Mounts = shipped.Mounts, WebDavVolumes = shipped.WebDavVolumes, Import = shipped.Import }, shipped, new ConfigComparer());
+        Assert.Equal(empty with { Holders = shipped.Holders, Mounts = shipped.Mounts, WebDavVolumes = shipped.WebDavVolumes, Node = empty.Node with { Addresses = shipped.Node.Addresses }, Import = shipped.Import }, shipped, new ConfigComparer());
         Assert.Empty(shipped.Holders);
         Assert.Empty(shipped.Mounts);
         Assert.Empty(shipped.WebDavVolumes);
@@ -50,7 +50,7 @@ public sealed class StorageConfigTests
     {
         // The message for a far-off key lists all that are known.
         string text = Encoding.UTF8.GetString(ConfigFile.ShippedBytes());
-        foreach (string table in (string[])["store", "chunking", "compression", "memory", "keep", "webdav", "snapshots", "keys", "import", "reclaim", "log"])
+        foreach (string table in (string[])["store", "chunking", "compression", "memory", "keep", "webdav", "node", "snapshots", "keys", "import", "reclaim", "log"])
         {
             string message = Refused($"[{table}]\nqqqqqqqqqqqq = 1");
             string body = text.Split($"[{table}]")[1].Split("\n[")[0];
@@ -87,6 +87,12 @@ public sealed class StorageConfigTests
             [webdav]
             listen = "localhost:80"
             volumes = ["photos"]
+            [node]
+            listen = "[::]:4919"
+            address = ["box.example.org:4919"]
+            folder = "rel/kept"
+            quota = "20 GiB"
+            floor = "0"
             [snapshots]
             every = "10m"
             thin = false
@@ -110,6 +116,9 @@ public sealed class StorageConfigTests
         Assert.Equal([new MountConfig("work", "/home/ann/work", WritebackCache: true)], config.Mounts);
         Assert.Equal(new System.Net.IPEndPoint(System.Net.IPAddress.Loopback, 80), config.WebDavListen);
         Assert.Equal(["photos"], config.WebDavVolumes);
+        Assert.Equal(new System.Net.IPEndPoint(System.Net.IPAddress.IPv6Any, 4919), config.Node.Listen);
+        Assert.Equal(["box.example.org:4919"], config.Node.Addresses);
+        Assert.Equal(("/etc/tdfs/rel/kept", 20L << 30, 0L), (config.Node.Folder, config.Node.QuotaBytes, config.Node.FloorBytes));
         Assert.Equal((TimeSpan.FromMinutes(10), false), (config.SnapshotEvery, config.SnapshotThin));
         Assert.Equal(TimeSpan.FromHours(2), config.UnlockFor);
         Assert.Equal(3, config.Import.Workers);

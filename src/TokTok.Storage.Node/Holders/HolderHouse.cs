@@ -1,0 +1,137 @@
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Hashing;
+
+namespace TokTok.Storage.Node.Holders;
+
+/// <summary>Opens, or makes, the holder of a name below a node's folder: a folder holder in a process of ours, anything in a test.</summary>
+public delegate IFragmentHolder OpenHolder(string path);
+
+/// <summary>What a node keeps for others: a holder for each account in a folder of its own.</summary>
+/// <remarks>
+/// Format: docs/format.md 17.2. A holder is opened when its account first asks for something, and only for accounts that were let in. One node serves a folder: it holds its lock.
+/// Locks: _gate guards _open; opening one happens inside it, so that nobody opens a holder twice.
+/// </remarks>
+public sealed class HolderHouse : IAsyncDisposable
+{
+    private const int NameBytes = 16;
+
+    private readonly IDisk _disk;
+    private readonly string _folder;
+    private readonly OpenHolder _openHolder;
+    private readonly Action<string>? _trouble;
+    private readonly SemaphoreSlim _gate = new(1);
+    private readonly Dictionary<Bytes32, HostedHolder> _open = [];
+    private readonly IDisposable _lock;
+    private readonly RunningDays _days;
+
+    private HolderHouse(IDisk disk, string folder, OpenHolder openHolder, DiskFloor floor, RunningDays days, IDisposable held, Action<string>? trouble) =>
+        (_disk, _folder, _openHolder, Floor, _days, _lock, _trouble) = (disk, folder, openHolder, floor, days, held, trouble);
+
+    internal DiskFloor Floor { get; }
+
+    /// <exception cref="DiskException">The folder cannot be made or written, or another node serves it (AlreadyExists).</exception>
+    public static HolderHouse Open(IDisk disk, string folder, OpenHolder openHolder, long floorBytes, TimeProvider clock, Action<string>? trouble)
+    {
+        ArgumentNullException.ThrowIfNull(disk);
+        ArgumentNullException.ThrowIfNull(folder);
+        disk.CreateDirectory(folder);
+        IDisposable held = disk.TryLock(folder + "/lock") ?? throw new DiskException(DiskFailure.AlreadyExists, "serve", folder, "another node serves this folder; stop it, or name another [node] folder");
+        try
+        {
+            uint last = 0;
+            foreach (DiskEntry entry in disk.List(folder).Where(static entry => entry.Name.EndsWith(".released", StringComparison.Ordinal)))
+            {
+                last = Math.Max(last, new Releases(disk, folder, entry.Name[..^".released".Length], trouble).LastDay);
+            }
+
+            var days = new RunningDays(disk, folder, clock, last);
+            days.Tick();
+            return new HolderHouse(disk, folder, openHolder, new DiskFloor(() => disk.FreeBytes(folder), floorBytes), days, held, trouble);
+        }
+        catch
+        {
+            held.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>The holder of an account that was let in.</summary>
+    internal async ValueTask<HostedHolder> OfAsync(Bytes32 account, CancellationToken cancel)
+    {
+        await _gate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            if (_open.TryGetValue(account, out HostedHolder? known))
+            {
+                return known;
+            }
+
+            string name = NameOf(account);
+            IFragmentHolder holder = _openHolder(_folder + "/" + name);
+            try
+            {
+                HostedHolder opened = await HostedHolder.OpenAsync(holder, new Releases(_disk, _folder, name, _trouble), Floor, () => _days.Count, cancel).ConfigureAwait(false);
+                await opened.PurgeDueAsync(cancel).ConfigureAwait(false);
+                return _open[account] = opened;
+            }
+            catch
+            {
+                (holder as IDisposable)?.Dispose();
+                throw;
+            }
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
+
+    /// <summary>Looks at the calendar, and deletes what was released long enough ago at those that are open.</summary>
+    internal async ValueTask TickAsync(CancellationToken cancel)
+    {
+        List<HostedHolder> open;
+        await _gate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            if (!_days.Tick())
+            {
+                return;
+            }
+
+            open = [.. _open.Values];
+        }
+        finally
+        {
+            _gate.Release();
+        }
+
+        foreach (HostedHolder each in open)
+        {
+            await each.PurgeDueAsync(cancel).ConfigureAwait(false);
+        }
+    }
+
+    public ValueTask DisposeAsync()
+    {
+        foreach (HostedHolder each in _open.Values)
+        {
+            each.Dispose();
+        }
+
+        _lock.Dispose();
+        _gate.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    /// <summary>A line of ours without where it happened on this machine: that is nobody else's.</summary>
+    internal string Clean(string message) => message.Replace(_folder + "/", "", StringComparison.Ordinal);
+
+    internal static string NameOf(Bytes32 account)
+    {
+        Span<byte> key = stackalloc byte[Bytes32.Size];
+        account.Write(key);
+        Span<byte> hash = stackalloc byte[Blake3.HashSize];
+        Blake3.Hash(key, hash);
+        return Convert.ToHexStringLower(hash[..NameBytes]);
+    }
+}

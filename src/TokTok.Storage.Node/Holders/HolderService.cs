@@ -1,0 +1,302 @@
+using System.Globalization;
+using System.Text;
+using Microsoft.AspNetCore.Http;
+using TokTok.Storage.Core;
+using TokTok.Storage.Node.Identity;
+using TokTok.Storage.Node.Peers;
+using TokTok.Storage.Node.Transport;
+using TokTok.Storage.Node.Wire;
+
+namespace TokTok.Storage.Node.Holders;
+
+/// <summary>Answers what peers ask of this node: first whether they are let in, then what.</summary>
+/// <remarks>
+/// Format: docs/protocol.md 3.2, 3.3. Until an account was found in the peer book nothing touches the disk, and everybody who is not in it gets the same bytes by the same path.
+/// Bounds: bodies by operation, requests of one account and of all that use the disk, rates of each peer both ways.
+/// Locks: _gate guards _flows. Disk calls block, on threads of the pool, eight at most.
+/// </remarks>
+public sealed partial class HolderService(HolderHouse house, PeerBook book, JoinDesk desk, string program, IRandomSource random, TimeProvider clock, Action<string>? trouble) : IDisposable
+{
+    private const int PieceBytes = 64 * 1024;
+
+    private readonly Uploads _uploads = new(random, clock);
+    private readonly SemaphoreSlim _disk = new(Protocol.MaxDiskRequests);
+    private readonly Lock _gate = new();
+    private readonly Dictionary<Bytes32, Flow> _flows = [];
+
+    /// <summary>Whether an account is let in now.</summary>
+    public bool IsKnown(Bytes32 account) => book.LetIn(account) is not null;
+
+    /// <summary>What a node does besides answering: reads the peer list again, and deletes what was released long ago.</summary>
+    public async ValueTask TickAsync(CancellationToken cancel)
+    {
+        book.Refresh();
+        try
+        {
+            await house.TickAsync(cancel).ConfigureAwait(false);
+        }
+        catch (DiskException failure)
+        {
+            trouble?.Invoke($"{failure.Message}; it is tried again tomorrow");
+        }
+    }
+
+    public void Dispose() => _disk.Dispose();
+
+    internal static RefusalException NotLetIn() => new(Protocol.Status.NotLetIn, "not let in");
+
+    internal async Task AnswerAsync(HttpContext http)
+    {
+        try
+        {
+            await AnswerOrThrowAsync(http).ConfigureAwait(false);
+        }
+        catch (RefusalException refusal)
+        {
+            await RefuseAsync(http, refusal).ConfigureAwait(false);
+        }
+        catch (DamagedFormatException damage)
+        {
+            trouble?.Invoke(damage.Message);
+            await RefuseAsync(http, new RefusalException(Protocol.Status.Damaged, house.Clean(damage.Message))).ConfigureAwait(false);
+        }
+        catch (DiskException failure)
+        {
+            trouble?.Invoke(failure.Message);
+            await RefuseAsync(http, failure.Failure == DiskFailure.Full
+                ? new RefusalException(Protocol.Status.Full, "its disk is full")
+                : new RefusalException(Protocol.Status.DiskFailed, $"its disk failed ({failure.Failure})")).ConfigureAwait(false);
+        }
+    }
+
+    private async Task AnswerOrThrowAsync(HttpContext http)
+    {
+        string path = http.Request.Path.Value ?? "";
+        if (http.Request.Method != HttpMethods.Post || !path.StartsWith(Protocol.Root, StringComparison.Ordinal) || http.Features.Get<NodeIdentity>() is not { } who)
+        {
+            throw new RefusalException(Protocol.Status.NoOperation, "no such operation");
+        }
+
+        if (!path.StartsWith(Protocol.Path, StringComparison.Ordinal))
+        {
+            throw new RefusalException(Protocol.Status.OtherVersion, "another version") { Reason = Protocol.Version };
+        }
+
+        string operation = path[Protocol.Path.Length..];
+        if (operation == Protocol.Operation.Join)
+        {
+            await SendAsync(http, await JoinAsync(http, who).ConfigureAwait(false), null).ConfigureAwait(false);
+            return;
+        }
+
+        Bytes32 account = Bytes32.Read(who.AccountKey);
+        Peer peer = book.LetIn(account) ?? throw NotLetIn();
+        Flow flow = FlowOf(account);
+        flow.In.Set(peer.ReceiveRate);
+        flow.Out.Set(peer.SendRate);
+        await flow.Turn.WaitAsync(http.RequestAborted).ConfigureAwait(false);
+        try
+        {
+            var request = new HolderRequest(http, account, peer.KeptForIt, flow);
+            HostedHolder holder = await OnDiskAsync(request, () => house.OfAsync(account, request.Cancel)).ConfigureAwait(false);
+            ReadOnlyMemory<byte> answer = await AnswerAsync(operation, request, holder).ConfigureAwait(false);
+            await SendAsync(http, answer, flow.Out).ConfigureAwait(false);
+        }
+        finally
+        {
+            flow.Turn.Release();
+        }
+    }
+
+    private ValueTask<ReadOnlyMemory<byte>> AnswerAsync(string operation, HolderRequest request, HostedHolder holder) => operation switch
+    {
+        Protocol.Operation.Hello => HelloAsync(request, holder),
+        Protocol.Operation.Inspect => InspectAsync(request, holder),
+        Protocol.Operation.List => ListAsync(request, holder),
+        Protocol.Operation.PutBegin => PutBeginAsync(request, holder),
+        Protocol.Operation.PutBytes => PutBytesAsync(request, holder),
+        Protocol.Operation.Read => ReadAsync(request, holder),
+        Protocol.Operation.Hashes => HashesAsync(request, holder),
+        Protocol.Operation.Salvage => SalvageAsync(request, holder),
+        Protocol.Operation.Rewrite => RewriteAsync(request, holder),
+        Protocol.Operation.Mend => MendAsync(request, holder),
+        Protocol.Operation.Settle or Protocol.Operation.Trash or Protocol.Operation.Restore or Protocol.Operation.Purge or Protocol.Operation.Delete =>
+            MoveAsync(operation, request, holder),
+        Protocol.Operation.CancelReleases => CancelReleasesAsync(request, holder),
+        Protocol.Operation.Objects => ObjectsAsync(request, holder),
+        Protocol.Operation.ObjectRead => ObjectReadAsync(request, holder),
+        Protocol.Operation.ObjectAppend => ObjectAppendAsync(request, holder),
+        Protocol.Operation.ObjectPut => ObjectPutAsync(request, holder),
+        Protocol.Operation.ObjectDelete => ObjectDeleteAsync(request, holder),
+        _ => throw new RefusalException(Protocol.Status.NoOperation, "no such operation"),
+    };
+
+    private async ValueTask<ReadOnlyMemory<byte>> HelloAsync(HolderRequest request, HostedHolder holder)
+    {
+        await request.EmptyAsync().ConfigureAwait(false);
+        (int count, long bytes) = holder.Released();
+        return new HelloAnswer
+        {
+            Holder = holder.Id,
+            QuotaBytes = request.QuotaBytes,
+            FragmentBytes = holder.Room.FragmentBytes,
+            ObjectBytes = holder.Room.ObjectBytes,
+            RoomBytes = await OnDiskAsync(request, () => ValueTask.FromResult(holder.Room.RoomFor(request.QuotaBytes))).ConfigureAwait(false),
+            ReleasedCount = count,
+            ReleasedBytes = bytes,
+            ClockSeconds = clock.GetUtcNow().ToUnixTimeSeconds(),
+            Program = program,
+        }.Write();
+    }
+
+    private async Task<byte[]> JoinAsync(HttpContext http, NodeIdentity who)
+    {
+        var request = new HolderRequest(http, default, 0, null);
+        ReadOnlyMemory<byte> body = await request.BodyAsync(Protocol.MaxStrangerBodyBytes).ConfigureAwait(false);
+        JoinOffer offer = HolderRequest.Parsed(() =>
+        {
+            var reader = new FieldReader(body.Span, "join");
+            reader.Bytes(InvitationCode.SecretSize);
+            return JoinOffer.Read(ref reader);
+        });
+        JoinOffer answer = await desk.JoinAsync(who, body[..InvitationCode.SecretSize], offer, request.Cancel).ConfigureAwait(false);
+        var writer = new FieldWriter(JoinOffer.MaxBytes);
+        answer.Write(writer);
+        return writer.ToArray();
+    }
+
+    private Flow FlowOf(Bytes32 account)
+    {
+        lock (_gate)
+        {
+            if (!_flows.TryGetValue(account, out Flow? flow))
+            {
+                _flows[account] = flow = new Flow(new RateLimit(0, clock), new RateLimit(0, clock), new SemaphoreSlim(Protocol.MaxDiskRequestsPerAccount));
+            }
+
+            return flow;
+        }
+    }
+
+    /// <summary>Runs what blocks on the disk, as one of a few.</summary>
+    private async ValueTask<T> OnDiskAsync<T>(HolderRequest request, Func<ValueTask<T>> action)
+    {
+        await _disk.WaitAsync(request.Cancel).ConfigureAwait(false);
+        try
+        {
+            return await Task.Run(() => action().AsTask(), CancellationToken.None).ConfigureAwait(false);
+        }
+        finally
+        {
+            _disk.Release();
+        }
+    }
+
+    private async ValueTask OnDiskAsync(HolderRequest request, Func<ValueTask> action) =>
+        await OnDiskAsync(request, async () =>
+        {
+            await action().ConfigureAwait(false);
+            return true;
+        }).ConfigureAwait(false);
+
+    private static async Task SendAsync(HttpContext http, ReadOnlyMemory<byte> answer, RateLimit? rate)
+    {
+        http.Response.StatusCode = Protocol.Status.Done;
+        http.Response.ContentLength = answer.Length;
+        for (int at = 0; at < answer.Length; at += PieceBytes)
+        {
+            ReadOnlyMemory<byte> piece = answer.Slice(at, Math.Min(PieceBytes, answer.Length - at));
+            if (rate is not null)
+            {
+                await rate.TakeAsync(piece.Length, http.RequestAborted).ConfigureAwait(false);
+            }
+
+            await http.Response.Body.WriteAsync(piece, http.RequestAborted).ConfigureAwait(false);
+        }
+    }
+
+    private static async Task RefuseAsync(HttpContext http, RefusalException refusal)
+    {
+        if (http.Response.HasStarted)
+        {
+            http.Abort(); // the status is gone already; what was sent must not pass for the whole
+            return;
+        }
+
+        byte[] text = Encoding.UTF8.GetBytes(refusal.Message);
+        byte[] body = refusal.Reason is byte reason ? [reason, .. text] : text;
+        body = body[..Math.Min(body.Length, Protocol.MaxRefusalBytes)];
+        http.Response.StatusCode = refusal.Status;
+        http.Response.ContentLength = body.Length;
+        await http.Response.Body.WriteAsync(body, http.RequestAborted).ConfigureAwait(false);
+    }
+
+    /// <summary>An account's rates, and its turns.</summary>
+    internal sealed record Flow(RateLimit In, RateLimit Out, SemaphoreSlim Turn);
+}
+
+/// <summary>One request of an account that was let in: its body, bounded and at its rate.</summary>
+internal sealed class HolderRequest(HttpContext http, Bytes32 account, long quotaBytes, HolderService.Flow? flow)
+{
+    internal Bytes32 Account => account;
+
+    internal long QuotaBytes => quotaBytes;
+
+    internal CancellationToken Cancel => http.RequestAborted;
+
+    /// <summary>What cannot be parsed is the sender's mistake, and not damage of ours.</summary>
+    internal static T Parsed<T>(Func<T> parse)
+    {
+        try
+        {
+            return parse();
+        }
+        catch (DamagedFormatException malformed)
+        {
+            throw new RefusalException(Protocol.Status.Malformed, malformed.Message);
+        }
+    }
+
+    internal async ValueTask EmptyAsync() => await BodyAsync(0).ConfigureAwait(false);
+
+    /// <summary>The whole body.</summary>
+    internal async ValueTask<ReadOnlyMemory<byte>> BodyAsync(int maxBytes)
+    {
+        if (http.Request.ContentLength > maxBytes)
+        {
+            throw TooLong(maxBytes);
+        }
+
+        byte[] body = new byte[(int)Math.Min(maxBytes + 1L, (http.Request.ContentLength ?? 64 * 1024) + 1)];
+        int filled = 0;
+        while (await ReadAsync(body.AsMemory(filled), Cancel).ConfigureAwait(false) is > 0 and int part)
+        {
+            filled += part;
+            if (filled > maxBytes)
+            {
+                throw TooLong(maxBytes);
+            }
+
+            if (filled == body.Length)
+            {
+                Array.Resize(ref body, (int)Math.Min(maxBytes + 1L, 2L * body.Length));
+            }
+        }
+
+        return body.AsMemory(0, filled);
+    }
+
+    /// <summary>The next bytes of the body; 0 at its end.</summary>
+    internal async ValueTask<int> ReadAsync(Memory<byte> target, CancellationToken cancel)
+    {
+        int read = await http.Request.Body.ReadAsync(target, cancel).ConfigureAwait(false);
+        if (read > 0 && flow is not null)
+        {
+            await flow.In.TakeAsync(read, cancel).ConfigureAwait(false);
+        }
+
+        return read;
+    }
+
+    private static RefusalException TooLong(int maxBytes) => new(Protocol.Status.Malformed, string.Create(CultureInfo.InvariantCulture, $"the body is longer than {maxBytes} bytes"));
+}

@@ -1,0 +1,387 @@
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Hashing;
+using TokTok.Storage.Node.Transport;
+using TokTok.Storage.Node.Wire;
+
+namespace TokTok.Storage.Node.Holders;
+
+/// <summary>What a reader knows of a fragment by its own catalog: the name of its bytes, and how many they are.</summary>
+public readonly record struct ExpectedFragment(FragmentName Name, int SliceBytes);
+
+/// <summary>A holder that is a peer: every call is a request to it.</summary>
+/// <remarks>
+/// Format: docs/protocol.md 3.3. A peer that does not answer is <see cref="DiskFailure.Unreachable"/>, as a disk that was pulled out; one that refuses for its quota is <see cref="DiskFailure.Full"/>.
+/// Nothing that it says is trusted: lengths are bounded, and each window of a fragment is checked against the name that <see cref="Expected"/> knows. A window that does not match is told once for
+/// each arena and handed on as it is: who reads has another fragment, or mends the group in place.
+/// Locks: _gate guards _shapes and _told; nothing waits inside.
+/// </remarks>
+public sealed partial class PeerHolder : IFragmentHolder, IDisposable
+{
+    private const int ListBytes = 1 << 30;
+    private const int KnownShapes = 4096;
+
+    private readonly Lock _gate = new();
+    private readonly PeerConnection _peer;
+    private readonly Action<string>? _note;
+    private readonly Dictionary<ArenaId, int> _shapes = []; // slices, as the peer says, of arenas that the catalog does not know
+    private readonly HashSet<ArenaId> _told = [];
+
+    private PeerHolder(PeerConnection peer, HelloAnswer hello, Action<string>? note) => (_peer, Hello, _note) = (peer, hello, note);
+
+    public HolderId Id => Hello.Holder;
+
+    public string Name => _peer.Name;
+
+    public PeerConnection Connection => _peer;
+
+    /// <summary>What it said when it was opened.</summary>
+    public HelloAnswer Hello { get; }
+
+    /// <summary>What is known of a fragment; null from it, or none: nothing.</summary>
+    public Func<ArenaId, int, ExpectedFragment?>? Expected { get; set; }
+
+    /// <summary>Windows that were not what their names say.</summary>
+    public long WrongWindows { get; private set; }
+
+    /// <summary>Meets the peer. The holder disposes of the connection.</summary>
+    /// <exception cref="PeerException">It does not answer, or does not let us in.</exception>
+    public static async ValueTask<PeerHolder> OpenAsync(PeerConnection peer, Action<string>? note, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(peer);
+        byte[] answer = await peer.AskAsync(Protocol.Operation.Hello, default, HelloAnswer.MaxBytes, cancel).ConfigureAwait(false);
+        try
+        {
+            return new PeerHolder(peer, HelloAnswer.Read(answer), note);
+        }
+        catch (DamagedFormatException bad)
+        {
+            throw new PeerException(PeerProblem.BadAnswer, $"{peer.Where}: {bad.Message}");
+        }
+    }
+
+    public ValueTask PutAsync(ArenaId id, int dataFragments, int parityFragments, int sliceBytes, IReadOnlyList<FragmentData> fragments, CancellationToken cancel) =>
+        UploadAsync(id, false, dataFragments, parityFragments, sliceBytes, fragments, cancel);
+
+    public ValueTask ReplaceAsync(ArenaId id, int dataFragments, int parityFragments, int sliceBytes, IReadOnlyList<FragmentData> fragments, CancellationToken cancel) =>
+        UploadAsync(id, true, dataFragments, parityFragments, sliceBytes, fragments, cancel);
+
+    public async ValueTask<int> ReadAsync(ArenaId id, int fragmentIndex, long offset, Memory<byte> target, CancellationToken cancel)
+    {
+        ArgumentOutOfRangeException.ThrowIfNegative(offset);
+        ExpectedFragment? expected = Expected?.Invoke(id, fragmentIndex);
+        int slice = expected?.SliceBytes ?? await SliceAsync(id, cancel).ConfigureAwait(false);
+        if (slice == 0)
+        {
+            return -1;
+        }
+
+        int wanted = (int)Math.Clamp(slice - offset, 0, target.Length);
+        int done = 0;
+        while (done < wanted)
+        {
+            (int from, int count) = FragmentWindows.Widen(slice, offset + done, Math.Min(wanted - done, Protocol.MaxReadBytes - Blake3.GroupSize));
+            byte[] bytes = new byte[count];
+            int read = await ReadWindowsAsync(id, fragmentIndex, slice, from, bytes, expected, cancel).ConfigureAwait(false);
+            if (read < 0)
+            {
+                return -1;
+            }
+
+            int skipped = (int)(offset + done - from);
+            int part = Math.Clamp(read - skipped, 0, wanted - done);
+            bytes.AsMemory(skipped, part).CopyTo(target[done..]);
+            done += part;
+            if (read < count)
+            {
+                break; // the copy is cut short
+            }
+        }
+
+        // Who asks for nothing learns whether the fragment is there all the same.
+        return wanted > 0 || await InspectAsync(id, cancel).ConfigureAwait(false) is { } held && held.Fragments.Any(each => each.Index == fragmentIndex) ? done : -1;
+    }
+
+    public async ValueTask<byte[]?> ReadGroupHashesAsync(ArenaId id, int fragmentIndex, FragmentName expected, CancellationToken cancel)
+    {
+        var writer = new FieldWriter(ArenaId.Size + 2 + FragmentName.Size);
+        id.Write(writer.Take(ArenaId.Size));
+        writer.U16((ushort)fragmentIndex);
+        expected.Write(writer.Take(FragmentName.Size));
+        byte[] answer = await AskAsync(Protocol.Operation.Hashes, writer.WrittenMemory, 1 + (Protocol.MaxGroups * Blake3.HashSize), cancel).ConfigureAwait(false);
+        if (answer.Length < 1 + Blake3.HashSize || answer[0] != 1 || (answer.Length - 1) % Blake3.HashSize != 0)
+        {
+            return null;
+        }
+
+        byte[] root = new byte[Blake3.HashSize];
+        Blake3Tree.RootFromGroups(answer.AsSpan(1), root);
+        return FragmentName.Read(root) == expected ? answer[1..] : null;
+    }
+
+    public async ValueTask<HeldArena?> InspectAsync(ArenaId id, CancellationToken cancel)
+    {
+        byte[] request = new byte[2 + ArenaId.Size];
+        request[0] = 1;
+        id.Write(request.AsSpan(2));
+        byte[] answer = await AskAsync(Protocol.Operation.Inspect, request, ArenaRecords.MaxBytes, cancel).ConfigureAwait(false);
+        (HeldArena? arena, string? damage, _) = Parsed(() =>
+        {
+            var reader = new FieldReader(answer, "inspect");
+            (HeldArena? Arena, string? Damage, bool IsInTrash) record = ArenaRecords.Read(ref reader, id);
+            reader.End();
+            return record;
+        });
+        return damage is null ? arena : throw new DamagedFormatException($"{_peer.Name}: {Printable(damage)}");
+    }
+
+    public ValueTask SettleAsync(ArenaId id, CancellationToken cancel) => MoveAsync(Protocol.Operation.Settle, id, cancel);
+
+    public async ValueTask<int> SalvageAsync(ArenaId id, int sliceBytes, IReadOnlyList<int> heldIndexes, int fragmentIndex, Memory<byte> target, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(heldIndexes);
+        var writer = new FieldWriter(256);
+        id.Write(writer.Take(ArenaId.Size));
+        writer.U32((uint)sliceBytes);
+        writer.U16((ushort)fragmentIndex);
+        writer.U16((ushort)heldIndexes.Count);
+        foreach (int index in heldIndexes)
+        {
+            writer.U16((ushort)index);
+        }
+
+        byte[] answer = await AskAsync(Protocol.Operation.Salvage, writer.WrittenMemory, 8 + sliceBytes, cancel).ConfigureAwait(false);
+        return Parsed(() =>
+        {
+            var reader = new FieldReader(answer, "salvage");
+            bool isPresent = reader.U8() == 1;
+            reader.Reserved(3);
+            ReadOnlySpan<byte> bytes = reader.Bytes(reader.Count(sliceBytes, "the count"));
+            reader.End();
+            int count = Math.Min(bytes.Length, target.Length);
+            bytes[..count].CopyTo(target.Span);
+            return isPresent ? count : -1;
+        });
+    }
+
+    public async ValueTask RewriteGroupsAsync(ArenaId id, int fragmentIndex, IReadOnlyList<int> groups, ReadOnlyMemory<byte> bytes, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(groups);
+        var writer = new FieldWriter(256);
+        id.Write(writer.Take(ArenaId.Size));
+        writer.U16((ushort)fragmentIndex);
+        writer.U16((ushort)groups.Count);
+        foreach (int group in groups)
+        {
+            writer.U32((uint)group);
+        }
+
+        _ = await AskAsync(Protocol.Operation.Rewrite, writer.WrittenMemory, bytes, 0, cancel).ConfigureAwait(false);
+    }
+
+    public async ValueTask MendAsync(ArenaId id, IReadOnlyList<FragmentHashes> hashes, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(hashes);
+        var writer = new FieldWriter(4096);
+        id.Write(writer.Take(ArenaId.Size));
+        writer.U16((ushort)hashes.Count);
+        foreach (FragmentHashes each in hashes)
+        {
+            writer.U16((ushort)each.Index);
+            writer.U32((uint)each.GroupHashes.Length);
+            writer.Bytes(each.GroupHashes.Span);
+        }
+
+        _ = await AskAsync(Protocol.Operation.Mend, writer.WrittenMemory, 0, cancel).ConfigureAwait(false);
+    }
+
+    public async ValueTask<IReadOnlyList<HeldArenaEntry>> ListAsync(CancellationToken cancel)
+    {
+        byte[] answer = await AskAsync(Protocol.Operation.List, default, ListBytes, cancel).ConfigureAwait(false);
+        return Parsed(() =>
+        {
+            var reader = new FieldReader(answer, "list");
+            int count = reader.Count(Protocol.MaxListed, "the count");
+            var all = new List<HeldArenaEntry>(Math.Min(count, answer.Length / ArenaId.Size));
+            for (int i = 0; i < count; i++)
+            {
+                ArenaId id = ArenaId.Read(reader.Bytes(ArenaId.Size));
+                (HeldArena? arena, string? damage, bool isInTrash) = ArenaRecords.Read(ref reader, id);
+                all.Add(new HeldArenaEntry(id, isInTrash, arena, arena is null ? Printable(damage ?? "nothing is kept of it") : null));
+            }
+
+            reader.End();
+            return (IReadOnlyList<HeldArenaEntry>)all;
+        });
+    }
+
+    public ValueTask TrashAsync(ArenaId id, CancellationToken cancel) => MoveAsync(Protocol.Operation.Trash, id, cancel);
+
+    public ValueTask RestoreAsync(ArenaId id, CancellationToken cancel) => MoveAsync(Protocol.Operation.Restore, id, cancel);
+
+    public ValueTask PurgeAsync(ArenaId id, CancellationToken cancel) => MoveAsync(Protocol.Operation.Purge, id, cancel);
+
+    public ValueTask DeleteAsync(ArenaId id, CancellationToken cancel) => MoveAsync(Protocol.Operation.Delete, id, cancel);
+
+    /// <summary>Takes back everything that this account released there in the last 30 days; says how many arenas that were.</summary>
+    public async ValueTask<long> CancelReleasesAsync(CancellationToken cancel)
+    {
+        byte[] answer = await AskAsync(Protocol.Operation.CancelReleases, default, sizeof(uint), cancel).ConfigureAwait(false);
+        return Parsed(() => new FieldReader(answer, "cancel-releases").U32());
+    }
+
+    public void Dispose() => _peer.Dispose();
+
+    private async ValueTask UploadAsync(ArenaId id, bool replaces, int data, int parity, int slice, IReadOnlyList<FragmentData> fragments, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(fragments);
+        FragmentData[] ordered = [.. fragments.OrderBy(static fragment => fragment.Index)];
+        var table = new PutTable(id, replaces, data, parity, slice, [.. ordered.Select(static fragment => new HeldFragment(fragment.Index, fragment.Name))]);
+        byte[] bytes = new byte[table.TotalBytes];
+        for (int i = 0; i < ordered.Length; i++)
+        {
+            if (ordered[i].Bytes.Length != slice)
+            {
+                throw new ArgumentException($"fragment {ordered[i].Index} has {ordered[i].Bytes.Length} bytes, its arena's slice has {slice}", nameof(fragments));
+            }
+
+            ordered[i].Bytes.CopyTo(bytes.AsMemory(i * slice));
+        }
+
+        try
+        {
+            await new PeerUpload(_peer, table, bytes).RunAsync(cancel).ConfigureAwait(false);
+        }
+        catch (PeerException failure)
+        {
+            throw Translated(failure);
+        }
+    }
+
+    private async ValueTask<int> ReadWindowsAsync(ArenaId id, int index, int slice, int offset, Memory<byte> target, ExpectedFragment? expected, CancellationToken cancel)
+    {
+        var writer = new FieldWriter(ArenaId.Size + 16);
+        id.Write(writer.Take(ArenaId.Size));
+        writer.U16((ushort)index);
+        writer.U16(0);
+        writer.U32((uint)slice);
+        writer.U32((uint)offset);
+        writer.U32((uint)target.Length);
+        byte[] answer = await AskAsync(Protocol.Operation.Read, writer.WrittenMemory, 8 + FragmentWindows.BytesOf(slice, offset, target.Length, proven: true), cancel).ConfigureAwait(false);
+        (int read, bool isRight) = Parsed(() =>
+        {
+            var reader = new FieldReader(answer, "read");
+            byte form = reader.U8();
+            reader.Reserved(3);
+            int following = reader.Count(answer.Length, "the count");
+            if (form == FragmentWindows.Absent)
+            {
+                reader.End();
+                return (-1, true);
+            }
+
+            int count = form == FragmentWindows.Proven ? target.Length : following;
+            if (form > FragmentWindows.Bare || count > target.Length || following != FragmentWindows.BytesOf(slice, offset, count, form == FragmentWindows.Proven))
+            {
+                throw reader.Damaged($"found form {form} with {following} bytes");
+            }
+
+            bool matches = FragmentWindows.Read(ref reader, slice, offset, target.Span[..count], form == FragmentWindows.Proven, expected?.Name);
+            reader.End();
+            return (count, matches || (expected is null && form == FragmentWindows.Proven));
+        });
+        if (!isRight)
+        {
+            Tell(id, index);
+        }
+
+        return read;
+    }
+
+    private void Tell(ArenaId id, int index)
+    {
+        lock (_gate)
+        {
+            WrongWindows++;
+            if (!_told.Add(id))
+            {
+                return;
+            }
+        }
+
+        _note?.Invoke($"peer {_peer.Name}: what it gives of fragment {index} of arena {id} is not what was put there, or cannot be proven; it is read elsewhere, and 'tdfs repair' mends it");
+    }
+
+    /// <summary>The slice of an arena that the catalog does not know, as the peer says; 0: it has none.</summary>
+    private async ValueTask<int> SliceAsync(ArenaId id, CancellationToken cancel)
+    {
+        lock (_gate)
+        {
+            if (_shapes.TryGetValue(id, out int known))
+            {
+                return known;
+            }
+        }
+
+        int slice = (await InspectAsync(id, cancel).ConfigureAwait(false))?.SliceBytes ?? 0;
+        lock (_gate)
+        {
+            if (_shapes.Count >= KnownShapes)
+            {
+                _shapes.Clear();
+            }
+
+            if (slice > 0)
+            {
+                _shapes[id] = slice;
+            }
+        }
+
+        return slice;
+    }
+
+    private async ValueTask MoveAsync(string operation, ArenaId id, CancellationToken cancel)
+    {
+        byte[] request = new byte[ArenaId.Size];
+        id.Write(request);
+        _ = await AskAsync(operation, request, 0, cancel).ConfigureAwait(false);
+    }
+
+    private ValueTask<byte[]> AskAsync(string operation, ReadOnlyMemory<byte> request, int maxAnswerBytes, CancellationToken cancel) =>
+        AskAsync(operation, request, default, maxAnswerBytes, cancel);
+
+    private async ValueTask<byte[]> AskAsync(string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, CancellationToken cancel)
+    {
+        try
+        {
+            return await _peer.AskAsync(operation, head, body, maxAnswerBytes, cancel).ConfigureAwait(false);
+        }
+        catch (PeerException failure)
+        {
+            throw Translated(failure);
+        }
+    }
+
+    /// <summary>In the words of <see cref="IFragmentHolder"/>.</summary>
+    private static Exception Translated(PeerException failure) => failure.Problem switch
+    {
+        PeerProblem.Damaged => new DamagedFormatException(failure.Message),
+        PeerProblem.Full => new DiskException(DiskFailure.Full, "keep at", "peer", failure.Message),
+        PeerProblem.Refused or PeerProblem.BadAnswer => new DiskException(DiskFailure.Failed, "ask", "peer", failure.Message),
+        _ => new DiskException(DiskFailure.Unreachable, "reach", "peer", failure.Message),
+    };
+
+    /// <summary>An answer that is not of the form is the peer's failure, and not damage of an arena.</summary>
+    private T Parsed<T>(Func<T> parse)
+    {
+        try
+        {
+            return parse();
+        }
+        catch (DamagedFormatException bad)
+        {
+            throw Translated(new PeerException(PeerProblem.BadAnswer, $"{_peer.Where}: {bad.Message}"));
+        }
+    }
+
+    private static string Printable(string text) => new([.. text.Select(static c => char.IsControl(c) ? '?' : c)]);
+}

@@ -1,0 +1,352 @@
+using System.Net;
+using System.Net.Security;
+using System.Net.Sockets;
+using System.Security.Authentication;
+using System.Security.Cryptography.X509Certificates;
+using System.Text;
+using TokTok.Storage.Core;
+using TokTok.Storage.Node.Identity;
+using TokTok.Storage.Node.Peers;
+using TokTok.Storage.Node.Wire;
+
+namespace TokTok.Storage.Node.Transport;
+
+/// <summary>Whom a dialler expects: any of these that is given must match. None: whoever has a device's identity, who is then only as good as what it hands out.</summary>
+public sealed record ExpectedIdentity
+{
+    public Bytes32? DeviceKey { get; init; }
+
+    /// <summary>Another device of the same account will do.</summary>
+    public Bytes32? AccountKey { get; init; }
+
+    public ReadOnlyMemory<byte>? Fingerprint { get; init; }
+
+    internal bool Fits(NodeIdentity shown) =>
+        (Fingerprint is not { } fingerprint || NodeIdentity.FingerprintOf(shown.DeviceKey).AsSpan().SequenceEqual(fingerprint.Span))
+        && (DeviceKey is not { } device || Bytes32.Read(shown.DeviceKey) == device || (AccountKey is { } account && account != default && Bytes32.Read(shown.AccountKey) == account));
+}
+
+/// <summary>The dialling side: requests to one peer, over as few connections as do.</summary>
+/// <remarks>
+/// Format: docs/protocol.md 3.1, 3.2. A request that got no answer is sent again, twice; each may be repeated. A peer that did not answer is left alone for ten seconds: what is asked of it
+/// meanwhile fails at once, so that one dead peer costs a run seconds and not minutes. Answers are bounded in length and in time.
+/// Locks: _gate guards _silentSince; nothing waits inside.
+/// </remarks>
+public sealed class PeerConnection : IDisposable
+{
+    private const int PieceBytes = 64 * 1024;
+    private const int MaxBusy = 20;
+
+    private static readonly TimeSpan s_connectTime = TimeSpan.FromSeconds(4);
+    private static readonly TimeSpan s_answerTime = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan s_silence = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan s_busyTurn = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan[] s_again = [TimeSpan.FromMilliseconds(200), TimeSpan.FromSeconds(1)];
+
+    private readonly Lock _gate = new();
+    private readonly IReadOnlyList<NodeAddress> _addresses;
+    private readonly ExpectedIdentity _expected;
+    private readonly NodeCertificate _own;
+    private readonly TimeProvider _clock;
+    private readonly HttpClient _http;
+    private readonly RateLimit _send;
+    private readonly RateLimit _receive;
+    private volatile NodeIdentity? _identity;
+    private volatile NodeIdentity? _stranger;
+    private (long At, string Why)? _silentSince;
+
+    public PeerConnection(string name, IReadOnlyList<NodeAddress> addresses, ExpectedIdentity expected, NodeCertificate own, TimeProvider clock, long sendRate = 0, long receiveRate = 0)
+    {
+        ArgumentNullException.ThrowIfNull(addresses);
+        Name = name;
+        _addresses = addresses;
+        _expected = expected;
+        _own = own;
+        _clock = clock;
+        _send = new RateLimit(sendRate, clock);
+        _receive = new RateLimit(receiveRate, clock);
+        _http = new HttpClient(Handler(), disposeHandler: true)
+        {
+            BaseAddress = new Uri("https://peer" + Protocol.Path),
+            Timeout = Timeout.InfiniteTimeSpan,
+        };
+    }
+
+    /// <summary>What people call it.</summary>
+    public string Name { get; }
+
+    /// <summary>Who answered last; null: nobody yet.</summary>
+    public NodeIdentity? Identity => _identity;
+
+    /// <summary>"bob (192.0.2.7:4919)".</summary>
+    public string Where => $"{Name} ({string.Join(", ", _addresses)})";
+
+    /// <summary>Asks, and gives back the whole answer.</summary>
+    /// <exception cref="PeerException">There is none.</exception>
+    public ValueTask<byte[]> AskAsync(string operation, ReadOnlyMemory<byte> request, int maxAnswerBytes, CancellationToken cancel) => AskAsync(operation, request, default, maxAnswerBytes, cancel);
+
+    internal async ValueTask<byte[]> AskAsync(string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, CancellationToken cancel, bool mayRepeat = true)
+    {
+        ThrowIfSilent();
+        for (int busy = 0; ; busy++)
+        {
+            (int status, byte[] answer) = await AskAgainAsync(operation, head, body, maxAnswerBytes, mayRepeat, cancel).ConfigureAwait(false);
+            if (status == Protocol.Status.Done)
+            {
+                return answer;
+            }
+
+            if (status != Protocol.Status.TooMany || busy == MaxBusy)
+            {
+                throw Refused(status, answer);
+            }
+
+            await Task.Delay(s_busyTurn, _clock, cancel).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>Lets the next request try at once, after one that its sender knows how to go on with.</summary>
+    internal void Forgive()
+    {
+        lock (_gate)
+        {
+            _silentSince = null;
+        }
+    }
+
+    public void Dispose() => _http.Dispose();
+
+    private async ValueTask<(int Status, byte[] Answer)> AskAgainAsync(
+        string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, bool mayRepeat, CancellationToken cancel)
+    {
+        for (int attempt = 0; ; attempt++)
+        {
+            string why;
+            try
+            {
+                (int Status, byte[] Answer) answered = await AskOnceAsync(operation, head, body, maxAnswerBytes, cancel).ConfigureAwait(false);
+                lock (_gate)
+                {
+                    _silentSince = null;
+                }
+
+                return answered;
+            }
+            catch (Exception failure) when (failure is HttpRequestException or IOException or SocketException or AuthenticationException || (failure is OperationCanceledException && !cancel.IsCancellationRequested))
+            {
+                if (_stranger is { } stranger)
+                {
+                    throw new PeerException(PeerProblem.OtherIdentity, $"{Where}: found device {Short(stranger.DeviceKey)} there, expected another; it is not who it was when you met, or somebody is in between");
+                }
+
+                why = Explain(failure);
+            }
+
+            if (attempt == s_again.Length || !mayRepeat)
+            {
+                lock (_gate)
+                {
+                    _silentSince = (_clock.GetTimestamp(), why);
+                }
+
+                throw Unreachable(why);
+            }
+
+            await Task.Delay(s_again[attempt], _clock, cancel).ConfigureAwait(false);
+        }
+    }
+
+    private async ValueTask<(int Status, byte[] Answer)> AskOnceAsync(string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, CancellationToken cancel)
+    {
+        using var time = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        long began = _clock.GetTimestamp();
+        using ITimer slow = _clock.CreateTimer(_ => CancelQuietly(time), null, s_answerTime + TimeAt(head.Length + body.Length), Timeout.InfiniteTimeSpan);
+        using var request = new HttpRequestMessage(HttpMethod.Post, operation)
+        {
+            Version = HttpVersion.Version20,
+            VersionPolicy = HttpVersionPolicy.RequestVersionExact,
+            Content = new PacedContent(head, body, _send),
+        };
+        using HttpResponseMessage response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, time.Token).ConfigureAwait(false);
+        int status = (int)response.StatusCode;
+        int limit = status == Protocol.Status.Done ? maxAnswerBytes : Protocol.MaxRefusalBytes;
+        if (response.Content.Headers.ContentLength > limit)
+        {
+            throw TooLong(operation, limit);
+        }
+
+        Stream stream = await response.Content.ReadAsStreamAsync(time.Token).ConfigureAwait(false);
+        byte[] answer = new byte[(int)Math.Min(limit + 1L, (response.Content.Headers.ContentLength ?? PieceBytes) + 1)];
+        int filled = 0;
+        TimeSpan waited = _clock.GetElapsedTime(began);
+        while (true)
+        {
+            // What has come moves the end of our patience: an endless slow answer is cut off, a long one at an honest rate is not.
+            slow.Change(Max(TimeSpan.FromMilliseconds(1), waited + Protocol.SlowGrace + TimeAt(filled) - _clock.GetElapsedTime(began)), Timeout.InfiniteTimeSpan);
+            int part = await stream.ReadAsync(answer.AsMemory(filled, Math.Min(PieceBytes, answer.Length - filled)), time.Token).ConfigureAwait(false);
+            if (part == 0)
+            {
+                break;
+            }
+
+            filled += part;
+            await _receive.TakeAsync(part, cancel).ConfigureAwait(false);
+            if (filled > limit)
+            {
+                throw TooLong(operation, limit);
+            }
+
+            if (filled == answer.Length)
+            {
+                Array.Resize(ref answer, (int)Math.Min(limit + 1L, 2L * answer.Length));
+            }
+        }
+
+        return response.Content.Headers.ContentLength is long promised && promised != filled
+            ? throw new IOException($"the answer ended after {filled} of {promised} bytes")
+            : (status, answer[..filled]);
+    }
+
+    private SocketsHttpHandler Handler() => new()
+    {
+        UseProxy = false,
+        UseCookies = false,
+        AllowAutoRedirect = false,
+        AutomaticDecompression = DecompressionMethods.None,
+        EnableMultipleHttp2Connections = false,
+        InitialHttp2StreamWindowSize = Protocol.StreamWindowBytes,
+        PooledConnectionLifetime = Protocol.ConnectionTime,
+        PooledConnectionIdleTimeout = TimeSpan.FromMinutes(4),
+        KeepAlivePingDelay = TimeSpan.FromSeconds(30),
+        KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
+        MaxResponseHeadersLength = Protocol.MaxHeaderBytes / 1024,
+        MaxConnectionsPerServer = 2,
+        ConnectTimeout = s_connectTime,
+        ConnectCallback = ConnectAsync,
+        SslOptions = new SslClientAuthenticationOptions
+        {
+            TargetHost = "tdfs",
+#pragma warning disable CA5398 // the protocol says 1.3 and nothing older; what comes later is another version of it
+            EnabledSslProtocols = SslProtocols.Tls13,
+#pragma warning restore CA5398
+            AllowTlsResume = false,
+            AllowRenegotiation = false,
+            CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
+            CertificateChainPolicy = new X509ChainPolicy { DisableCertificateDownloads = true, RevocationMode = X509RevocationMode.NoCheck, TrustMode = X509ChainTrustMode.CustomRootTrust },
+            LocalCertificateSelectionCallback = (_, _, _, _, _) => _own.Current,
+            RemoteCertificateValidationCallback = (_, shown, _, _) =>
+            {
+                // No authority and no date: the device's signature inside is what counts.
+                NodeIdentity? found = NodeIdentity.TryRead(shown as X509Certificate2);
+                bool fits = found is not null && _expected.Fits(found);
+                _stranger = fits ? null : found;
+                _identity = fits ? found : _identity;
+                return fits;
+            },
+        },
+    };
+
+    /// <summary>The first address that takes the connection.</summary>
+    private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancel)
+    {
+        SocketException? last = null;
+        foreach (NodeAddress address in _addresses)
+        {
+            var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
+            try
+            {
+                EndPoint end = address.Ip is { } ip ? new IPEndPoint(ip, address.Port) : new DnsEndPoint(address.Host, address.Port);
+                await socket.ConnectAsync(end, cancel).ConfigureAwait(false);
+                return new NetworkStream(socket, ownsSocket: true);
+            }
+            catch (SocketException failure)
+            {
+                socket.Dispose();
+                last = failure;
+            }
+            catch
+            {
+                socket.Dispose();
+                throw;
+            }
+        }
+
+        throw last ?? new SocketException((int)SocketError.AddressNotAvailable);
+    }
+
+    private void ThrowIfSilent()
+    {
+        lock (_gate)
+        {
+            if (_silentSince is (long at, string why) && _clock.GetElapsedTime(at) < s_silence)
+            {
+                throw Unreachable(why);
+            }
+        }
+    }
+
+    private PeerException Unreachable(string why) => new(PeerProblem.Unreachable, $"{Where}: {why}");
+
+    private PeerException TooLong(string operation, int limit) => new(PeerProblem.BadAnswer, $"{Where}: answers '{operation}' with more than {limit} bytes");
+
+    private PeerException Refused(int status, byte[] body)
+    {
+        string text = Clean(body);
+        return status switch
+        {
+            Protocol.Status.NotLetIn => new(PeerProblem.NotLetIn, $"{Where}: it does not let this account in; ask its owner for a new invitation"),
+            Protocol.Status.OtherVersion => new(
+                PeerProblem.OtherVersion, $"{Where}: it speaks version {(body.Length > 0 ? body[0] : 0)} of the protocol between nodes, this program version {Protocol.Version}; install the same release on both"),
+            Protocol.Status.Gone when body.Length > 0 && body[0] == 2 => new(PeerProblem.Used, "the invitation was used already; ask for a new one"),
+            Protocol.Status.Gone => new(PeerProblem.Expired, "the invitation has expired by the inviter's clock; ask for a new one, and if it was fresh let the inviter look at its clock"),
+            Protocol.Status.Full => new(PeerProblem.Full, $"{Where}: {text}"),
+            Protocol.Status.Damaged => new(PeerProblem.Damaged, $"{Where}: {text}"),
+            _ => new(PeerProblem.Refused, $"{Where}: it refused ({status}): {text}"),
+        };
+    }
+
+    private static string Explain(Exception failure)
+    {
+        for (Exception? at = failure; at is not null; at = at.InnerException)
+        {
+            switch (at)
+            {
+                case SocketException socket:
+                    return socket.SocketErrorCode switch
+                    {
+                        SocketError.ConnectionRefused => "nothing listens there",
+                        SocketError.HostNotFound or SocketError.NoData or SocketError.TryAgain => "no such host",
+                        SocketError.NetworkUnreachable or SocketError.HostUnreachable => "there is no way to it",
+                        SocketError.TimedOut => "it does not answer",
+                        _ => socket.Message,
+                    };
+                case AuthenticationException:
+                    return "the handshake failed: it is no node, or one of another release";
+                case OperationCanceledException or TimeoutException:
+                    return "it does not answer in time";
+            }
+        }
+
+        return "the connection broke";
+    }
+
+    private static string Clean(byte[] text) => new([.. Encoding.UTF8.GetString(text).Select(static c => char.IsControl(c) ? '?' : c)]);
+
+    private static string Short(ReadOnlySpan<byte> key) => Convert.ToHexStringLower(key[..8]);
+
+    private static TimeSpan TimeAt(long bytes) => TimeSpan.FromSeconds((double)bytes / Protocol.MinBytesPerSecond);
+
+    private static TimeSpan Max(TimeSpan one, TimeSpan other) => one > other ? one : other;
+
+    private static void CancelQuietly(CancellationTokenSource time)
+    {
+        try
+        {
+            time.Cancel();
+        }
+        catch (ObjectDisposedException)
+        {
+            // the answer was there at the same moment
+        }
+    }
+}

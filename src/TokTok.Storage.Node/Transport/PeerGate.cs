@@ -1,0 +1,199 @@
+using System.IO.Pipelines;
+using System.Net.Security;
+using System.Security.Authentication;
+using System.Security.Cryptography.X509Certificates;
+using Microsoft.AspNetCore.Connections;
+using Microsoft.AspNetCore.Connections.Features;
+using Microsoft.AspNetCore.Http.Features;
+using Microsoft.AspNetCore.Server.Kestrel.Core.Features;
+using TokTok.Storage.Core;
+using TokTok.Storage.Node.Identity;
+using TokTok.Storage.Node.Wire;
+
+namespace TokTok.Storage.Node.Transport;
+
+/// <summary>The door of a node: TLS 1.3 with both sides' identity, and how many connections whom is allowed.</summary>
+/// <remarks>
+/// Format: docs/protocol.md 3.1, 3.2. Kestrel's own TLS needs the host that we do without; this is a middleware below HTTP/2.
+/// Whoever proves an identity comes through, known or not: what it may ask is <see cref="Holders.HolderService"/>'s to say. Strangers are few and do not stay.
+/// Locks: _gate guards the counts; nothing waits inside.
+/// </remarks>
+internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown, TimeProvider clock)
+{
+    private const int PipeBytes = 32 * 1024;
+
+    private static readonly X509ChainPolicy s_chain = new()
+    {
+        DisableCertificateDownloads = true,
+        RevocationMode = X509RevocationMode.NoCheck,
+        TrustMode = X509ChainTrustMode.CustomRootTrust,
+    };
+
+    private readonly Lock _gate = new();
+    private readonly Dictionary<Bytes32, int> _accounts = [];
+    private int _strangers;
+
+    /// <summary>Runs one connection, from its handshake to its end.</summary>
+    internal async Task RunAsync(ConnectionContext connection, ConnectionDelegate next)
+    {
+        IDuplexPipe plain = connection.Transport;
+        using var stream = new PipeStream(plain);
+        using var ssl = new SslStream(stream, leaveInnerStreamOpen: true);
+        NodeIdentity? identity = null;
+        try
+        {
+            using var time = new CancellationTokenSource(Protocol.HandshakeTime, clock);
+            await ssl.AuthenticateAsServerAsync(Options(found => identity = found), time.Token).ConfigureAwait(false);
+        }
+        catch (Exception failure) when (failure is AuthenticationException or IOException or OperationCanceledException or InvalidOperationException or NotSupportedException)
+        {
+            connection.Abort(new ConnectionAbortedException("no handshake"));
+            return;
+        }
+
+        if (identity is null || ssl.NegotiatedApplicationProtocol != SslApplicationProtocol.Http2)
+        {
+            connection.Abort(new ConnectionAbortedException("no identity"));
+            return;
+        }
+
+        Bytes32 account = Bytes32.Read(identity.AccountKey);
+        bool isStranger = !isKnown(account);
+        if (!TryEnter(account, isStranger))
+        {
+            connection.Abort(new ConnectionAbortedException("too many connections"));
+            return;
+        }
+
+        try
+        {
+            await RunAsync(connection, next, ssl, identity, isStranger).ConfigureAwait(false);
+        }
+        finally
+        {
+            Leave(account, isStranger);
+            connection.Transport = plain;
+        }
+    }
+
+    private async Task RunAsync(ConnectionContext connection, ConnectionDelegate next, SslStream ssl, NodeIdentity identity, bool isStranger)
+    {
+        connection.Features.Set(identity);
+        connection.Features.Set<ITlsConnectionFeature>(new TlsFeature());
+        connection.Features.Set<ITlsApplicationProtocolFeature>(new TlsFeature());
+        PipeReader from = PipeReader.Create(ssl, new StreamPipeReaderOptions(bufferSize: PipeBytes, leaveOpen: true));
+        PipeWriter to = PipeWriter.Create(ssl, new StreamPipeWriterOptions(minimumBufferSize: PipeBytes, leaveOpen: true));
+        connection.Transport = new Pair(from, to);
+        ITimer end = isStranger
+            ? clock.CreateTimer(_ => connection.Abort(new ConnectionAbortedException("a stranger's time is over")), null, Protocol.StrangerTime, Timeout.InfiniteTimeSpan)
+            : clock.CreateTimer(_ => connection.Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose(), null, Protocol.ConnectionEnd, Timeout.InfiniteTimeSpan);
+        await using (end.ConfigureAwait(false))
+        {
+            try
+            {
+                await next(connection).ConfigureAwait(false);
+            }
+            finally
+            {
+                await from.CompleteAsync().ConfigureAwait(false);
+                try
+                {
+                    await to.CompleteAsync().ConfigureAwait(false);
+                    using var time = new CancellationTokenSource(Protocol.HandshakeTime, clock);
+                    await ssl.ShutdownAsync().WaitAsync(time.Token).ConfigureAwait(false);
+                }
+                catch (Exception gone) when (gone is IOException or OperationCanceledException or InvalidOperationException or ObjectDisposedException)
+                {
+                    // nobody is left to take leave of
+                }
+            }
+        }
+    }
+
+    private SslServerAuthenticationOptions Options(Action<NodeIdentity?> found) => new()
+    {
+        ServerCertificate = own.Current,
+        ClientCertificateRequired = true,
+#pragma warning disable CA5398 // the protocol says 1.3 and nothing older; what comes later is another version of it
+        EnabledSslProtocols = SslProtocols.Tls13,
+#pragma warning restore CA5398
+        ApplicationProtocols = [SslApplicationProtocol.Http2],
+        AllowTlsResume = false,
+        AllowRenegotiation = false,
+        CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
+        CertificateChainPolicy = s_chain,
+        // No authority and no date: the device's signature inside is what counts.
+        RemoteCertificateValidationCallback = (_, shown, _, _) =>
+        {
+            NodeIdentity? identity = NodeIdentity.TryRead(shown as X509Certificate2);
+            found(identity);
+            return identity is not null;
+        },
+    };
+
+    private bool TryEnter(Bytes32 account, bool isStranger)
+    {
+        lock (_gate)
+        {
+            if (isStranger)
+            {
+                if (_strangers >= Protocol.MaxStrangers)
+                {
+                    return false;
+                }
+
+                _strangers++;
+                return true;
+            }
+
+            int count = _accounts.GetValueOrDefault(account);
+            if (count >= Protocol.MaxConnectionsPerAccount)
+            {
+                return false;
+            }
+
+            _accounts[account] = count + 1;
+            return true;
+        }
+    }
+
+    private void Leave(Bytes32 account, bool isStranger)
+    {
+        lock (_gate)
+        {
+            if (isStranger)
+            {
+                _strangers--;
+            }
+            else if (_accounts[account] == 1)
+            {
+                _accounts.Remove(account);
+            }
+            else
+            {
+                _accounts[account]--;
+            }
+        }
+    }
+
+    private sealed class Pair(PipeReader input, PipeWriter output) : IDuplexPipe
+    {
+        public PipeReader Input => input;
+
+        public PipeWriter Output => output;
+    }
+
+    /// <summary>Tells Kestrel that the connection is a secure one, and of HTTP/2.</summary>
+    private sealed class TlsFeature : ITlsConnectionFeature, ITlsApplicationProtocolFeature
+    {
+        public X509Certificate2? ClientCertificate
+        {
+            get => null;
+            set => throw new NotSupportedException();
+        }
+
+        public ReadOnlyMemory<byte> ApplicationProtocol => SslApplicationProtocol.Http2.Protocol;
+
+        public Task<X509Certificate2?> GetClientCertificateAsync(CancellationToken cancellationToken) => Task.FromResult<X509Certificate2?>(null);
+    }
+}

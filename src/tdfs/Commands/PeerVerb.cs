@@ -1,0 +1,262 @@
+using System.CommandLine;
+using System.Text.Json;
+using TokTok.Storage.Node.Peers;
+using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Output;
+
+namespace TokTok.Storage.Tdfs.Commands;
+
+/// <summary>`tdfs peer`: who keeps fragments for whom.</summary>
+internal static class PeerVerb
+{
+    /// <summary>A rate below this one would run into the time-outs of the protocol.</summary>
+    private const long MinRate = 64 * 1024;
+
+    internal static Verb Create(VerbContext context)
+    {
+        Verb peer = new(
+            "peer",
+            "Invites, shows and changes the machines that keep fragments for each other",
+            "tdfs peer invite --keep \"100 GiB\"    # on one machine: prints a code that serves once",
+            "tdfs peer accept CODE --keep \"50 GiB\"   # on the other one",
+            "tdfs peer list");
+        peer.Add(Invite(context));
+        peer.Add(Accept(context));
+        peer.Add(List(context));
+        peer.Add(Set(context));
+        peer.Add(Revoke(context));
+        return peer;
+    }
+
+    private static Verb Invite(VerbContext context)
+    {
+        Option<string?> keep = KeepOption();
+        Option<string?> validFor = new("--for") { Description = "How long the code can be used; a day unless said otherwise", HelpName = "duration" };
+        Option<string?> name = NameOption();
+        Option<string?> place = PlaceOption();
+        Verb invite = new("invite", "Prints a code for one other machine", "tdfs peer invite --keep \"100 GiB\" --name bob --for 2h") { keep, validFor, name, place };
+        invite.Does(context, async (run, cancel) =>
+        {
+            TimeSpan duration = Duration(run, validFor) ?? TimeSpan.FromDays(1);
+            if (duration <= TimeSpan.Zero || duration > TimeSpan.FromDays(365))
+            {
+                throw new UserError(ExitCode.Usage, $"found --for '{run.Get(validFor)}', expected up to 365d");
+            }
+
+            var request = new InviteRequest { KeptBytes = Size(run, keep), ValidFor = duration, Name = NameOf(run, name), Place = NameOf(run, place) };
+            using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
+            InviteResult result = await peers.InviteAsync(request, cancel).ConfigureAwait(false);
+            run.Output.Result(
+                json =>
+                {
+                    json.WriteString("code", result.Code);
+                    json.WriteString("expires", Show.IsoTime(result.ExpiresAtSeconds * 1_000_000_000));
+                    json.WriteNumber("keptForItBytes", result.KeptBytes);
+                    Report.WriteList(json, "addresses", result.Addresses);
+                },
+                text => text.WriteLine(result.Code));
+            run.Output.Say($"for one machine, within {Show.Duration(duration)}: `tdfs peer accept` there; {Show.Size(result.KeptBytes)} are kept for it here, and it dials {string.Join(" or ", result.Addresses)}, where `tdfs up` or `tdfs node` must run");
+            return ExitCode.Ok;
+        });
+        return invite;
+    }
+
+    private static Verb Accept(VerbContext context)
+    {
+        Argument<string[]> code = new("code") { Description = "As `tdfs peer invite` printed it", Arity = ArgumentArity.OneOrMore };
+        Option<string?> keep = KeepOption();
+        Option<string?> name = NameOption();
+        Option<string?> place = PlaceOption();
+        Verb accept = new("accept", "Takes up an invitation: each machine then knows the other", "tdfs peer accept CODE --name ann") { code, keep, name, place };
+        accept.Does(context, async (run, cancel) =>
+        {
+            var request = new AcceptRequest { Code = string.Join(' ', run.Get(code)), KeptBytes = Size(run, keep), Name = NameOf(run, name), Place = NameOf(run, place) };
+            using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
+            PeerInfo peer = await peers.AcceptAsync(request, cancel).ConfigureAwait(false);
+            Tell(run, peer, $"{peer.Name} keeps {Show.Size(peer.KeptForUsBytes)} for this machine, and {Show.Size(peer.KeptForItBytes)} are kept for it; the next import uses it as place {peer.Place}");
+            return ExitCode.Ok;
+        });
+        return accept;
+    }
+
+    private static Verb List(VerbContext context)
+    {
+        Verb list = new("list", "Shows every peer: what each keeps for the other, and whether it answers", "tdfs peer list", "tdfs peer list --json");
+        list.Does(context, async (run, cancel) =>
+        {
+            using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
+            PeerListing listing = await peers.ListAsync(cancel).ConfigureAwait(false);
+            run.Output.Result(
+                json =>
+                {
+                    json.WriteStartArray("peers");
+                    foreach (PeerInfo peer in listing.Peers)
+                    {
+                        json.WriteStartObject();
+                        Write(json, peer);
+                        json.WriteEndObject();
+                    }
+
+                    json.WriteEndArray();
+                    json.WriteNumber("openInvitations", listing.OpenInvitationCount);
+                },
+                text => Write(text, listing));
+            return listing.Peers.Any(static peer => peer.Problem is not null) ? ExitCode.Reported : ExitCode.Ok;
+        });
+        return list;
+    }
+
+    private static Verb Set(VerbContext context)
+    {
+        Argument<string> name = new("name") { Description = "Its name, as `tdfs peer list` shows it" };
+        Option<string?> keep = KeepOption();
+        Option<string?> newName = NameOption();
+        Option<string?> place = PlaceOption();
+        Option<string?> up = new("--send") { Description = "Bytes a second to it at most, such as \"1 MiB\"; \"0\": no limit", HelpName = "rate" };
+        Option<string?> down = new("--receive") { Description = "Bytes a second from it at most; \"0\": no limit", HelpName = "rate" };
+        Option<string?> ends = new("--ends-in") { Description = "It is let in no more after this time; \"0s\": never", HelpName = "duration" };
+        Option<string[]> addresses = new("--address") { Description = "Dial it here from now on; may be given several times", HelpName = "host:port" };
+        Option<bool> cancelReleases = new("--cancel-releases") { Description = "Take back whatever this account released there in the last 30 days" };
+        Verb set = new("set", "Changes what is kept for a peer, its name, place, addresses or rates", "tdfs peer set bob --keep \"200 GiB\" --send \"1 MiB\"") { name, keep, newName, place, up, down, ends, addresses, cancelReleases };
+        set.Does(context, async (run, cancel) =>
+        {
+            string[] dialled = run.Get(addresses) ?? [];
+            if (dialled.Length > Peer.MaxAddresses || dialled.FirstOrDefault(static each => !NodeAddress.TryParse(each, out _)) is not null)
+            {
+                throw new UserError(ExitCode.Usage, $"found --address '{string.Join("', '", dialled)}', expected at most {Peer.MaxAddresses} of host and port such as box.example.org:4919");
+            }
+
+            var request = new SetPeerRequest
+            {
+                Name = run.Get(name),
+                NewName = NameOf(run, newName),
+                Place = NameOf(run, place),
+                KeptBytes = Size(run, keep),
+                SendRate = Rate(run, up),
+                ReceiveRate = Rate(run, down),
+                EndsIn = Duration(run, ends),
+                Addresses = dialled,
+            };
+            bool cancels = run.Get(cancelReleases);
+            if (!cancels && request == new SetPeerRequest { Name = request.Name, Addresses = dialled } && dialled.Length == 0)
+            {
+                throw new UserError(ExitCode.Usage, "found nothing to change, expected an option; `tdfs peer set --help` lists them");
+            }
+
+            using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
+            PeerInfo peer = await peers.SetAsync(request, cancel).ConfigureAwait(false);
+            long taken = cancels ? await peers.CancelReleasesAsync(peer.Name, cancel).ConfigureAwait(false) : 0;
+            Tell(run, peer, cancels ? $"{peer.Name}: {Show.Count(taken, "arena")} taken back" : $"{peer.Name}: {Show.Size(peer.KeptForItBytes)} kept for it, place {peer.Place}");
+            return ExitCode.Ok;
+        });
+        return set;
+    }
+
+    private static Verb Revoke(VerbContext context)
+    {
+        Argument<string> name = new("name") { Description = "Its name, as `tdfs peer list` shows it" };
+        Verb revoke = new("revoke", "Lets a peer in no more, and asks it for nothing; what is kept here for it stays until you delete it", "tdfs peer revoke bob") { name };
+        revoke.Does(context, async (run, cancel) =>
+        {
+            using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
+            PeerInfo peer = await peers.RevokeAsync(run.Get(name), cancel).ConfigureAwait(false);
+            Tell(run, peer, $"{peer.Name} is revoked: a running node lets it in no more from two seconds on, and `tdfs repair` moves what it kept for this store");
+            return ExitCode.Ok;
+        });
+        return revoke;
+    }
+
+    private static Option<string?> KeepOption() => new("--keep") { Description = "How much is kept for it here, such as \"100 GiB\"; [node] quota unless said otherwise", HelpName = "size" };
+
+    private static Option<string?> NameOption() => new("--name") { Description = "What to call it; as it calls itself unless said otherwise", HelpName = "name" };
+
+    private static Option<string?> PlaceOption() => new("--place") { Description = "What it is lost together with, a household say; a place of its own unless said otherwise", HelpName = "place" };
+
+    private static void Tell(VerbRun run, PeerInfo peer, string sentence) => run.Output.Result(json => Write(json, peer), text => text.WriteLine(sentence));
+
+    private static void Write(Utf8JsonWriter json, PeerInfo peer)
+    {
+        json.WriteString("name", peer.Name);
+        json.WriteString("place", peer.Place);
+        json.WriteString("fingerprint", peer.Fingerprint);
+        Report.WriteList(json, "addresses", peer.Addresses);
+        json.WriteNumber("keptForItBytes", peer.KeptForItBytes);
+        json.WriteNumber("keptForUsBytes", peer.KeptForUsBytes);
+        json.WriteNumber("sendRate", peer.SendRate);
+        json.WriteNumber("receiveRate", peer.ReceiveRate);
+        json.WriteBoolean("revoked", peer.IsRevoked);
+        json.WriteBoolean("ended", peer.HasEnded);
+        if (peer.EndsAtSeconds > 0)
+        {
+            json.WriteString("ends", Show.IsoTime(peer.EndsAtSeconds * 1_000_000_000));
+        }
+
+        if (peer.UsedBytes is long used)
+        {
+            json.WriteNumber("usedBytes", used);
+            json.WriteNumber("releasedBytes", peer.ReleasedBytes ?? 0);
+        }
+
+        if (peer.Problem is not null)
+        {
+            json.WriteString("problem", peer.Problem);
+        }
+    }
+
+    private static void Write(TextWriter text, PeerListing listing)
+    {
+        Table table = new("PEER", "PLACE", ">KEPT FOR IT", ">KEEPS FOR US", ">OF THAT USED", ">RELEASED", "AT", "");
+        foreach (PeerInfo peer in listing.Peers)
+        {
+            string state = peer.IsRevoked ? "REVOKED" : peer.HasEnded ? "ENDED" : peer.Problem is not null ? "DOES NOT ANSWER" : "";
+            table.Add(
+                peer.Name,
+                peer.Place,
+                Show.Size(peer.KeptForItBytes),
+                Show.Size(peer.KeptForUsBytes),
+                peer.UsedBytes is long used ? Show.Size(used) : "-",
+                peer.ReleasedBytes is long released ? Show.Size(released) : "-",
+                peer.Addresses.Count > 0 ? string.Join(' ', peer.Addresses) : "-",
+                state);
+        }
+
+        table.Write(text);
+        foreach (PeerInfo peer in listing.Peers.Where(static peer => peer.Problem is not null))
+        {
+            text.WriteLine($"{TerminalText.Clean(peer.Problem!)}");
+        }
+
+        if (listing.OpenInvitationCount > 0)
+        {
+            text.WriteLine($"{Show.Count(listing.OpenInvitationCount, "invitation")} can still be used");
+        }
+    }
+
+    private static long? Size(VerbRun run, Option<string?> option) => run.Get(option) switch
+    {
+        null => null,
+        { } text when Units.TryParseSize(text, out long bytes) => bytes,
+        { } text => throw new UserError(ExitCode.Usage, $"found {option.Name} '{text}', expected {Units.SizeForm}"),
+    };
+
+    private static long? Rate(VerbRun run, Option<string?> option) => Size(run, option) switch
+    {
+        > 0 and < MinRate => throw new UserError(ExitCode.Usage, $"found {option.Name} '{run.Get(option)}', expected \"64 KiB\" or more, or \"0\" for no limit"),
+        var rate => rate,
+    };
+
+    private static TimeSpan? Duration(VerbRun run, Option<string?> option) => run.Get(option) switch
+    {
+        null => null,
+        { } text when Units.TryParseDuration(text, out TimeSpan duration) => duration,
+        { } text => throw new UserError(ExitCode.Usage, $"found {option.Name} '{text}', expected {Units.DurationForm}"),
+    };
+
+    private static string? NameOf(VerbRun run, Option<string?> option) => run.Get(option) switch
+    {
+        null => null,
+        { } text when Peer.IsName(text) => text,
+        { } text => throw new UserError(ExitCode.Usage, $"found {option.Name} '{text}', expected 1 to {Peer.MaxNameCharacters} letters, digits, '.', '_' and '-'"),
+    };
+}

@@ -1,0 +1,187 @@
+using System.Globalization;
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Placing;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Node.Holders;
+using TokTok.Storage.Node.Identity;
+using TokTok.Storage.Node.Peers;
+using TokTok.Storage.Node.Transport;
+
+namespace TokTok.Storage.Tdfs.Composition;
+
+/// <summary>The peers that keep for this store, as holders beside its folders.</summary>
+/// <remarks>
+/// All are dialled at once when a store is opened. One that does not answer is an absent holder, as a disk that is not mounted: the run goes on with the others (docs/architecture.md).
+/// In the catalog's and the anchor's words a peer's address is <c>peer://DEVICE-KEY@host:port,host:port</c>, so that words and one holder lead to all of them.
+/// </remarks>
+internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say)
+{
+    private const string Scheme = "peer://";
+    private const int MaxAddressBytes = 255;
+
+    internal PeerFile FileOf(string store, Keyring keyring) => new(disk, store, keyring.CacheKey, random, clock);
+
+    internal static bool IsPeer(StoreHolder holder) => IsPeer(holder.Address);
+
+    internal static bool IsPeer(string address) => address.StartsWith(Scheme, StringComparison.Ordinal);
+
+    /// <summary>As people read it: "peer bob (192.0.2.7:4919)", or without the name where nobody answers.</summary>
+    internal static string Show(StoreHolder holder) => holder switch
+    {
+        { Holder: PeerHolder peer } => $"peer {peer.Connection.Where}",
+        { Address.Length: > 0 } => IsPeer(holder) ? $"peer {holder.Address[(holder.Address.IndexOf('@', StringComparison.Ordinal) + 1)..]}" : holder.Address,
+        _ => holder.Place,
+    };
+
+    internal async ValueTask<List<ConfiguredHolder>> OpenAsync(string store, Keyring keyring, bool mayWrite, CancellationToken cancel)
+    {
+        PeerFile file = FileOf(store, keyring);
+        PeerList list;
+        try
+        {
+            list = file.Read();
+        }
+        catch (DamagedFormatException damage) when (!mayWrite)
+        {
+            say($"{damage.Message}; this run goes on without peers");
+            return [];
+        }
+        catch (DamagedFormatException damage)
+        {
+            throw Lost(damage);
+        }
+
+        long now = clock.GetUtcNow().ToUnixTimeSeconds();
+        Peer[] keepers = [.. list.Peers.Where(peer => peer.IsHolder && !peer.HasEnded(now) && !peer.IsLeaving)];
+        if (keepers.Length == 0)
+        {
+            return [];
+        }
+
+        var own = new NodeCertificate(keyring.Device, keyring.Certificate, clock);
+        ConfiguredHolder[] opened = await Task.WhenAll(keepers.Select(peer => OpenAsync(peer, own, cancel))).ConfigureAwait(false);
+        if (mayWrite)
+        {
+            await LearnAsync(file, list, keepers, opened, cancel).ConfigureAwait(false);
+        }
+
+        return [.. opened];
+    }
+
+    /// <summary>A writer that went on without the list would give up every holder in it.</summary>
+    internal static UserError Lost(DamagedFormatException damage) =>
+        new(ExitCode.Damaged, $"{damage.Message}; put back a copy of the file, or move it away and let the peers invite this machine again", damage);
+
+    /// <summary>Lets each peer's reads be checked against the names that the catalog knows.</summary>
+    internal static void Teach(BlockStore store)
+    {
+        foreach (PeerHolder peer in store.Holders.Select(static holder => holder.Holder).OfType<PeerHolder>())
+        {
+            peer.Expected = (id, index) => store.Catalog.Arena(id) is ArenaRecord arena && index < arena.Fragments.Count
+                ? new ExpectedFragment(arena.Fragments[index].Name, arena.Layout.SliceBytes)
+                : null;
+        }
+    }
+
+    internal PeerConnection Dial(Peer peer, NodeCertificate own) => new(
+        peer.Name,
+        [.. peer.Addresses.Select(static text => NodeAddress.TryParse(text, out NodeAddress? address) ? address : throw new FormatException(text))],
+        new ExpectedIdentity { DeviceKey = peer.DeviceKey, AccountKey = peer.AccountKey },
+        own,
+        clock,
+        peer.SendRate,
+        peer.ReceiveRate);
+
+    internal static string AddressOf(Peer peer)
+    {
+        string address = string.Create(CultureInfo.InvariantCulture, $"{Scheme}{peer.DeviceKey}@{peer.Addresses[0]}");
+        foreach (string more in peer.Addresses.Skip(1))
+        {
+            address = address.Length + 1 + more.Length <= MaxAddressBytes ? $"{address},{more}" : address;
+        }
+
+        return address;
+    }
+
+    /// <summary>What an anchor says of a peer; null where it speaks of a folder.</summary>
+    internal static Peer? FromAnchor(HolderId id, string place, string address, long nowSeconds)
+    {
+        int at = address.IndexOf('@', StringComparison.Ordinal);
+        if (!IsPeer(address) || at != Scheme.Length + (2 * Bytes32.Size) || !Peer.IsName(place))
+        {
+            return null;
+        }
+
+        byte[] key;
+        try
+        {
+            key = Convert.FromHexString(address.AsSpan(Scheme.Length, 2 * Bytes32.Size));
+        }
+        catch (FormatException)
+        {
+            return null;
+        }
+
+        string[] addresses = [.. address[(at + 1)..].Split(',').Where(static each => NodeAddress.TryParse(each, out _)).Take(Peer.MaxAddresses)];
+        return addresses.Length == 0 ? null : new Peer
+        {
+            AccountKey = default,
+            DeviceKey = Bytes32.Read(key),
+            Name = place,
+            Place = place,
+            KeptForUs = 1, // it says how much, when it is met
+            Holder = id,
+            MetAtSeconds = nowSeconds,
+            Addresses = addresses,
+        };
+    }
+
+    private async Task<ConfiguredHolder> OpenAsync(Peer peer, NodeCertificate own, CancellationToken cancel)
+    {
+        PeerConnection connection = Dial(peer, own);
+        try
+        {
+            PeerHolder holder = await PeerHolder.OpenAsync(connection, say, cancel).ConfigureAwait(false);
+            return new ConfiguredHolder(peer.Place, AddressOf(peer), holder, null) { QuotaBytes = holder.Hello.QuotaBytes, IsCached = true };
+        }
+        catch (PeerException problem)
+        {
+            connection.Dispose();
+            return new ConfiguredHolder(peer.Place, AddressOf(peer), null, $"peer {problem.Message}") { QuotaBytes = peer.KeptForUs, IsCached = true };
+        }
+        catch
+        {
+            connection.Dispose();
+            throw;
+        }
+    }
+
+    /// <summary>What peers said of themselves goes into the list, if it is news.</summary>
+    private static async ValueTask LearnAsync(PeerFile file, PeerList known, Peer[] keepers, ConfiguredHolder[] opened, CancellationToken cancel)
+    {
+        var news = new Dictionary<Bytes32, PeerHolder>();
+        for (int i = 0; i < keepers.Length; i++)
+        {
+            if (opened[i].Holder is PeerHolder holder && Learned(keepers[i], holder) != keepers[i])
+            {
+                news[keepers[i].DeviceKey] = holder;
+            }
+        }
+
+        if (news.Count > 0)
+        {
+            await file.ChangeAsync(
+                list => list with { Peers = [.. list.Peers.Select(peer => news.TryGetValue(peer.DeviceKey, out PeerHolder? holder) ? Learned(peer, holder) : peer)] },
+                cancel).ConfigureAwait(false);
+        }
+    }
+
+    private static Peer Learned(Peer peer, PeerHolder holder) => peer with
+    {
+        KeptForUs = Math.Max(1, holder.Hello.QuotaBytes),
+        Holder = holder.Id,
+        AccountKey = holder.Connection.Identity is { } identity ? Bytes32.Read(identity.AccountKey) : peer.AccountKey,
+    };
+}

@@ -1,0 +1,341 @@
+using System.Net;
+using System.Net.NetworkInformation;
+using System.Net.Sockets;
+using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Node.Holders;
+using TokTok.Storage.Node.Identity;
+using TokTok.Storage.Node.Peers;
+using TokTok.Storage.Node.Transport;
+using TokTok.Storage.Node.Wire;
+using TokTok.Storage.Tdfs.Config;
+using TokTok.Storage.Tdfs.Facades;
+
+namespace TokTok.Storage.Tdfs.Composition;
+
+/// <summary>Invitations, the peer list, and the node that keeps fragments for others.</summary>
+/// <remarks>The keyring's owner is told apart: a verb's own is disposed of with this, a session's is not.</remarks>
+internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool ownsKeyring, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say) : IPeers
+{
+    private static readonly TimeSpan s_notYet = TimeSpan.FromSeconds(3);
+
+    private readonly PeerHolders _holders = new(disk, random, clock, say);
+
+    private PeerFile File => _holders.FileOf(config.StorePath, keyring);
+
+    private NodeCertificate Own => new(keyring.Device, keyring.Certificate, clock);
+
+    private long Now => clock.GetUtcNow().ToUnixTimeSeconds();
+
+    public async ValueTask<InviteResult> InviteAsync(InviteRequest request, CancellationToken cancel)
+    {
+        if (config.Node.Listen is null)
+        {
+            throw new UserError(ExitCode.Config, $"{config.File}: found no [node] listen, expected an address such as \"0.0.0.0:4919\", for whoever is invited to dial");
+        }
+
+        IReadOnlyList<NodeAddress> addresses = OwnAddresses();
+        if (addresses.Count == 0)
+        {
+            throw new UserError(ExitCode.Config, $"{config.File}: found no address of this machine to write into the invitation, expected [node] address");
+        }
+
+        byte[] secret = new byte[InvitationCode.SecretSize];
+        random.Fill(secret);
+        long kept = request.KeptBytes ?? config.Node.QuotaBytes;
+        long expires = Now + (long)request.ValidFor.TotalSeconds;
+        try
+        {
+            await ChangeAsync(
+                list => list.With(
+                    new Invitation { SecretHash = InvitationCode.HashOf(secret), MadeAtSeconds = Now, ExpiresAtSeconds = expires, KeptForIt = kept, Name = request.Name ?? "", Place = request.Place ?? "" }, Now),
+                cancel).ConfigureAwait(false);
+        }
+        catch (InvalidOperationException full)
+        {
+            throw new UserError(ExitCode.Usage, $"{full.Message}; wait until some have been used or expired for 30 days", full);
+        }
+
+        var code = new InvitationCode { Secret = secret, Fingerprint = NodeIdentity.FingerprintOf(keyring.Certificate.DevicePublicKey), Addresses = addresses };
+        return new InviteResult(code.ToString(), expires, kept, [.. addresses.Select(static address => address.ToString())]);
+    }
+
+    public async ValueTask<PeerInfo> AcceptAsync(AcceptRequest request, CancellationToken cancel)
+    {
+        if (!InvitationCode.TryParse(request.Code, out InvitationCode? code, out string? error))
+        {
+            throw new UserError(ExitCode.Usage, error);
+        }
+
+        if (NodeIdentity.FingerprintOf(keyring.Certificate.DevicePublicKey).AsSpan().SequenceEqual(code.Fingerprint.Span))
+        {
+            throw new UserError(ExitCode.Usage, "found this machine's own invitation, expected another's; the code is for `tdfs peer accept` there");
+        }
+
+        if (request.KeptBytes > 0 && config.Node.Listen is null)
+        {
+            throw new UserError(ExitCode.Config, $"{config.File}: found no [node] listen, expected one: without it nobody can bring what is to be kept");
+        }
+
+        long kept = request.KeptBytes ?? (config.Node.Listen is null ? 0 : config.Node.QuotaBytes);
+        using var connection = new PeerConnection("the inviter", code.Addresses, new ExpectedIdentity { Fingerprint = code.Fingerprint }, Own, clock);
+        JoinOffer offer = await JoinAsync(connection, code, new JoinOffer(kept, Peer.CleanName(keyring.DeviceName), OwnAddresses()), cancel).ConfigureAwait(false);
+        NodeIdentity inviter = connection.Identity!;
+        Bytes32 device = Bytes32.Read(inviter.DeviceKey);
+        PeerList list = await ChangeAsync(
+            before =>
+            {
+                Peer? known = before.FindDevice(device);
+                string name = request.Name ?? known?.Name ?? Peer.CleanName(offer.Name);
+                return before.With(new Peer
+                {
+                    AccountKey = Bytes32.Read(inviter.AccountKey),
+                    DeviceKey = device,
+                    Name = name,
+                    Place = request.Place ?? known?.Place ?? name,
+                    KeptForIt = kept,
+                    KeptForUs = offer.KeptBytes,
+                    SendRate = known?.SendRate ?? 0,
+                    ReceiveRate = known?.ReceiveRate ?? 0,
+                    MetAtSeconds = Now,
+                    Holder = known?.Holder ?? default,
+                    // What it was reached by comes first.
+                    Addresses = [.. code.Addresses.Concat(offer.Addresses).Select(static address => address.ToString()).Distinct(StringComparer.Ordinal).Take(Peer.MaxAddresses)],
+                });
+            },
+            cancel).ConfigureAwait(false);
+        return Info(list.FindDevice(device)!);
+    }
+
+    public async ValueTask<PeerListing> ListAsync(CancellationToken cancel)
+    {
+        PeerList list = Read();
+        NodeCertificate own = Own;
+        PeerInfo[] all = await Task.WhenAll(list.Peers.Select(async peer =>
+        {
+            if (!peer.IsHolder || peer.HasEnded(Now))
+            {
+                return Info(peer);
+            }
+
+            using PeerConnection connection = _holders.Dial(peer, own);
+            try
+            {
+                using PeerHolder holder = await PeerHolder.OpenAsync(connection, null, cancel).ConfigureAwait(false);
+                return Info(peer) with { KeptForUsBytes = holder.Hello.QuotaBytes, UsedBytes = holder.Hello.FragmentBytes + holder.Hello.ObjectBytes, ReleasedBytes = holder.Hello.ReleasedBytes };
+            }
+            catch (PeerException problem)
+            {
+                return Info(peer) with { Problem = problem.Message };
+            }
+        })).ConfigureAwait(false);
+        return new PeerListing([.. all.OrderBy(static peer => peer.Name, StringComparer.Ordinal)], list.Invitations.Count(each => each.UsedAtSeconds == 0 && each.ExpiresAtSeconds > Now));
+    }
+
+    public async ValueTask<PeerInfo> SetAsync(SetPeerRequest request, CancellationToken cancel)
+    {
+        if (request.KeptBytes > 0 && config.Node.Listen is null)
+        {
+            throw new UserError(ExitCode.Config, $"{config.File}: found no [node] listen, expected one: without it nobody can bring what is to be kept");
+        }
+
+        string name = request.NewName ?? request.Name;
+        PeerList list = await ChangeAsync(
+            before =>
+            {
+                Peer peer = Find(before, request.Name);
+                if (request.NewName is { } wanted && wanted != request.Name && before.Find(wanted) is not null)
+                {
+                    throw new UserError(ExitCode.Exists, $"{wanted} is another peer's name; `tdfs peer list` shows them");
+                }
+
+                Peer changed = peer with
+                {
+                    Name = name,
+                    Place = request.Place ?? peer.Place,
+                    KeptForIt = request.KeptBytes ?? peer.KeptForIt,
+                    SendRate = request.SendRate ?? peer.SendRate,
+                    ReceiveRate = request.ReceiveRate ?? peer.ReceiveRate,
+                    EndsAtSeconds = request.EndsIn is not { } ends ? peer.EndsAtSeconds : ends == TimeSpan.Zero ? 0 : Now + (long)ends.TotalSeconds,
+                    Addresses = request.Addresses.Count > 0 ? request.Addresses : peer.Addresses,
+                };
+                return before with { Peers = [.. before.Peers.Select(each => each == peer ? changed : each)] };
+            },
+            cancel).ConfigureAwait(false);
+        return Info(list.Find(name)!);
+    }
+
+    public async ValueTask<PeerInfo> RevokeAsync(string name, CancellationToken cancel)
+    {
+        PeerList list = await ChangeAsync(
+            before =>
+            {
+                Peer peer = Find(before, name);
+                return peer.IsRevoked ? before : before with { Peers = [.. before.Peers.Select(each => each == peer ? peer with { IsRevoked = true } : each)] };
+            },
+            cancel).ConfigureAwait(false);
+        return Info(list.Find(name)!);
+    }
+
+    public async ValueTask<long> CancelReleasesAsync(string name, CancellationToken cancel)
+    {
+        Peer peer = Find(Read(), name);
+        if (!peer.IsHolder)
+        {
+            throw new UserError(ExitCode.Usage, $"{name} keeps nothing for this store");
+        }
+
+        using PeerHolder holder = await PeerHolder.OpenAsync(_holders.Dial(peer, Own), null, cancel).ConfigureAwait(false);
+        return await holder.CancelReleasesAsync(cancel).ConfigureAwait(false);
+    }
+
+    public async ValueTask ServeAsync(Action<IPEndPoint> serving, CancellationToken cancel)
+    {
+        if (config.Node.Listen is not { } listen)
+        {
+            throw new UserError(ExitCode.Config, $"{config.File}: found no [node] listen, expected an address such as \"0.0.0.0:4919\"");
+        }
+
+        HolderHouse house = HolderHouse.Open(disk, config.Node.Folder, OpenHolder, config.Node.FloorBytes, clock, say);
+        await using (house.ConfigureAwait(false))
+        {
+            _ = Read(); // a list that cannot be read is told before anybody dials
+            var book = new PeerBook(File, clock, say);
+            var desk = new JoinDesk(book, Peer.CleanName(keyring.DeviceName), OwnAddresses());
+            using var service = new HolderService(house, book, desk, Program(), random, clock, say);
+            PeerServer server;
+            try
+            {
+                server = await PeerServer.StartAsync(listen, Own, service, clock, say, cancel).ConfigureAwait(false);
+            }
+            catch (Exception failure) when (failure is IOException or SocketException)
+            {
+                throw new UserError(ExitCode.Usage, $"cannot listen at {listen}: {failure.GetBaseException().Message}; expected an address of this machine that is free", failure);
+            }
+
+            await using (server.ConfigureAwait(false))
+            {
+                serving(server.Endpoint);
+                using var timer = new PeriodicTimer(PeerBook.Turn, clock);
+                try
+                {
+                    while (await timer.WaitForNextTickAsync(cancel).ConfigureAwait(false))
+                    {
+                        await service.TickAsync(cancel).ConfigureAwait(false);
+                    }
+                }
+                catch (OperationCanceledException)
+                {
+                }
+            }
+        }
+    }
+
+    public void Dispose()
+    {
+        if (ownsKeyring)
+        {
+            keyring.Dispose();
+        }
+    }
+
+    private PeerList Read()
+    {
+        try
+        {
+            return File.Read();
+        }
+        catch (DamagedFormatException damage)
+        {
+            throw PeerHolders.Lost(damage);
+        }
+    }
+
+    private async ValueTask<PeerList> ChangeAsync(Func<PeerList, PeerList> change, CancellationToken cancel)
+    {
+        try
+        {
+            return await File.ChangeAsync(change, cancel).ConfigureAwait(false);
+        }
+        catch (DamagedFormatException damage)
+        {
+            throw PeerHolders.Lost(damage);
+        }
+    }
+
+    private static string Program() => $"tdfs {typeof(StorePeers).Assembly.GetName().Version?.ToString(3)}";
+
+    private static Peer Find(PeerList list, string name) =>
+        list.Find(name) ?? throw new UserError(ExitCode.NotFound, $"no peer is called {Output.TerminalText.Clean(name)}; `tdfs peer list` shows who was met");
+
+    private FolderHolder OpenHolder(string path) => disk.FileExists(path + "/holder") ? FolderHolder.Open(disk, path, random) : FolderHolder.Create(disk, path, random);
+
+    private PeerInfo Info(Peer peer) => new()
+    {
+        Name = peer.Name,
+        Place = peer.Place,
+        Fingerprint = Fingerprint(peer),
+        Addresses = peer.Addresses,
+        KeptForItBytes = peer.KeptForIt,
+        KeptForUsBytes = peer.KeptForUs,
+        SendRate = peer.SendRate,
+        ReceiveRate = peer.ReceiveRate,
+        IsRevoked = peer.IsRevoked,
+        EndsAtSeconds = peer.EndsAtSeconds,
+        HasEnded = peer.HasEnded(Now),
+    };
+
+    private static string Fingerprint(Peer peer)
+    {
+        byte[] key = new byte[Bytes32.Size];
+        peer.DeviceKey.Write(key);
+        return Convert.ToHexStringLower(NodeIdentity.FingerprintOf(key)[..8]);
+    }
+
+    /// <summary>Asks again once where the inviter's node may not have read its own list yet.</summary>
+    private async ValueTask<JoinOffer> JoinAsync(PeerConnection connection, InvitationCode code, JoinOffer offer, CancellationToken cancel)
+    {
+        for (bool isFirst = true; ; isFirst = false)
+        {
+            try
+            {
+                return await Join.AskAsync(connection, code, offer, cancel).ConfigureAwait(false);
+            }
+            catch (PeerException refused) when (refused.Problem == PeerProblem.NotLetIn && isFirst)
+            {
+                await Task.Delay(s_notYet, clock, cancel).ConfigureAwait(false);
+            }
+            catch (PeerException refused) when (refused.Problem == PeerProblem.NotLetIn)
+            {
+                throw new UserError(ExitCode.Keys, $"{connection.Where}: it knows no such invitation; ask for a new one", refused);
+            }
+        }
+    }
+
+    /// <summary>What others are told to dial.</summary>
+    private IReadOnlyList<NodeAddress> OwnAddresses()
+    {
+        if (config.Node.Listen is not { } listen)
+        {
+            return [];
+        }
+
+        if (config.Node.Addresses.Count > 0)
+        {
+            return [.. config.Node.Addresses.Select(static text => NodeAddress.TryParse(text, out NodeAddress? address) ? address : throw new FormatException(text))];
+        }
+
+        if (!listen.Address.Equals(IPAddress.Any) && !listen.Address.Equals(IPAddress.IPv6Any))
+        {
+            return [new NodeAddress(listen.Address.ToString(), (ushort)listen.Port)];
+        }
+
+        IEnumerable<IPAddress> found = NetworkInterface.GetAllNetworkInterfaces()
+            .Where(static each => each.OperationalStatus == OperationalStatus.Up && each.NetworkInterfaceType != NetworkInterfaceType.Loopback)
+            .SelectMany(static each => each.GetIPProperties().UnicastAddresses)
+            .Select(static each => each.Address)
+            .Where(each => !each.IsIPv6LinkLocal && (each.AddressFamily == AddressFamily.InterNetwork || listen.AddressFamily == AddressFamily.InterNetworkV6));
+        return [.. found.OrderBy(static each => each.AddressFamily).Take(Peer.MaxAddresses).Select(each => new NodeAddress(each.ToString(), (ushort)listen.Port))];
+    }
+}

@@ -1,0 +1,128 @@
+using System.Text.Json;
+
+namespace TokTok.Storage.Tdfs.Tests.Drills;
+
+/// <summary>Several machines as processes on loopback: one machine's store over its own folder and two peers.</summary>
+public sealed class PeerDrillTests
+{
+    private const string Settings = "[keys]\nunlock-for = \"0s\"\n";
+
+    [Fact(Timeout = 300_000)]
+    public async Task A_store_over_two_peers_outlives_one_of_them_and_the_loss_of_its_own_machine()
+    {
+        await using PeerMachine bob = await PeerMachine.StartAsync();
+        await using PeerMachine cat = await PeerMachine.StartAsync();
+        using DrillStore ann = await new DrillStore(1, Settings).InitAsync();
+        await bob.MeetAsync(ann, "bob");
+        await cat.MeetAsync(ann, "cat");
+        string source = Tree(ann);
+        (await ann.RunAsync("import", source, "--volume", "v", "--no-progress")).Expect(0);
+        JsonElement status = await ann.JsonAsync("status");
+        Assert.Equal("2+1", status.GetProperty("redundancy").GetString());
+        Assert.Empty(status.GetProperty("waitingFor").EnumerateArray());
+        await ann.AssertCleanAsync();
+
+        // What the others keep of it says nothing.
+        Assert.All(
+            Directory.GetFiles(bob.Kept, "*", SearchOption.AllDirectories).Concat(Directory.GetFiles(ann.State, "*", SearchOption.AllDirectories)).Where(static file => !Path.GetFileName(file).StartsWith("lock", StringComparison.Ordinal)),
+            static file => Assert.Equal(-1, File.ReadAllBytes(file).AsSpan().IndexOf("a-name-to-look-for"u8)));
+
+        // One peer dies: everything goes on, and what was not placed is said.
+        await bob.KillAsync();
+        await ann.AssertRestoresAsync("v@1", source);
+        await File.WriteAllBytesAsync(Path.Join(source, "later"), Noise(3 << 20, 7), DrillStore.Cancel);
+        Outcome second = (await ann.RunAsync("import", source, "--volume", "v", "--no-progress")).Expect(0);
+        Assert.Contains("peer bob", second.Talk, StringComparison.Ordinal);
+        Assert.Contains("this run goes on without the holder", second.Talk, StringComparison.Ordinal);
+        Assert.Contains("nothing listens there", (await ann.RunAsync("peer", "list")).Expect(1).Text, StringComparison.Ordinal);
+        Assert.False((await ann.JsonAsync("status")).GetProperty("holders").EnumerateArray().Single(static holder => holder.GetProperty("place").GetString() == "bob").GetProperty("present").GetBoolean());
+
+        // Another takes its place: repair moves what the dead one had, once it is given up.
+        await using PeerMachine dan = await PeerMachine.StartAsync();
+        await dan.MeetAsync(ann, "dan");
+        (await ann.RunAsync("peer", "revoke", "bob")).Expect(0);
+        (await ann.RunAsync("repair", "--no-progress")).Expect(0);
+        await ann.AssertCleanAsync();
+        Assert.Empty((await ann.JsonAsync("status")).GetProperty("waitingFor").EnumerateArray());
+
+        // The machine itself is lost: words and one address are enough, and lead to the other peer.
+        using var fresh = new DrillStore(1, Settings);
+        string words = Path.Join(fresh.Folder, "words");
+        await File.WriteAllTextAsync(words, ann.Words + "\n", DrillStore.Cancel);
+        string script = "exec 3< \"$1\"; \"$2\" recover --peer 127.0.0.1:$3 --words-fd 3 --passphrase-fd 0 --config \"$4\" 2>&1 <<< '' || [ $? = 1 ]";
+        string said = await MountDrill.ShellAsync(script, words, DrillStore.Program, dan.Port.ToString(System.Globalization.CultureInfo.InvariantCulture), Path.Join(fresh.Folder, "storage.toml"));
+        Assert.Contains("recovered 2 snapshots", said, StringComparison.Ordinal);
+        await fresh.AssertRestoresAsync("v@2", source);
+        Assert.Equal(["cat", "dan"], (await fresh.JsonAsync("peer", "list")).GetProperty("peers").EnumerateArray().Select(static peer => peer.GetProperty("name").GetString()!).Order(StringComparer.Ordinal));
+    }
+
+    [Fact(Timeout = 120_000)]
+    public async Task An_invitation_serves_once_and_only_in_its_time()
+    {
+        await using PeerMachine bob = await PeerMachine.StartAsync();
+        using DrillStore ann = await new DrillStore(1, Settings).InitAsync();
+        using DrillStore eve = await new DrillStore(1, Settings).InitAsync();
+        string code = (await bob.Store.RunAsync("peer", "invite", "-q")).Expect(0).Text.Trim();
+        (await ann.RunAsync("peer", "accept", code)).Expect(0);
+        (await ann.RunAsync("peer", "accept", code)).Expect(0); // the same device may ask again: its answer may have been lost
+        Assert.Equal("tdfs: the invitation was used already; ask for a new one\n", (await eve.RunAsync("peer", "accept", code)).Expect(12).Talk);
+        string short1 = (await bob.Store.RunAsync("peer", "invite", "--for", "1s", "-q")).Expect(0).Text.Trim();
+        Outcome late;
+        do
+        {
+            late = await eve.RunAsync("peer", "accept", short1); // a second passes while processes start
+            if (late.Code == 0)
+            {
+                short1 = (await bob.Store.RunAsync("peer", "invite", "--for", "1s", "-q")).Expect(0).Text.Trim();
+            }
+        }
+        while (late.Code == 0);
+        Assert.StartsWith("tdfs: the invitation has expired by the inviter's clock", late.Expect(12).Talk, StringComparison.Ordinal);
+        Assert.Contains("tdfs: found this machine's own invitation", (await bob.Store.RunAsync("peer", "accept", code)).Expect(2).Talk, StringComparison.Ordinal);
+        (await bob.Store.RunAsync("peer", "revoke", "no-such-peer")).Expect(10);
+    }
+
+    [Fact(Timeout = 120_000)]
+    public async Task A_quota_that_is_lowered_below_what_is_kept_deletes_nothing_and_says_so()
+    {
+        await using PeerMachine bob = await PeerMachine.StartAsync();
+        using DrillStore ann = await new DrillStore(1, Settings).InitAsync();
+        await bob.MeetAsync(ann, "bob");
+        string source = Tree(ann);
+        (await ann.RunAsync("import", source, "--volume", "v", "--no-progress")).Expect(0);
+        string name = (await bob.Store.JsonAsync("peer", "list")).GetProperty("peers")[0].GetProperty("name").GetString()!;
+        (await bob.Store.RunAsync("peer", "set", name, "--keep", "1 MiB")).Expect(0);
+        await File.WriteAllBytesAsync(Path.Join(source, "more"), Noise(20 << 20, 9), DrillStore.Cancel);
+        Outcome full = await ann.RunAsync("import", source, "--volume", "v", "--no-progress");
+        for (int turn = 0; full.Code == 0 && turn < 5; turn++)
+        {
+            // The node reads its list every two seconds, and this import was quicker.
+            await File.WriteAllBytesAsync(Path.Join(source, $"more{turn}"), Noise(20 << 20, 10 + turn), DrillStore.Cancel);
+            full = await ann.RunAsync("import", source, "--volume", "v", "--no-progress");
+        }
+
+        Assert.Contains("quota", full.Expect(8).Talk, StringComparison.Ordinal);
+        await ann.AssertCleanAsync();
+        (await bob.Store.RunAsync("peer", "set", name, "--keep", "1 GiB")).Expect(0);
+        Outcome again = await ann.RunAsync("import", source, "--volume", "v", "--no-progress");
+        for (int turn = 0; again.Code != 0 && turn < 5; turn++)
+        {
+            again = await ann.RunAsync("import", source, "--volume", "v", "--no-progress");
+        }
+
+        again.Expect(0);
+        await ann.AssertRestoresAsync("v@latest", source);
+    }
+
+    private static string Tree(DrillStore store)
+    {
+        string source = Path.Join(store.Folder, "tree");
+        Directory.CreateDirectory(Path.Join(source, "folder"));
+        File.WriteAllText(Path.Join(source, "a-name-to-look-for"), "small");
+        File.WriteAllBytes(Path.Join(source, "folder", "large"), Noise(9 << 20, 1));
+        File.WriteAllBytes(Path.Join(source, "folder", "medium"), Noise(300_000, 2));
+        return source;
+    }
+
+    private static byte[] Noise(int count, int seed) => new Testing.SeededRandom(seed).Bytes(count);
+}

@@ -32,6 +32,7 @@ internal sealed class Journal : IDisposable
     private List<LogCopy> _others = [];
     private ulong _incarnation;
     private bool _isAnotherLine;
+    private (RecordLogWriter? Writer, long Bytes) _published;
 
     /// <summary>Intents that the loaded files of the folder's own line hold.</summary>
     internal List<Intent> OwnIntents { get; } = [];
@@ -188,7 +189,7 @@ internal sealed class Journal : IDisposable
             }
 
             // Where the disk fails under the state folder's own copy, another will do only if nothing of it is missing there.
-            if (unread is { } missed && (best is null || best.Header.LogId != missed.Copy.Header.LogId || bestExtent.ValidBytes < missed.Copy.Bytes))
+            if (unread is { } missed && (best is null || best.Header.LogId != missed.Copy.Header.LogId || (bestExtent.ValidBytes < missed.Copy.Bytes && _copies.GoesOn(missed.Copy, bestExtent))))
             {
                 throw missed.Failure;
             }
@@ -240,23 +241,31 @@ internal sealed class Journal : IDisposable
 
     /// <summary>Copies what is synced to the holders that keep journals.</summary>
     /// <param name="isSynced">As in <see cref="LogCopies.PublishAsync"/>.</param>
-    internal ValueTask PublishAsync(IReadOnlyList<IFragmentHolder> holders, bool isSynced, CancellationToken cancel) => _copies.PublishAsync(Writer, holders, isSynced, cancel);
+    internal ValueTask PublishAsync(IReadOnlyList<IFragmentHolder> holders, bool isSynced, CancellationToken cancel)
+    {
+        _published = (Writer, Writer.SyncedBytes);
+        return _copies.PublishAsync(Writer, holders, isSynced, cancel);
+    }
+
+    /// <summary>Bytes that were synced since the last publication.</summary>
+    internal long UnpublishedBytes => Writer.SyncedBytes - (_published.Writer == Writer ? _published.Bytes : 0);
 
     /// <summary>Begins the next file with what is still wanted, makes it durable here and at the holders, then lets the older files go.</summary>
     internal async ValueTask RenewAsync(IEnumerable<JournalClump> open, IEnumerable<Intent> intents, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
-        Renew(open, intents);                                                                         // 1. open clumps and intents, again
+        bool isBusy = _writer is { IsBusy: true };
+        Renew(open, intents, isBusy);                                                                 // 1. open clumps and intents, again
         await _copies.PublishAsync(Writer, holders, isSynced: true, cancel).ConfigureAwait(false);                    // 2. and at the holders
-        await _copies.DeleteBelowAsync(Writer, Writer.Header.Number, holders, cancel).ConfigureAwait(false); // 3. only now the old ones
+        await _copies.DeleteBelowAsync(Writer, Writer.Header.Number, holders, cancel, keepsSpare: isBusy).ConfigureAwait(false); // 3. only now the old ones
     }
 
     public void Dispose() => _writer?.Dispose();
 
     private RecordLogWriter Writer => _writer ?? throw new InvalidOperationException("the store was opened for reading");
 
-    private void Renew(IEnumerable<JournalClump> open, IEnumerable<Intent> intents)
+    private void Renew(IEnumerable<JournalClump> open, IEnumerable<Intent> intents, bool isBusy)
     {
-        RecordLogWriter next = _copies.Begin(_newestNumber + 1, _random);
+        RecordLogWriter next = _copies.Begin(_newestNumber + 1, _random, isBusy);
         try
         {
             foreach (JournalClump clump in open)

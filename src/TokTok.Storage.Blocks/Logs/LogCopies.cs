@@ -26,6 +26,8 @@ internal sealed record LogCopy(RecordLogHeader Header, string Where, long Bytes,
 /// else under our device number and incarnation (a copy of this state folder, or a later state of it): it is never overwritten, and <see cref="IsForked"/> tells
 /// the writer to go on as another incarnation.
 /// Not safe from many threads: the store publishes under its commit lock.
+/// A journal that is synced often leaves one file whose life has ended behind, without its header, for the next one to be written into (<see cref="RecordLogWriter"/>). What a reader that had it
+/// open finds in it counts only if the header is there still when it has read to the end.
 /// </remarks>
 internal sealed class LogCopies(IDisk disk, string folder, string prefix, RecordLogKind kind, uint device, KeyDomain realm)
 {
@@ -33,6 +35,10 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     private const int TailBytes = 64;
     private const int CompareBytes = 256 * 1024;
     private const int NumberDigits = 16;
+
+    /// <summary>Less is not worth keeping; of more so much is kept.</summary>
+    private const int MinSpareBytes = 64 * 1024;
+    private const int MaxSpareBytes = 16 * 1024 * 1024;
 
     private static readonly Comparer<LogCopy> s_byNumber = Comparer<LogCopy>.Create(static (one, other) =>
     {
@@ -285,6 +291,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             {
                 using IDiskFile file = disk.Open(copy.LocalPath, DiskOpen.Read);
                 extent = RecordLogReader.Read(file, key, handler);
+                HasMissed |= !HasHeader(file, copy);
             }
         }
         finally
@@ -296,9 +303,30 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         return extent;
     }
 
+    /// <summary>Whether the state folder's copy, which cannot be read whole, has a record where another copy ends; or cannot be read there.</summary>
+    internal bool GoesOn(LogCopy copy, RecordLogExtent end)
+    {
+        Span<byte> key = stackalloc byte[32];
+        KeyOf(copy.Header, key);
+        try
+        {
+            using IDiskFile file = disk.Open(copy.LocalPath!, DiskOpen.Read);
+            return RecordLogReader.Read(file, key, static _ => { }, end).ValidBytes > end.ValidBytes;
+        }
+        catch (DiskException)
+        {
+            return true;
+        }
+        finally
+        {
+            key.Clear();
+        }
+    }
+
     internal bool CanOpen(RecordLogHeader header) => header.Domain == realm.Id && realm.HasEpoch(header.Epoch);
 
-    internal RecordLogWriter Begin(ulong number, IRandomSource random)
+    /// <param name="isBusy">The file before was synced so often that this one is better written in place.</param>
+    internal RecordLogWriter Begin(ulong number, IRandomSource random, bool isBusy = false)
     {
         Span<byte> id = stackalloc byte[UInt256.Size];
         random.Fill(id);
@@ -315,14 +343,20 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         disk.CreateDirectory(folder);
         Span<byte> key = stackalloc byte[32];
         KeyOf(header, key);
-        return new RecordLogWriter(disk, PathOf(number), header, key, random);
+        bool isTakenOver = isBusy && disk.FileExists(SparePath);
+        if (isTakenOver)
+        {
+            disk.Rename(SparePath, PathOf(number));
+        }
+
+        return new RecordLogWriter(disk, PathOf(number), header, key, random, isAhead: kind == RecordLogKind.Journal, isTakenOver);
     }
 
     internal RecordLogWriter Continue(LogCopy copy, RecordLogExtent extent, IRandomSource random)
     {
         Span<byte> key = stackalloc byte[32];
         KeyOf(copy.Header, key);
-        return RecordLogWriter.Continue(disk, copy.LocalPath!, copy.Header, key, random, extent);
+        return RecordLogWriter.Continue(disk, copy.LocalPath!, copy.Header, key, random, extent, isAhead: kind == RecordLogKind.Journal);
     }
 
     /// <summary>Appends to every holder's copy what the writer has synced since. Durable there on return, but for the holders in <see cref="Lag"/>.</summary>
@@ -458,7 +492,8 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     /// <summary>Deletes our files of lower numbers, here and at those holders that have all of the file that is being written.</summary>
     /// <param name="writer">What it has synced makes the files below needless.</param>
     /// <param name="number">The lowest that stays.</param>
-    internal async ValueTask DeleteBelowAsync(RecordLogWriter writer, ulong number, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
+    /// <param name="keepsSpare">One of them here is kept, for the next number to be written into.</param>
+    internal async ValueTask DeleteBelowAsync(RecordLogWriter writer, ulong number, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel, bool keepsSpare = false)
     {
         if (disk.DirectoryExists(folder))
         {
@@ -467,7 +502,12 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             {
                 if (ulong.TryParse(entry.Name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong found) && found < number)
                 {
-                    disk.Delete(Paths.Join(folder, entry.Name));
+                    string path = Paths.Join(folder, entry.Name);
+                    if (!keepsSpare || entry.Length < MinSpareBytes || disk.FileExists(SparePath) || !TrySpare(path, entry.Length))
+                    {
+                        disk.Delete(path);
+                    }
+
                     changed = true;
                 }
             }
@@ -501,6 +541,47 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             {
                 Lag[holder.Id] = failure.Message;
             }
+        }
+    }
+
+    private string SparePath => folder + ".spare";
+
+    // A crash between the steps leaves a file without a header, which nobody reads and the next end of a file's life deletes.
+    private bool TrySpare(string path, long bytes)
+    {
+        try
+        {
+            using (IDiskFile file = disk.Open(path, DiskOpen.ReadWrite))
+            {
+                Span<byte> nothing = stackalloc byte[RecordLogHeader.Size];
+                nothing.Clear();
+                file.Write(0, nothing); // 1. its life has ended: nobody takes it for what it was
+                if (bytes > MaxSpareBytes)
+                {
+                    file.Truncate(MaxSpareBytes);
+                }
+
+                file.Sync();
+            }
+
+            disk.Rename(path, SparePath); // 2. only now it may be written over
+            return true;
+        }
+        catch (DiskException)
+        {
+            return false;
+        }
+    }
+
+    private static bool HasHeader(IDiskFile file, LogCopy copy)
+    {
+        try
+        {
+            return RecordLogReader.ReadHeader(file, copy.Where) == copy.Header;
+        }
+        catch (DamagedFormatException)
+        {
+            return false;
         }
     }
 

@@ -117,10 +117,21 @@ public static class RecordLog
 /// <remarks>
 /// Format: docs/format.md 4. Not safe from many threads: its owner holds a lock.
 /// Durable: a record once a later <see cref="Sync"/> returned. Fails sticky: after a failed write or sync every call throws, for nobody knows how much reached the disk.
+/// A sync of a file that grows waits for the file's length as well, which costs as much again as the bytes. So a file that is synced often is written in place: it is filled with
+/// zeros ahead of its records, in steps that grow with it, or takes over the bytes of a file whose life has ended, which its own key does not open. What is behind the last record is cut off
+/// at the end; after a crash it is a tail like any other.
 /// </remarks>
 public sealed class RecordLogWriter : IDisposable
 {
     private const int BufferBytes = 256 * 1024;
+    private const int PageBytes = 4096;
+    private const int MinAheadBytes = 64 * 1024;
+    private const int MaxAheadBytes = 1024 * 1024;
+
+    /// <summary>A file that was synced so often is one of many small changes.</summary>
+    private const int BusySyncs = 16;
+
+    private static readonly byte[] s_zeros = new byte[MinAheadBytes];
 
     private readonly IDiskFile _file;
     private readonly AesGcm _cipher;
@@ -133,13 +144,20 @@ public sealed class RecordLogWriter : IDisposable
 
     private readonly IDisk _disk;
     private bool _nameSynced;
+    private bool _isAhead; // whether the file may be longer than its records
+    private long _fileBytes; // that it is long, records or not
+    private int _syncCount;
 
     /// <summary>Creates the file and its header. The name is durable once <see cref="Sync"/> returned.</summary>
-    public RecordLogWriter(IDisk disk, string path, RecordLogHeader header, ReadOnlySpan<byte> key, IRandomSource random)
-        : this(disk, path, header, key, random, DiskOpen.CreateNew)
+    /// <param name="isAhead">Once it is synced often it may be longer than its records.</param>
+    /// <param name="isTakenOver">The file is there, and its life has ended: what it holds is written over.</param>
+    public RecordLogWriter(IDisk disk, string path, RecordLogHeader header, ReadOnlySpan<byte> key, IRandomSource random, bool isAhead = false, bool isTakenOver = false)
+        : this(disk, path, header, key, random, isTakenOver ? DiskOpen.ReadWrite : DiskOpen.CreateNew)
     {
         header.Write(_pending.Take(RecordLogHeader.Size));
         _unsynced = true;
+        _isAhead = isAhead;
+        _fileBytes = isTakenOver ? _file.Length : 0;
     }
 
     private RecordLogWriter(IDisk disk, string path, RecordLogHeader header, ReadOnlySpan<byte> key, IRandomSource random, DiskOpen mode)
@@ -155,7 +173,7 @@ public sealed class RecordLogWriter : IDisposable
     }
 
     /// <summary>Goes on after the last record of a log that was read to its end and has no tail.</summary>
-    public static RecordLogWriter Continue(IDisk disk, string path, RecordLogHeader header, ReadOnlySpan<byte> key, IRandomSource random, RecordLogExtent extent)
+    public static RecordLogWriter Continue(IDisk disk, string path, RecordLogHeader header, ReadOnlySpan<byte> key, IRandomSource random, RecordLogExtent extent, bool isAhead = false)
     {
         Debug.Assert(!extent.HasTail, "a log with a tail is not continued");
         return new RecordLogWriter(disk, path, header, key, random, DiskOpen.ReadWrite)
@@ -164,6 +182,8 @@ public sealed class RecordLogWriter : IDisposable
             _writtenBytes = extent.ValidBytes,
             SyncedBytes = extent.ValidBytes,
             _nameSynced = true,
+            _isAhead = isAhead,
+            _fileBytes = extent.FileBytes,
         };
     }
 
@@ -172,6 +192,9 @@ public sealed class RecordLogWriter : IDisposable
     public string Path { get; }
 
     public bool HasFailed => _failure is not null;
+
+    /// <summary>Whether it is synced so often that the next file of its kind is better written in place.</summary>
+    internal bool IsBusy => _syncCount >= BusySyncs;
 
     /// <summary>Bytes of the log, those not yet written out included.</summary>
     public long LengthBytes => _writtenBytes + _pending.Length;
@@ -214,6 +237,8 @@ public sealed class RecordLogWriter : IDisposable
         WriteOut();
         try
         {
+            _syncCount += _syncCount < BusySyncs ? 1 : 0;
+            FillAhead();
             _file.Sync();
             if (!_nameSynced)
             {
@@ -234,13 +259,33 @@ public sealed class RecordLogWriter : IDisposable
     public void Dispose()
     {
         _cipher.Dispose();
+        if (_failure is null && _fileBytes > _writtenBytes)
+        {
+            try
+            {
+                _file.Truncate(_writtenBytes); // so that it can be gone on with
+            }
+            catch (DiskException)
+            {
+                // Then the next writer finds a tail, and begins the next number.
+            }
+        }
+
         _file.Dispose();
     }
 
     private void WriteOut()
     {
+        long end = _writtenBytes + _pending.Length;
         try
         {
+            if (end < _fileBytes)
+            {
+                // Whole pages: the kernel need not read what the last of them held before.
+                int padding = (int)Math.Min((PageBytes - (end % PageBytes)) % PageBytes, _fileBytes - end);
+                _pending.Take(padding).Clear();
+            }
+
             _file.Write(_writtenBytes, _pending.Written);
         }
         catch (Exception failure)
@@ -249,8 +294,40 @@ public sealed class RecordLogWriter : IDisposable
             throw;
         }
 
-        _writtenBytes += _pending.Length;
+        _writtenBytes = end;
         _pending.Clear();
+    }
+
+    /// <summary>Where this sync must wait for the file's length anyway, room for those that follow is part of it.</summary>
+    private void FillAhead()
+    {
+        if (_writtenBytes <= _fileBytes)
+        {
+            return;
+        }
+
+        _fileBytes = _writtenBytes;
+        if (!_isAhead || !IsBusy)
+        {
+            return;
+        }
+
+        long end = _writtenBytes + Math.Clamp(_writtenBytes, MinAheadBytes, MaxAheadBytes);
+        end -= end % PageBytes;
+        try
+        {
+            while (_fileBytes < end)
+            {
+                int count = (int)Math.Min(end - _fileBytes, s_zeros.Length);
+                _file.Write(_fileBytes, s_zeros.AsSpan(0, count));
+                _fileBytes += count;
+            }
+        }
+        catch (DiskException failure) when (failure.Failure == DiskFailure.Full)
+        {
+            _isAhead = false; // there is no room to spare: the file grows with its records
+            _fileBytes = Math.Max(_fileBytes, _file.Length);
+        }
     }
 
     private void ThrowIfFailed()
@@ -285,11 +362,12 @@ public static class RecordLogReader
     }
 
     /// <summary>Hands every record of the valid prefix to <paramref name="handler"/>, in order.</summary>
-    public static RecordLogExtent Read(IDiskFile file, ReadOnlySpan<byte> key, RecordHandler handler)
+    /// <param name="from">Where another copy of the log ended: begins behind it.</param>
+    public static RecordLogExtent Read(IDiskFile file, ReadOnlySpan<byte> key, RecordHandler handler, RecordLogExtent from = default)
     {
         ArgumentNullException.ThrowIfNull(file);
         ArgumentNullException.ThrowIfNull(handler);
-        using var scan = new RecordLogScan(key, file.Length);
+        using var scan = new RecordLogScan(key, file.Length, from);
         int read;
         do
         {
@@ -323,15 +401,16 @@ public static class RecordLogReader
 /// Format: docs/format.md 4. The caller fills <see cref="Window"/> from <see cref="Offset"/> on, as far as there are bytes, and says how many.
 /// Bounds: a window grows to one whole record, <see cref="RecordLog.MaxRecordBytes"/>, and no further: the length of a file or object is never allocated.
 /// </remarks>
-internal sealed class RecordLogScan(ReadOnlySpan<byte> key, long fileBytes) : IDisposable
+/// <param name="from">Where an earlier scan of the same log ended; default: at its first record.</param>
+internal sealed class RecordLogScan(ReadOnlySpan<byte> key, long fileBytes, RecordLogExtent from = default) : IDisposable
 {
     private readonly AesGcm _cipher = new(key, RecordLog.TagSize);
     private byte[] _window = new byte[RecordLog.WindowBytes];
     private byte[] _plain = new byte[64 * 1024];
-    private ulong _count;
+    private ulong _count = from.RecordCount;
 
     /// <summary>Where the window begins in the log.</summary>
-    internal long Offset { get; private set; } = RecordLogHeader.Size;
+    internal long Offset { get; private set; } = Math.Max(from.ValidBytes, RecordLogHeader.Size);
 
     internal Memory<byte> Window => _window;
 

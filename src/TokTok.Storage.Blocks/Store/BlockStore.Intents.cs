@@ -7,6 +7,7 @@ public sealed partial class BlockStore
 {
     // Guarded by itself; innermost.
     private readonly List<Intent> _intents = [];
+    private long _intentBytes; // of their bodies
 
     IJournal IVolumeStore.Journal => this;
 
@@ -52,6 +53,7 @@ public sealed partial class BlockStore
         lock (_intents)
         {
             _intents.RemoveAll(intent => intent.Volume == volume && (intent.Sequence <= sequence || intent.Device != device || intent.Incarnation != incarnation));
+            _intentBytes = _intents.Sum(static intent => (long)intent.Body.Length);
         }
     }
 
@@ -60,6 +62,7 @@ public sealed partial class BlockStore
         lock (_intents)
         {
             _intents.AddRange(found);
+            _intentBytes += found.Sum(static intent => (long)intent.Body.Length);
         }
 
         _journaledBytes += found.Sum(static intent => (long)intent.Body.Length);
@@ -75,6 +78,7 @@ public sealed partial class BlockStore
             lock (_intents)
             {
                 _intents.Add(intent);
+                _intentBytes += intent.Body.Length;
             }
         }
     }
@@ -91,7 +95,7 @@ public sealed partial class BlockStore
     {
         lock (_intents)
         {
-            return _intents.Sum(static intent => (long)intent.Body.Length);
+            return _intentBytes;
         }
     }
 }

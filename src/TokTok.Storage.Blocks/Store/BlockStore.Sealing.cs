@@ -19,6 +19,9 @@ public sealed partial class BlockStore
     private const int AnnounceCount = 8;
     private const long IndexCheckpointArenas = 256;
 
+    /// <summary>Intents that a holder need not have at once are copied to it by so many bytes.</summary>
+    private const long LazyPublishBytes = 256 * 1024;
+
     private readonly ConcurrentDictionary<Score, PendingClump> _pending = new();
     private readonly ConcurrentDictionary<BinKey, OpenBin> _bins = new();
     private readonly ConcurrentDictionary<(int Data, int Parity), ReedSolomon> _coders = new();
@@ -579,7 +582,12 @@ public sealed partial class BlockStore
             _journal.Sync();                                                     // 2. the rest: in the journal
             // Intents alone, where no lost place is to be outlived: the state folder has them, and the holder's disk may follow with the next flush.
             List<IFragmentHolder> holders = JournalHolders();
-            await _journal.PublishAsync(holders, isSynced: batch is null || holders.Count > 1, cancel).ConfigureAwait(false);
+            bool isAlone = batch is not null && holders.Count <= 1;
+            if (!isAlone || _journal.UnpublishedBytes >= LazyPublishBytes)
+            {
+                await _journal.PublishAsync(holders, isSynced: !isAlone, cancel).ConfigureAwait(false);
+            }
+
             if (_journal.IsForked)
             {
                 Note("another copy of this device's state wrote a journal of the same name to a holder; this one goes on under a name of its own");

@@ -51,6 +51,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     private readonly Lazy<IBlockLookup?> _lookup;
     private IBlockIndex? _index;
     private volatile Exception? _failure;
+    private volatile ShownHeads? _shownHeads;
     private bool _isDisposed;
 
     private BlockStore(
@@ -120,12 +121,21 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     public long JournaledBytes => _journaledBytes;
 
     /// <summary>The heads that no other supersedes, each with the name that its volume is shown under.</summary>
+    /// <remarks>Every sync of an open volume asks, and who signed a head is found by calculating: so the answer is kept until the catalog has another record.</remarks>
     public IReadOnlyList<Head> Heads
     {
         get
         {
+            ulong sequence = Catalog.Sequence; // before the heads: a record that comes in between makes them be looked at once more
+            if (_shownHeads is { } shown && shown.Sequence == sequence)
+            {
+                return shown.Heads;
+            }
+
             List<Head> heads = NamedHeads();
-            return heads.ConvertAll(head => head with { VolumeName = DistinctName(head, heads) });
+            heads = heads.ConvertAll(head => head with { VolumeName = DistinctName(head, heads) });
+            _shownHeads = new ShownHeads(sequence, heads);
+            return heads;
         }
     }
 
@@ -477,6 +487,9 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
 
     private uint Today() => (uint)Math.Max(0, NowSeconds() / 86_400);
 }
+
+/// <summary>Heads as they are shown, and the catalog's sequence when they were.</summary>
+internal sealed record ShownHeads(ulong Sequence, IReadOnlyList<Head> Heads);
 
 /// <summary>Where a clump lies.</summary>
 internal readonly record struct ClumpPlace(ArenaRecord Arena, int Offset, int Length);

@@ -24,6 +24,10 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
 
     private long _visibleSinceLog = long.MaxValue;
 
+    // Every piece that is in no intent lies between these, so that a sync of a file of many pieces looks at few.
+    private long _unloggedFrom = long.MaxValue;
+    private long _unloggedTo;
+
     /// <summary>The committed content shows below this offset.</summary>
     internal long BaseVisible { get; private set; } = baseBytes;
 
@@ -46,6 +50,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     internal void Write(long offset, ReadOnlySpan<byte> source, long size)
     {
         Version++;
+        MarkUnlogged(offset, offset + source.Length);
         OverwriteCount += offset < size ? 1 : 0;
         while (!source.IsEmpty)
         {
@@ -84,6 +89,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
         }
 
         Version++;
+        MarkUnlogged(from, to);
         Cut(from, to);
         int at = FindFrom(from);
         if (at < _pieces.Count && _pieces[at] is { IsHole: true, IsLogged: false } after && after.Offset == to)
@@ -111,6 +117,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
         }
 
         Version++;
+        MarkUnlogged(replacing[0].Offset, replacing[^1].End);
         Cut(replacing[0].Offset, replacing[^1].End);
         _pieces.InsertRange(FindFrom(replacing[0].Offset), replacing);
     }
@@ -130,9 +137,9 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
         get
         {
             long bytes = 0;
-            foreach (FilePiece piece in _pieces)
+            for (int at = FindFrom(_unloggedFrom); at < _pieces.Count && _pieces[at].Offset < _unloggedTo; at++)
             {
-                bytes += !piece.IsLogged && piece.Source is DirtyBuffer ? piece.Length : 0;
+                bytes += !_pieces[at].IsLogged && _pieces[at].Source is DirtyBuffer ? _pieces[at].Length : 0;
             }
 
             return bytes;
@@ -143,14 +150,24 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     internal FilePiece[] Unlogged(out long visible)
     {
         visible = _visibleSinceLog;
-        return [.. _pieces.Where(static piece => !piece.IsLogged)];
+        List<FilePiece> unlogged = [];
+        for (int at = FindFrom(_unloggedFrom); at < _pieces.Count && _pieces[at].Offset < _unloggedTo; at++)
+        {
+            if (!_pieces[at].IsLogged)
+            {
+                unlogged.Add(_pieces[at]);
+            }
+        }
+
+        Debug.Assert(unlogged.Count == _pieces.Count(static piece => !piece.IsLogged), "a piece outside of the range that was changed");
+        return [.. unlogged];
     }
 
     /// <summary>All of it is in a batch of intents, or in a cut. What was written from now on makes pieces of its own.</summary>
     internal void MarkLogged()
     {
         _visibleSinceLog = long.MaxValue;
-        for (int at = 0; at < _pieces.Count; at++)
+        for (int at = FindFrom(_unloggedFrom); at < _pieces.Count && _pieces[at].Offset < _unloggedTo; at++)
         {
             if (!_pieces[at].IsLogged)
             {
@@ -162,6 +179,15 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
                 _pieces[at] = _pieces[at] with { IsLogged = true };
             }
         }
+
+        _unloggedFrom = long.MaxValue;
+        _unloggedTo = 0;
+    }
+
+    private void MarkUnlogged(long from, long to)
+    {
+        _unloggedFrom = Math.Min(_unloggedFrom, from);
+        _unloggedTo = Math.Max(_unloggedTo, to);
     }
 
     /// <summary>A copy of the pieces whose bytes never change. Given back by <see cref="Thaw"/>.</summary>
@@ -230,6 +256,11 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     /// <param name="stored">Ascending parts of blocks that cover all the memory among it.</param>
     internal void Store(FilePiece[] held, IReadOnlyList<FilePiece> stored)
     {
+        if (stored.Count > 0)
+        {
+            MarkUnlogged(stored[0].Offset, stored[^1].End);
+        }
+
         List<FilePiece> result = new(_pieces.Count);
         int next = 0;
         int block = 0;

@@ -94,6 +94,45 @@ public sealed class DamagedLogTests
     }
 
     [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_bad_sector_under_a_journal_that_is_longer_than_its_records_is_read_around_where_a_holder_has_them_all(bool hasAll)
+    {
+        var fixture = new StoreFixture();
+        BlockStore writer = await fixture.OpenAsync();
+        List<(Score Score, byte[] Bytes)> written = await StoreFixture.WriteAsync(writer, 0, 5);
+        await SyncAsync(writer, 1, 30);
+        await StoreFixture.CommitAsync(writer, s_volume, written.Select(static item => item.Score), null);
+        if (!hasAll)
+        {
+            await SyncAsync(writer, 31, 33); // holders get them later
+        }
+
+        fixture.PowerCut(1);
+        string path = Newest(fixture, "state/journal/");
+        Assert.True(fixture.Disk.ReadAll(path).Length > fixture.Disk.ReadAll(Newest(fixture, "holder0/objects/journal/")).Length + 32_768);
+        fixture.Disk.FailReads(path, 50_000, 512);
+        if (!hasAll)
+        {
+            await Assert.ThrowsAsync<DiskException>(async () => await fixture.OpenAsync(StoreAccess.Read));
+            return;
+        }
+
+        await using BlockStore store = await fixture.OpenAsync();
+        Assert.Single(store.Heads);
+        Assert.Equal(30, store.Intents(s_volume).Count);
+        await StoreFixture.AssertAllAsync(store, written);
+    }
+
+    private static async Task SyncAsync(BlockStore store, int first, int last)
+    {
+        for (int at = first; at <= last; at++)
+        {
+            await store.AppendAsync([new Intent(s_volume, store.Device, store.Incarnation, (ulong)at, 0, true, new byte[4000])], CancellationToken.None);
+        }
+    }
+
+    [Theory]
     [InlineData("catalog")]
     [InlineData("journal")]
     public async Task A_bad_sector_under_the_only_copy_of_a_log_is_told_and_not_taken_for_its_end(string log)

@@ -17,8 +17,11 @@ public interface IJournal
     /// <summary>The volume's intents that were found at the opening and come since, in order of line, sequence and part.</summary>
     IReadOnlyList<Intent> Intents(VolumeId volume);
 
-    /// <summary>Returns when the batch survives power loss, with every block that was written before the call.</summary>
+    /// <summary>Returns when the batch survives power loss, with every block that was written before the call. The bodies are the caller's again then.</summary>
     ValueTask AppendAsync(IReadOnlyList<Intent> batch, CancellationToken cancel);
+
+    /// <summary>Writes a batch ahead of the one that will be waited for. It is durable with the next; until then it, and what comes behind it, may be gone after a power loss. It names no block.</summary>
+    ValueTask AppendAheadAsync(IReadOnlyList<Intent> batch, CancellationToken cancel);
 
     /// <summary>A root that is durable includes all intents of a line up to a sequence: they are wanted no more, nor are the volume's intents of other lines.</summary>
     void Forget(VolumeId volume, uint device, ulong incarnation, ulong sequence);

@@ -128,11 +128,20 @@ public sealed class MemoryJournal : IJournal
         BeforeAppend?.Invoke();
         lock (_intents)
         {
-            _intents.AddRange(batch);
+            _intents.AddRange(batch.Select(static intent => intent with { Body = intent.Body.ToArray() }));
             BatchCount++;
         }
 
         return ValueTask.CompletedTask;
+    }
+
+    /// <summary>Batches that were written ahead.</summary>
+    public int AheadCount { get; private set; }
+
+    public ValueTask AppendAheadAsync(IReadOnlyList<Intent> batch, CancellationToken cancel)
+    {
+        AheadCount++;
+        return AppendAsync(batch, cancel);
     }
 
     public void Forget(VolumeId volume, uint device, ulong incarnation, ulong sequence)

@@ -239,6 +239,26 @@ internal sealed class Journal : IDisposable
 
     internal void Sync() => Writer.Sync();
 
+    /// <summary>Reads intents of the file that is being written again.</summary>
+    /// <param name="wanted">Without their bodies.</param>
+    /// <exception cref="DamagedFormatException">One of them cannot be read.</exception>
+    internal Dictionary<Intent, ReadOnlyMemory<byte>> ReadBack(HashSet<Intent> wanted)
+    {
+        Sync();
+        var bodies = new Dictionary<Intent, ReadOnlyMemory<byte>>(wanted.Count);
+        _copies.ReadOwn(
+            Writer,
+            body =>
+            {
+                if (body[0] == IntentKind && ReadIntent(body, Writer.Path) is var intent && wanted.Contains(intent with { Body = default }))
+                {
+                    bodies[intent with { Body = default }] = intent.Body;
+                }
+            });
+        return bodies.Count == wanted.Count ? bodies
+            : throw new DamagedFormatException($"{Writer.Path}: found {bodies.Count} of {wanted.Count} intents that were written to it, expected all");
+    }
+
     /// <summary>Copies what is synced to the holders that keep journals.</summary>
     /// <param name="isSynced">As in <see cref="LogCopies.PublishAsync"/>.</param>
     internal ValueTask PublishAsync(IReadOnlyList<IFragmentHolder> holders, bool isSynced, CancellationToken cancel)

@@ -323,6 +323,16 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         }
     }
 
+    /// <summary>Reads the records of the file that is being written.</summary>
+    internal void ReadOwn(RecordLogWriter writer, RecordLogReader.RecordHandler handler)
+    {
+        Span<byte> key = stackalloc byte[32];
+        KeyOf(writer.Header, key);
+        using IDiskFile file = disk.Open(writer.Path, DiskOpen.Read);
+        RecordLogReader.Read(file, key, handler);
+        key.Clear();
+    }
+
     internal bool CanOpen(RecordLogHeader header) => header.Domain == realm.Id && realm.HasEpoch(header.Epoch);
 
     /// <param name="isBusy">The file before was synced so often that this one is better written in place.</param>

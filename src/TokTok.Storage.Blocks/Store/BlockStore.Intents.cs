@@ -6,8 +6,15 @@ namespace TokTok.Storage.Blocks.Store;
 public sealed partial class BlockStore
 {
     // Guarded by itself; innermost.
-    private readonly List<Intent> _intents = [];
+    private readonly List<LiveIntent> _intents = [];
     private long _intentBytes; // of their bodies
+    private long _keptBytes; // of those bodies that are in memory
+
+    /// <summary>So many bytes of intents stay in memory; the others are read from the journal where they are wanted once more.</summary>
+    private const long KeptIntentBytes = 4 * 1024 * 1024;
+
+    /// <param name="Bytes">Of the body, which may be in the journal alone.</param>
+    private readonly record struct LiveIntent(Intent Intent, int Bytes);
 
     IJournal IVolumeStore.Journal => this;
 
@@ -25,13 +32,18 @@ public sealed partial class BlockStore
 
     public IReadOnlyList<Intent> Intents(VolumeId volume)
     {
-        lock (_intents)
+        _flushGate.Wait(); // bodies may be in the journal alone
+        try
         {
             return
             [
-                .. _intents.Where(intent => intent.Volume == volume)
+                .. LiveIntents().Where(intent => intent.Volume == volume)
                     .OrderBy(static intent => intent.Device).ThenBy(static intent => intent.Incarnation).ThenBy(static intent => intent.Sequence).ThenBy(static intent => intent.Part),
             ];
+        }
+        finally
+        {
+            _flushGate.Release();
         }
     }
 
@@ -48,12 +60,33 @@ public sealed partial class BlockStore
         }
     }
 
+    // A crash leaves a part of it, or none: nobody was told that it is durable.
+    public async ValueTask AppendAheadAsync(IReadOnlyList<Intent> batch, CancellationToken cancel)
+    {
+        await _flushGate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            ThrowIfNotWritable();
+            AppendIntents(batch);
+        }
+        catch (Exception failure) when (failure is not OperationCanceledException)
+        {
+            Fail(failure);
+            throw;
+        }
+        finally
+        {
+            _flushGate.Release();
+        }
+    }
+
     public void Forget(VolumeId volume, uint device, ulong incarnation, ulong sequence)
     {
         lock (_intents)
         {
-            _intents.RemoveAll(intent => intent.Volume == volume && (intent.Sequence <= sequence || intent.Device != device || intent.Incarnation != incarnation));
-            _intentBytes = _intents.Sum(static intent => (long)intent.Body.Length);
+            _intents.RemoveAll(live => live.Intent.Volume == volume && (live.Intent.Sequence <= sequence || live.Intent.Device != device || live.Intent.Incarnation != incarnation));
+            _intentBytes = _intents.Sum(static live => (long)live.Bytes);
+            _keptBytes = _intents.Sum(static live => (long)live.Intent.Body.Length);
         }
     }
 
@@ -61,8 +94,10 @@ public sealed partial class BlockStore
     {
         lock (_intents)
         {
-            _intents.AddRange(found);
-            _intentBytes += found.Sum(static intent => (long)intent.Body.Length);
+            foreach (Intent intent in found)
+            {
+                AddLocked(intent, isKept: true);
+            }
         }
 
         _journaledBytes += found.Sum(static intent => (long)intent.Body.Length);
@@ -77,18 +112,47 @@ public sealed partial class BlockStore
             _journaledBytes += intent.Body.Length;
             lock (_intents)
             {
-                _intents.Add(intent);
-                _intentBytes += intent.Body.Length;
+                AddLocked(intent, _keptBytes < KeptIntentBytes);
             }
         }
     }
 
+    private void AddLocked(Intent intent, bool isKept)
+    {
+        int bytes = intent.Body.Length;
+        _intents.Add(new LiveIntent(intent with { Body = isKept ? intent.Body.ToArray() : default }, bytes));
+        _intentBytes += bytes;
+        _keptBytes += isKept ? bytes : 0;
+    }
+
+    /// <summary>The flush gate is held.</summary>
     private List<Intent> LiveIntents()
     {
         lock (_intents)
         {
-            return [.. _intents];
+            return WithBodiesLocked();
         }
+    }
+
+    /// <summary>The journal's own file has what memory has not. Rarely wanted: a file's life usually ends when a root has taken in what it held.</summary>
+    private List<Intent> WithBodiesLocked()
+    {
+        List<Intent> all = [.. _intents.Select(static live => live.Intent)];
+        if (_keptBytes == _intentBytes)
+        {
+            return all;
+        }
+
+        Dictionary<Intent, ReadOnlyMemory<byte>> bodies = _journal.ReadBack([.. _intents.Where(static live => live.Bytes > live.Intent.Body.Length).Select(static live => live.Intent)]);
+        for (int at = 0; at < all.Count; at++)
+        {
+            if (bodies.TryGetValue(all[at], out ReadOnlyMemory<byte> body))
+            {
+                all[at] = all[at] with { Body = body };
+            }
+        }
+
+        return all;
     }
 
     private long LiveIntentBytes()

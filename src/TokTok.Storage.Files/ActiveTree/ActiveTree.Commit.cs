@@ -12,8 +12,9 @@ public sealed partial class ActiveTree
 
     // Guarded by the commit gate.
     private Exception? _lastFailure;
-    private long _coveredTicket;
-    private long _committedTicket;
+
+    private long _committedTicket; // changed under the commit gate
+    private long _loggedTicket; // guarded by the log gate
 
     private long _ticket;
     private long _spilledBytes;
@@ -51,10 +52,15 @@ public sealed partial class ActiveTree
     private async ValueTask MakeDurableAsync(bool mayLog, CancellationToken cancel)
     {
         long ticket = Interlocked.Increment(ref _ticket);
+        if (mayLog && await LogGatedAsync(ticket, cancel).ConfigureAwait(false))
+        {
+            return;
+        }
+
         await _commitGate.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
-            if ((mayLog ? _coveredTicket : _committedTicket) >= ticket)
+            if (_committedTicket >= ticket)
             {
                 if (_lastFailure is { } failure)
                 {
@@ -64,16 +70,17 @@ public sealed partial class ActiveTree
                 return;
             }
 
+            // Beside a commit there was perhaps no batch to be had; now there is.
+            if (mayLog && await LogGatedAsync(ticket, cancel).ConfigureAwait(false))
+            {
+                return;
+            }
+
             long covered = Interlocked.Read(ref _ticket);
             _lastFailure = null;
-            bool isCommit = !mayLog;
             try
             {
-                if (isCommit || !await TryLogAsync().ConfigureAwait(false))
-                {
-                    isCommit = true;
-                    await CommitCutAsync(CancellationToken.None).ConfigureAwait(false);
-                }
+                await CommitCutAsync(CancellationToken.None).ConfigureAwait(false);
             }
             catch (Exception failure)
             {
@@ -82,13 +89,38 @@ public sealed partial class ActiveTree
             }
             finally
             {
-                _coveredTicket = covered;
-                _committedTicket = isCommit ? covered : _committedTicket;
+                Interlocked.Exchange(ref _committedTicket, covered);
             }
         }
         finally
         {
             _commitGate.Release();
+        }
+    }
+
+    /// <summary>Makes a batch, or finds that one which was made meanwhile has it all. False: a commit must do it.</summary>
+    private async ValueTask<bool> LogGatedAsync(long ticket, CancellationToken cancel)
+    {
+        await _logGate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            if (_loggedTicket >= ticket)
+            {
+                return true;
+            }
+
+            long covered = Interlocked.Read(ref _ticket);
+            if (!await TryLogAsync().ConfigureAwait(false))
+            {
+                return false;
+            }
+
+            _loggedTicket = covered;
+            return true;
+        }
+        finally
+        {
+            _logGate.Release();
         }
     }
 
@@ -114,6 +146,7 @@ public sealed partial class ActiveTree
         {
             if (_dirty.Count == 0)
             {
+                _memory.Trim();
                 return;
             }
         }
@@ -147,9 +180,13 @@ public sealed partial class ActiveTree
     /// <summary>Begins a commit where enough has gathered. Called behind every change, with no lock held.</summary>
     private void AfterChange()
     {
-        if (Volatile.Read(ref _isBegun) == 0 && (_toldFailure is null || _clock.GetElapsedTime(Interlocked.Read(ref _failedAt)) >= s_retryInterval) && (DirtyBytes >= _options.DirtyBytes / 2 || Interlocked.Read(ref _spilledBytes) >= _options.CommitBytes || Interlocked.Read(ref _intentBytes) >= _options.IntentBytes))
+        if (Volatile.Read(ref _isBegun) == 0 && (_toldFailure is null || _clock.GetElapsedTime(Interlocked.Read(ref _failedAt)) >= s_retryInterval) && (DirtyBytes >= _options.DirtyBytes / 8 * 7 || Interlocked.Read(ref _spilledBytes) >= _options.CommitBytes || Interlocked.Read(ref _intentBytes) >= _options.IntentBytes))
         {
             BeginCommit();
+        }
+        else if (Interlocked.Read(ref _scatteredBytes) >= _options.AheadBytes && Volatile.Read(ref _isAheadBegun) == 0)
+        {
+            BeginAhead();
         }
     }
 
@@ -185,12 +222,12 @@ public sealed partial class ActiveTree
     // A crash before the volume's edit is durable leaves the root before, and blocks that nothing names.
     private async ValueTask CommitCutAsync(CancellationToken cancel)
     {
-        if (Freeze() is not { } cut)
+        if (await CutOffAsync(cancel).ConfigureAwait(false) is not var (cut, sequence, intentBytes))
         {
             return;
         }
 
-        _mustCommit = true; // until it has succeeded: what the cut took out of the log is in no intent
+        bool isDone = false;
         try
         {
             TableRoot links = cut.Links;
@@ -202,25 +239,88 @@ public sealed partial class ActiveTree
                     var writer = new TreeWriter(_volume, cut, _tables, _extents, _data, _builder, _people);
                     (Entry active, links) = await writer.WriteAsync(cancel).ConfigureAwait(false); // 1. every block
                     regrown = writer.Regrown;
-                    return _ids.Apply(root with { Active = active, Links = links, IntentSequence = _intentSequence }); // 2. the root
+                    return _ids.Apply(root with { Active = active, Links = links, IntentSequence = sequence }); // 2. the root
                 },
                 cancel,
                 cut.Inodes.Max(static frozen => frozen.Shell.Survive ?? 0)).ConfigureAwait(false);
-            Settle(cut, links, regrown);
-            _mustCommit = false;
-            _store.Journal?.Forget(_volume.Root.Id, _volume.Root.Device, _volume.Root.Incarnation, _intentSequence);
-            _intentBytes = 0;
-            CommitCount++;
+            await _logGate.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+            try
+            {
+                Settle(cut, links, regrown);
+                isDone = true;
+                EndCutLocked(isDone);
+                _store.Journal?.Forget(_volume.Root.Id, _volume.Root.Device, _volume.Root.Incarnation, sequence);
+                Interlocked.Add(ref _intentBytes, -intentBytes);
+                CommitCount++;
+            }
+            finally
+            {
+                _logGate.Release();
+            }
         }
         finally
         {
+            if (!isDone)
+            {
+                await _logGate.WaitAsync(CancellationToken.None).ConfigureAwait(false);
+                EndCutLocked(isDone);
+                _logGate.Release();
+            }
+
             cut.Thaw();
         }
     }
 
-    /// <summary>The cut: between two operations, however many threads are at work. Null: nothing has changed.</summary>
-    private TreeCut? Freeze()
+    /// <summary>The cut, and what intents it includes. Null: nothing has changed.</summary>
+    private async ValueTask<(TreeCut Cut, ulong Sequence, long IntentBytes)?> CutOffAsync(CancellationToken cancel)
     {
+        await _logGate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            bool wantsLog = LoggedCount > _loggedAtCut && MayLog();
+            if (Freeze(wantsLog, out List<ReadOnlyMemory<byte>>? parts) is not { } cut)
+            {
+                return null;
+            }
+
+            try
+            {
+                if (parts is not null)
+                {
+                    await AppendBatchAsync(_store.Journal!, parts, isAhead: true).ConfigureAwait(false);
+                    _cutHead = _volume.Head; // batches go on behind it
+                }
+            }
+            catch
+            {
+                cut.Thaw();
+                throw;
+            }
+
+            _isCut = true;
+            _mustCommit = false; // all that was in no intent is in the cut
+            _loggedAtCut = LoggedCount;
+            return (cut, _intentSequence, Interlocked.Read(ref _intentBytes));
+        }
+        finally
+        {
+            _logGate.Release();
+        }
+    }
+
+    private void EndCutLocked(bool isDone)
+    {
+        _mustCommit |= !isDone && _cutHead is null; // what the cut took out of the log is in no intent
+        _cutHead = null;
+        _isCut = false;
+    }
+
+    /// <summary>The cut: between two operations, however many threads are at work. Null: nothing has changed.</summary>
+    /// <param name="wantsLog">Whether all of it is to be in intents as well, so that batches may follow while the commit is under way.</param>
+    /// <param name="parts">A batch that is to be appended before any other; null: there is none, and no batch may follow.</param>
+    private TreeCut? Freeze(bool wantsLog, out List<ReadOnlyMemory<byte>>? parts)
+    {
+        parts = null;
         _cut.EnterWriteLock();
         try
         {
@@ -238,6 +338,7 @@ public sealed partial class ActiveTree
                     dirty = [.. _dirty];
                 }
 
+                parts = wantsLog ? CutLogLocked(isAhead: true, _options.LoggedBytes) : null;
                 _log?.Reset();
                 lock (_dirtyGate)
                 {
@@ -246,6 +347,7 @@ public sealed partial class ActiveTree
 
                 Interlocked.Exchange(ref _changeCount, 0);
                 Interlocked.Exchange(ref _spilledBytes, 0);
+                Interlocked.Exchange(ref _scatteredBytes, 0);
                 if (dirty.Length == 0)
                 {
                     return null;

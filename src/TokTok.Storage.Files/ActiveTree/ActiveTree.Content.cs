@@ -168,7 +168,12 @@ public sealed partial class ActiveTree
                 ContentChangedLocked(inode, (options & WriteOptions.DropPrivileges) != 0, (options & WriteOptions.KeepTimes) != 0);
 
                 // What is written here and there is better made blocks of once, by a commit: every part of it needs a block read and cut anew.
-                isFull = overlay.MemoryBytes >= _options.SpillBytes && overlay.OverwriteCount < _options.FixedRuleOverwrites;
+                bool isScattered = overlay.OverwriteCount >= _options.FixedRuleOverwrites;
+                isFull = overlay.MemoryBytes >= _options.SpillBytes && !isScattered;
+                if (isScattered)
+                {
+                    Interlocked.Add(ref _scatteredBytes, source.Length);
+                }
             }
         }
         finally
@@ -391,7 +396,7 @@ public sealed partial class ActiveTree
 
         inode.IsTorn = false;
         DropSetIdLocked(inode, dropsPrivileges);
-        MarkDirty(inode, NextStamp());
+        MarkDirty(inode, NextStamp(), isContent: true);
     }
 
     private void Resize(Inode inode, long size, bool dropsPrivileges)

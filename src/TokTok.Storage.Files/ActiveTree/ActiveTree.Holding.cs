@@ -8,6 +8,7 @@ public sealed partial class ActiveTree
     private readonly Lock _spillGate = new();
     private int _spilling;
     private bool _isHeld;
+    private volatile bool _mayLogNothing;
     private TaskCompletionSource? _spilled;
 
     /// <summary>Commits, and then lets nothing reach the store until the result is disposed of: whoever frees space knows everything that is wanted by the volume's root and <see cref="MarkHeldAsync"/>.</summary>
@@ -18,6 +19,9 @@ public sealed partial class ActiveTree
         try
         {
             await StopSpillingAsync().ConfigureAwait(false);
+            await _logGate.WaitAsync(cancel).ConfigureAwait(false);
+            _mayLogNothing = true; // from here on syncs wait for the commit gate
+            _ = _logGate.Release();
             await CommitCutAsync(CancellationToken.None).ConfigureAwait(false);
             return new Held(this);
         }
@@ -96,6 +100,8 @@ public sealed partial class ActiveTree
         {
             _isHeld = false;
         }
+
+        _mayLogNothing = false;
 
         _commitGate.Release();
     }

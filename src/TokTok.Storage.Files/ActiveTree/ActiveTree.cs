@@ -11,8 +11,8 @@ namespace TokTok.Storage.Files;
 /// (<see cref="TreeCut"/>) and writes them while operations go on; one that fails has changed nothing, and the next takes the same changes again.
 /// The volume's active tree belongs to whoever has it open here: an import into the volume meanwhile becomes a snapshot of it, and the next commit puts this tree in force again.
 /// Invariant: an inode is in the table from when it is changed until a commit has written it, so that whatever is read from the committed tree is newest.
-/// Locks, in the order they are taken: the commit gate; _cut (shared by every operation that changes something, alone by the freezing of a commit); _names; one inode's gate, or
-/// two in the order of their ids; _dirtyGate. Nothing is read from the store under any of them but the commit gate: an operation that misses a block lets go, reads it and begins anew.
+/// Locks, in the order they are taken: the commit gate; the log gate; _cut (shared by every operation that changes something, alone by the freezing of a commit); _names; one inode's gate, or
+/// two in the order of their ids; _dirtyGate. Nothing is read from the store under any of them but the first two: an operation that misses a block lets go, reads it and begins anew.
 /// Durable once a commit returned, or a batch of intents: <see cref="Sync"/>, <see cref="SyncDirectory"/> and <see cref="SyncAll"/> each wait for one of them that began after
 /// them, many for the same one. A batch is a cut as well, so a crash leaves the tree as it was between two operations.
 /// Errors: trouble with the store is an error of the operation that met it (EIO, ENOSPC). A volume over its memory for changes accepts no more until a commit succeeds.
@@ -170,6 +170,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         {
             _cut.Dispose();
             _commitGate.Dispose();
+            _logGate.Dispose();
             return;
         }
 
@@ -179,6 +180,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         }
 
         await _begun.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _ahead.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         try
         {
             await CommitAsync(CancellationToken.None).ConfigureAwait(false);
@@ -193,6 +195,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
             _builder.Dispose();
             _cut.Dispose();
             _commitGate.Dispose();
+            _logGate.Dispose();
         }
     }
 
@@ -241,10 +244,12 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
     private static bool IsDot(ReadOnlySpan<byte> name) => name.SequenceEqual("."u8) || name.SequenceEqual(".."u8);
 
     /// <summary>Takes note that an inode differs from what was committed.</summary>
-    private void MarkDirty(Inode inode, ulong stamp)
+    /// <param name="isContent">The change's memory is that of the bytes alone, where the file had changed before.</param>
+    private void MarkDirty(Inode inode, ulong stamp, bool isContent = false)
     {
         lock (_dirtyGate)
         {
+            isContent &= inode.IsDirty;
             inode.Stamp = Math.Max(inode.Stamp, stamp);
             if (!inode.IsDirty)
             {
@@ -258,7 +263,10 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
             }
         }
 
-        Interlocked.Increment(ref _changeCount);
+        if (!isContent)
+        {
+            Interlocked.Increment(ref _changeCount);
+        }
     }
 
     /// <summary>Reads the block that an operation missed.</summary>

@@ -3,8 +3,9 @@ namespace TokTok.Storage.Files;
 /// <summary>Bounds and habits of an active tree. None of them is part of the format.</summary>
 public sealed record ActiveTreeOptions
 {
-    /// <summary>Memory for what was written and lies in no block yet, names and attributes included. From half of it on a commit begins; at all of it writers wait for one.</summary>
-    public long DirtyBytes { get; init; } = 64L << 20;
+    /// <summary>Memory for what was written and lies in no block yet, names and attributes included. From seven eighths of it on a commit begins; at all of it writers wait for one.</summary>
+    /// <remarks>Late: what is written here and there costs a commit four times its bytes, and all the fewer the more of it has come together.</remarks>
+    public long DirtyBytes { get; init; } = 80L << 20;
 
     /// <summary>A file with so much written memory lets it become blocks before any commit: what bounds a large sequential write.</summary>
     public int SpillBytes { get; init; } = 8 << 20;
@@ -13,10 +14,13 @@ public sealed record ActiveTreeOptions
     public long CommitBytes { get; init; } = 1L << 30;
 
     /// <summary>Bytes of intents in the journal from which on a commit makes them unnecessary.</summary>
-    public long IntentBytes { get; init; } = 16L << 20;
+    public long IntentBytes { get; init; } = 80L << 20;
 
     /// <summary>More written memory than this is committed rather than logged when a sync asks for it.</summary>
-    public long LoggedBytes { get; init; } = 4L << 20;
+    public long LoggedBytes { get; init; } = 8L << 20;
+
+    /// <summary>So much of what is written here and there goes to the journal before any sync asks: the sync then waits for the rest alone.</summary>
+    public long AheadBytes { get; init; } = 2L << 20;
 
     /// <summary>What is not asked to be durable is committed after so long; zero: never by time.</summary>
     public TimeSpan CommitInterval { get; init; } = TimeSpan.FromSeconds(30);

@@ -3,8 +3,19 @@ using System.Buffers;
 namespace TokTok.Storage.Files;
 
 /// <summary>The memory of everything that was written and not committed, over all files: counted, so that it can be bounded.</summary>
+/// <remarks>
+/// It keeps what it gets back, up to <see cref="MaxSpareBytes"/>: these arrays live from a write to the commit after it, too long for the shared pool, which keeps few, and for the collector, which
+/// would find them in its oldest generation and leave them there. Safe from many threads.
+/// </remarks>
 internal sealed class DirtyMemory
 {
+    private const long MaxSpareBytes = 64L << 20;
+    private const int MinBytes = 4096;
+    private const int SizeCount = 9; // 4 KiB to 1 MiB
+
+    private readonly Stack<byte[]>[] _spare = [.. Enumerable.Range(0, SizeCount).Select(static _ => new Stack<byte[]>())];
+    private long _spareBytes; // guarded, with the stacks, by their array
+
     /// <summary>What keeping a buffer costs beside its bytes: many tiny writes are counted too.</summary>
     private const int OverheadBytes = 128;
 
@@ -14,7 +25,21 @@ internal sealed class DirtyMemory
 
     internal DirtyBuffer Rent(int atLeast)
     {
-        byte[] bytes = ArrayPool<byte>.Shared.Rent(atLeast);
+        byte[]? bytes = null;
+        if (SizeOf(atLeast) is int size)
+        {
+            lock (_spare)
+            {
+                if (_spare[size].TryPop(out bytes))
+                {
+                    _spareBytes -= bytes.Length;
+                }
+            }
+
+            bytes ??= GC.AllocateUninitializedArray<byte>(MinBytes << size);
+        }
+
+        bytes ??= ArrayPool<byte>.Shared.Rent(atLeast);
         Add(bytes.Length + OverheadBytes);
         return new DirtyBuffer(this, bytes);
     }
@@ -24,7 +49,42 @@ internal sealed class DirtyMemory
     internal void Return(byte[] bytes)
     {
         Add(-bytes.Length - OverheadBytes);
-        ArrayPool<byte>.Shared.Return(bytes);
+        if (SizeOf(bytes.Length) is not int size)
+        {
+            ArrayPool<byte>.Shared.Return(bytes);
+            return;
+        }
+
+        lock (_spare)
+        {
+            if (_spareBytes + bytes.Length <= MaxSpareBytes)
+            {
+                _spareBytes += bytes.Length;
+                _spare[size].Push(bytes);
+            }
+        }
+    }
+
+    /// <summary>Lets go of what is kept: nobody has written for a while.</summary>
+    internal void Trim()
+    {
+        lock (_spare)
+        {
+            foreach (Stack<byte[]> stack in _spare)
+            {
+                stack.Clear();
+                stack.TrimExcess();
+            }
+
+            _spareBytes = 0;
+        }
+    }
+
+    /// <summary>Which of the kept sizes holds so many bytes; null: they are few, or more than any.</summary>
+    private static int? SizeOf(int bytes)
+    {
+        int size = System.Numerics.BitOperations.Log2((uint)Math.Max(1, bytes - 1)) + 1 - 12;
+        return bytes <= MinBytes / 2 || size >= SizeCount ? null : Math.Max(0, size);
     }
 }
 

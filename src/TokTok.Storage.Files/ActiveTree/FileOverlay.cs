@@ -28,6 +28,8 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     private long _unloggedFrom = long.MaxValue;
     private long _unloggedTo;
 
+    private long _lastEnd; // of the last write: one that begins there goes on with it
+
     /// <summary>The committed content shows below this offset.</summary>
     internal long BaseVisible { get; private set; } = baseBytes;
 
@@ -37,7 +39,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     /// <summary>Bytes of pieces that lie in memory.</summary>
     internal long MemoryBytes { get; private set; }
 
-    /// <summary>Writes since the last freeze that went over bytes which were there before.</summary>
+    /// <summary>Places where writes since the last freeze went over bytes which were there before; of those before it, half.</summary>
     internal int OverwriteCount { get; private set; }
 
     internal int PieceCount => _pieces.Count;
@@ -51,7 +53,8 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     {
         Version++;
         MarkUnlogged(offset, offset + source.Length);
-        OverwriteCount += offset < size ? 1 : 0;
+        OverwriteCount += offset < size && offset != _lastEnd ? 1 : 0;
+        _lastEnd = offset + source.Length;
         while (!source.IsEmpty)
         {
             int at = FindFrom(offset);
@@ -146,6 +149,23 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
         }
     }
 
+    /// <summary>Whether parts of blocks are in no intent.</summary>
+    internal bool HasUnloggedBlocks
+    {
+        get
+        {
+            for (int at = FindFrom(_unloggedFrom); at < _pieces.Count && _pieces[at].Offset < _unloggedTo; at++)
+            {
+                if (!_pieces[at].IsLogged && _pieces[at].Source is StoredBlock)
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+
     /// <summary>What changed since the last batch of intents, or the last cut.</summary>
     internal FilePiece[] Unlogged(out long visible)
     {
@@ -211,7 +231,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     {
         _visibleSinceFreeze = long.MaxValue;
         MarkLogged();
-        OverwriteCount = 0;
+        OverwriteCount /= 2; // the habit of a file outlives a commit, though not for long
         return Hold();
     }
 

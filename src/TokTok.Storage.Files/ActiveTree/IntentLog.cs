@@ -22,7 +22,11 @@ internal enum IntentKind : byte
 /// </remarks>
 internal sealed class IntentLog
 {
-    private readonly FormatWriter _bytes = new(4096);
+    /// <summary>A larger batch's memory is let go of again.</summary>
+    private const int KeptBytes = 4 << 20;
+
+    private FormatWriter _bytes = new(4096);
+    private FormatWriter _taken = new(4096); // the batch that was taken last
     private readonly List<int> _ends = [];
     private readonly HashSet<ulong> _known = [];
 
@@ -37,21 +41,22 @@ internal sealed class IntentLog
         Clear();
     }
 
-    /// <summary>The bytes so far, in pieces of a record each, every operation whole.</summary>
-    internal List<byte[]> Take()
+    /// <summary>The bytes so far, in pieces of a record each, every operation whole. They are good until the next are taken.</summary>
+    internal List<ReadOnlyMemory<byte>> Take()
     {
-        List<byte[]> parts = [];
+        List<ReadOnlyMemory<byte>> parts = [];
         int start = 0;
         for (int at = 0; at < _ends.Count; at++)
         {
             bool isFull = at + 1 == _ends.Count || _ends[at + 1] - start > Intent.MaxBodyBytes;
             if (isFull)
             {
-                parts.Add(_bytes.Written[start.._ends[at]].ToArray());
+                parts.Add(_bytes.Written[start.._ends[at]]);
                 start = _ends[at];
             }
         }
 
+        (_bytes, _taken) = (_taken.Position > KeptBytes ? new FormatWriter(4096) : _taken, _bytes);
         Clear();
         return parts;
     }

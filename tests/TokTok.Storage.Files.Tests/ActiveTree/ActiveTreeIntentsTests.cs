@@ -72,7 +72,7 @@ public sealed class ActiveTreeIntentsTests
         overlay.Write(0, "hi"u8, 0);
         file.Size = 2;
         log.Content(file, long.MaxValue, overlay.Unlogged(out _));
-        Assert.Equal(Convert.ToHexString(Repository.FormatExample("8.1").AsSpan(HeaderSize)), Convert.ToHexString(Assert.Single(log.Take())));
+        Assert.Equal(Convert.ToHexString(Repository.FormatExample("8.1").AsSpan(HeaderSize)), Convert.ToHexString(Assert.Single(log.Take()).Span));
     }
 
     [Fact]
@@ -130,11 +130,124 @@ public sealed class ActiveTreeIntentsTests
     }
 
     [Fact]
+    public async Task A_sync_waits_for_no_commit_that_is_under_way_and_a_crash_meanwhile_loses_nothing_of_it()
+    {
+        var journal = new MemoryJournal();
+        var store = new MemoryVolumeStore { Journal = journal };
+        using var volume = new VolumeTree(s_options, store);
+        volume.Create("f", 0x1a4, true);
+        volume.Create("g", 0x1a4, true);
+        volume.Tree.SyncAll();
+        volume.Open(0, "f", Both);
+        Assert.Equal(FileError.None, volume.Write(0, 0, [1, 1, 1]));
+        Assert.Equal(FileError.None, volume.Sync(0)); // somebody syncs: what a commit cuts is in intents too
+        Assert.Equal(FileError.None, volume.Write(0, 3, [2, 2, 2]));
+        volume.Rename("g", "h", RenameMode.Replace);
+        using var isReached = new ManualResetEventSlim();
+        using var mayGoOn = new ManualResetEventSlim();
+        store.BeforeCommit = () =>
+        {
+            store.BeforeCommit = null;
+            isReached.Set();
+            mayGoOn.Wait();
+            throw new IOException("the power went before the head was there");
+        };
+        Task commit = Task.Run(async () => await volume.Tree.CommitAsync(default));
+        isReached.Wait();
+        Assert.Equal(FileError.None, volume.Write(0, 6, [3, 3, 3]));
+        volume.Create("i", 0x1a4, true);
+        Task<FileError> sync = Task.Run(() => volume.Tree.SyncAll());
+        bool hasWaited = await Task.WhenAny(sync, Task.Delay(TimeSpan.FromSeconds(20))) != sync;
+        mayGoOn.Set();
+        await Assert.ThrowsAsync<IOException>(() => commit);
+        Assert.False(hasWaited, "the sync waited for the commit");
+        Assert.Equal(FileError.None, await sync);
+        Assert.Equal(1, store.CommitCount);
+        volume.Kill();
+        Assert.Equal(FileError.None, volume.GetFacts("h").Error);
+        Assert.Equal(FileError.ENOENT, volume.GetFacts("g").Error);
+        Assert.Equal(FileError.None, volume.GetFacts("i").Error);
+        volume.Open(0, "f", Both);
+        Assert.Equal([1, 1, 1, 2, 2, 2, 3, 3, 3], volume.Read(0, 0, 20).Bytes);
+        volume.Close(0);
+    }
+
+    [Fact]
+    public async Task Batches_made_beside_a_commit_stand_behind_its_root()
+    {
+        var journal = new MemoryJournal();
+        var store = new MemoryVolumeStore { Journal = journal };
+        using var volume = new VolumeTree(s_options, store);
+        volume.Create("f", 0x1a4, true);
+        volume.Tree.SyncAll();
+        volume.Open(0, "f", Both);
+        Assert.Equal(FileError.None, volume.Write(0, 0, [1, 1, 1]));
+        Assert.Equal(FileError.None, volume.Sync(0));
+        Assert.Equal(FileError.None, volume.Write(0, 1, [2]));
+        store.BeforeCommit = () =>
+        {
+            store.BeforeCommit = null;
+            Assert.Equal(FileError.None, volume.Write(0, 2, [3]));
+            volume.Rename("f", "g", RenameMode.Replace);
+            Task<FileError> sync = Task.Run(() => volume.Tree.SyncAll());
+            Assert.True(sync.Wait(TimeSpan.FromSeconds(20)), "the sync waited for the commit");
+        };
+        await volume.Tree.CommitAsync(default);
+        Assert.Equal(2, store.CommitCount);
+        Assert.Equal(3ul, Assert.Single(journal.Intents(volume.Volume.Root.Id)).Sequence); // what the root has is gone
+        volume.Kill();
+        Assert.Equal(FileError.ENOENT, volume.GetFacts("f").Error);
+        volume.Open(0, "g", Both);
+        Assert.Equal([1, 2, 3], volume.Read(0, 0, 20).Bytes);
+        volume.Close(0);
+    }
+
+    [Fact]
+    public async Task What_is_written_here_and_there_is_in_the_journal_before_a_sync_asks()
+    {
+        const int FileBytes = 4 << 20;
+        const int WriteBytes = 4096;
+        var journal = new MemoryJournal();
+        var store = new MemoryVolumeStore { Journal = journal };
+        using var volume = new VolumeTree(s_options with { AheadBytes = 256 << 10, LoggedBytes = 1 << 20, SpillBytes = 1 << 20 }, store);
+        volume.Create("f", 0x1a4, true);
+        volume.Open(0, "f", Both);
+        byte[] expected = new byte[FileBytes];
+        var random = new Random(3);
+        random.NextBytes(expected);
+        volume.Write(0, 0, expected);
+        volume.Tree.SyncAll();
+        int commits = store.CommitCount;
+        long blocks = store.Blocks.WriteCount;
+        byte[] piece = new byte[WriteBytes];
+        for (int at = 0; at < 768; at++)
+        {
+            random.NextBytes(piece);
+            int offset = random.Next(FileBytes / WriteBytes) * WriteBytes;
+            piece.CopyTo(expected, offset);
+            Assert.Equal(FileError.None, volume.Write(0, offset, piece));
+            if (at % 64 == 63)
+            {
+                await volume.Tree.AheadAsync();
+            }
+        }
+
+        Assert.True(journal.AheadCount >= 6, $"{journal.AheadCount} batches were written ahead");
+        Assert.Equal(FileError.None, volume.Sync(0));
+        Assert.Equal(commits, store.CommitCount); // 3 MiB, of which at most 1 is logged by a sync alone
+        Assert.Equal(blocks, store.Blocks.WriteCount);
+        volume.Kill();
+        volume.Open(0, "f", Both);
+        Assert.Equal(expected, volume.Read(0, 0, FileBytes + 1).Bytes);
+        volume.Close(0);
+    }
+
+    [Fact]
     public async Task A_root_that_includes_intents_makes_them_go()
     {
         var journal = new MemoryJournal();
         var store = new MemoryVolumeStore { Journal = journal };
-        using var volume = new VolumeTree(s_options with { IntentBytes = 10_000 }, store);
+        using var volume = new VolumeTree(s_options with { IntentBytes = 10_000, LoggedBytes = 4 << 20 }, store);
         volume.Create("f", 0x1a4, true);
         volume.Tree.SyncAll();
         volume.Open(0, "f", Both);

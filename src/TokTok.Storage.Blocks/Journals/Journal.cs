@@ -217,6 +217,7 @@ internal sealed class Journal : IDisposable
         if (mayContinue && _continuable is not null)
         {
             _writer = _copies.Continue(_continuable, _extent, _random);
+            _published = (_writer, _writer.SyncedBytes); // by whoever ended in order
         }
 
         return _writer is not null;
@@ -268,14 +269,14 @@ internal sealed class Journal : IDisposable
     }
 
     /// <summary>Bytes that were synced since the last publication.</summary>
-    internal long UnpublishedBytes => Writer.SyncedBytes - (_published.Writer == Writer ? _published.Bytes : 0);
+    internal long UnpublishedBytes => _writer is null ? 0 : _writer.SyncedBytes - (_published.Writer == _writer ? _published.Bytes : 0);
 
     /// <summary>Begins the next file with what is still wanted, makes it durable here and at the holders, then lets the older files go.</summary>
     internal async ValueTask RenewAsync(IEnumerable<JournalClump> open, IEnumerable<Intent> intents, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
         bool isBusy = _writer is { IsBusy: true };
         Renew(open, intents, isBusy);                                                                 // 1. open clumps and intents, again
-        await _copies.PublishAsync(Writer, holders, isSynced: true, cancel).ConfigureAwait(false);                    // 2. and at the holders
+        await PublishAsync(holders, isSynced: true, cancel).ConfigureAwait(false);                    // 2. and at the holders
         await _copies.DeleteBelowAsync(Writer, Writer.Header.Number, holders, cancel, keepsSpare: isBusy).ConfigureAwait(false); // 3. only now the old ones
     }
 

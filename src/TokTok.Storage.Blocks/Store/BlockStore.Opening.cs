@@ -223,6 +223,11 @@ public sealed partial class BlockStore
                     CheckpointIndex();
                 }
 
+                if (_journal.UnpublishedBytes > 0)
+                {
+                    await _journal.PublishAsync(JournalHolders(), isSynced: true, CancellationToken.None).ConfigureAwait(false); // intents that holders were to get later
+                }
+
                 EndInOrder();
             }
         }

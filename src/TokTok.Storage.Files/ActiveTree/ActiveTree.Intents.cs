@@ -91,7 +91,15 @@ public sealed partial class ActiveTree
             batch[at] = new Intent(_volume.Root.Id, _store.Device, _store.Incarnation, _intentSequence, (uint)at, at == batch.Length - 1, parts[at]);
         }
 
-        await (isAhead ? journal.AppendAheadAsync(batch, CancellationToken.None) : journal.AppendAsync(batch, CancellationToken.None)).ConfigureAwait(false);
+        if (isAhead)
+        {
+            await journal.AppendAheadAsync(batch, CancellationToken.None).ConfigureAwait(false);
+        }
+        else
+        {
+            await journal.AppendAsync(batch, CancellationToken.None).ConfigureAwait(false);
+        }
+
         _hasAhead = isAhead;
         _mustCommit = false;
         Interlocked.Add(ref _intentBytes, batch.Sum(static intent => (long)intent.Body.Length));
@@ -139,12 +147,11 @@ public sealed partial class ActiveTree
     /// <summary>Returns when no batch is being written ahead: for tests.</summary>
     internal Task AheadAsync() => _ahead;
 
-    private bool MayLog() =>
-        _mayLogNothing ? false :
+    private bool MayLog() => !_mayLogNothing && (
         _isCut ? !_mustCommit && _cutHead is { } atCut && _store.Heads.Any(current => current.Volume == atCut.Volume && current.Root == atCut.Root) :
         _log is not null && !_mustCommit && !_volume.IsForked && _volume.Domain == _store.Realm
         && _volume.Head is { } head && head.Device == _store.Device && head.Incarnation == _store.Incarnation && _store.Heads.Any(current => current.Volume == head.Volume && current.Root == head.Root)
-        && _volume.Root.Active is { } active && active.Children.Equals(_root.Children);
+        && _volume.Root.Active is { } active && active.Children.Equals(_root.Children));
 
     /// <summary>The cut of a batch, between two operations. Null: so much was written that a commit is the shorter way.</summary>
     /// <param name="isAhead">Nor if it names a block, which would have to be durable before.</param>

@@ -25,8 +25,9 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
     private readonly Action<string>? _note;
     private readonly Dictionary<ArenaId, int> _shapes = []; // slices, as the peer says, of arenas that the catalog does not know
     private readonly HashSet<ArenaId> _told = [];
+    private readonly PeerWindows _known;
 
-    private PeerHolder(PeerConnection peer, HelloAnswer hello, Action<string>? note) => (_peer, Hello, _note) = (peer, hello, note);
+    private PeerHolder(PeerConnection peer, HelloAnswer hello, Action<string>? note) => (_peer, Hello, _note, _known) = (peer, hello, note, new PeerWindows(peer.Clock));
 
     public HolderId Id => Hello.Holder;
 
@@ -76,10 +77,11 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         }
 
         int wanted = (int)Math.Clamp(slice - offset, 0, target.Length);
-        int done = 0;
+        int done = expected is null ? 0 : _known.Read(id, fragmentIndex, offset, target.Span[..wanted]);
         while (done < wanted)
         {
-            (int from, int count) = FragmentWindows.Widen(slice, offset + done, Math.Min(wanted - done, Protocol.MaxReadBytes - Blake3.GroupSize));
+            int asked = Math.Min(expected is null ? wanted - done : _known.Ahead(id, fragmentIndex, offset + done, wanted - done, slice), Protocol.MaxReadBytes - Protocol.WindowBytes);
+            (int from, int count) = FragmentWindows.Widen(slice, offset + done, asked);
             byte[] bytes = new byte[count];
             int read = await ReadWindowsAsync(id, fragmentIndex, slice, from, bytes, expected, cancel).ConfigureAwait(false);
             if (read < 0)
@@ -103,6 +105,11 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
 
     public async ValueTask<byte[]?> ReadGroupHashesAsync(ArenaId id, int fragmentIndex, FragmentName expected, CancellationToken cancel)
     {
+        if (_known.HashesOf(expected) is { } known)
+        {
+            return known;
+        }
+
         var writer = new FieldWriter(ArenaId.Size + 2 + FragmentName.Size);
         id.Write(writer.Take(ArenaId.Size));
         writer.U16((ushort)fragmentIndex);
@@ -115,11 +122,22 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
 
         byte[] root = new byte[Blake3.HashSize];
         Blake3Tree.RootFromGroups(answer.AsSpan(1), root);
-        return FragmentName.Read(root) == expected ? answer[1..] : null;
+        if (FragmentName.Read(root) != expected)
+        {
+            return null;
+        }
+
+        _known.AddHashes(expected, answer[1..]);
+        return answer[1..];
     }
 
     public async ValueTask<HeldArena?> InspectAsync(ArenaId id, CancellationToken cancel)
     {
+        if (_known.ClaimOf(id) is { } claimed)
+        {
+            return claimed;
+        }
+
         byte[] request = new byte[2 + ArenaId.Size];
         request[0] = 1;
         id.Write(request.AsSpan(2));
@@ -131,6 +149,11 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
             reader.End();
             return record;
         });
+        if (arena is not null)
+        {
+            _known.AddClaim(arena);
+        }
+
         return damage is null ? arena : throw new DamagedFormatException($"{_peer.Name}: {Printable(damage)}");
     }
 
@@ -175,6 +198,7 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
             writer.U32((uint)group);
         }
 
+        Forget(id);
         _ = await AskAsync(Protocol.Operation.Rewrite, writer.WrittenMemory, bytes, 0, cancel).ConfigureAwait(false);
     }
 
@@ -191,6 +215,7 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
             writer.Bytes(each.GroupHashes.Span);
         }
 
+        Forget(id);
         _ = await AskAsync(Protocol.Operation.Mend, writer.WrittenMemory, 0, cancel).ConfigureAwait(false);
     }
 
@@ -247,6 +272,7 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
             ordered[i].Bytes.CopyTo(bytes.AsMemory(i * slice));
         }
 
+        Forget(id);
         try
         {
             await new PeerUpload(_peer, table, bytes).RunAsync(cancel).ConfigureAwait(false);
@@ -292,6 +318,10 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         if (!isRight)
         {
             Tell(id, index);
+        }
+        else if (read == target.Length && expected is not null)
+        {
+            _known.Add(id, index, offset, target.Span, slice);
         }
 
         return read;
@@ -343,6 +373,7 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
     {
         byte[] request = new byte[ArenaId.Size];
         id.Write(request);
+        Forget(id);
         _ = await AskAsync(operation, request, 0, cancel).ConfigureAwait(false);
     }
 
@@ -359,6 +390,16 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         {
             throw Translated(failure);
         }
+    }
+
+    private void Forget(ArenaId id)
+    {
+        lock (_gate)
+        {
+            _shapes.Remove(id);
+        }
+
+        _known.Forget(id, _known.ClaimOf(id)?.Fragments.Select(static fragment => fragment.Name) ?? []);
     }
 
     /// <summary>In the words of <see cref="IFragmentHolder"/>.</summary>

@@ -78,6 +78,8 @@ public sealed class PeerConnection : IDisposable
     /// <summary>Who answered last; null: nobody yet.</summary>
     public NodeIdentity? Identity => _identity;
 
+    internal TimeProvider Clock => _clock;
+
     /// <summary>"bob (192.0.2.7:4919)".</summary>
     public string Where => $"{Name} ({string.Join(", ", _addresses)})";
 

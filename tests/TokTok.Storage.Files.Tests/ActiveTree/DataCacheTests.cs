@@ -118,6 +118,28 @@ public sealed class DataCacheTests
     }
 
     [Fact]
+    public void Reading_a_part_of_a_condensed_block_allocates_nothing()
+    {
+        var store = new PartsBlocks();
+        (Score score, byte[] plain) = store.Add(300_000, 300_000);
+        (Score other, byte[] otherPlain) = store.Add(700_000, 0);
+        var cache = new DataCache(store, MiB);
+        Check(cache, score, plain, 5000, 4096);
+        Check(cache, other, otherPlain, 5000, 4096);
+        byte[] target = new byte[4096];
+        cache.Read(score, plain.Length, 9096, target, isScattered: true);
+        cache.Read(score, plain.Length, 509_096, target, isScattered: true);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        for (int i = 0; i < 100; i++)
+        {
+            cache.Read(score, plain.Length, 9096 + (i * 2048), target, isScattered: true);
+            cache.Read(score, plain.Length, 309_096 + (i * 2048), target, isScattered: true);
+        }
+
+        Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, 2000);
+    }
+
+    [Fact]
     public async Task Many_threads_get_the_bytes_of_their_blocks_in_a_small_cache()
     {
         var store = new PartsBlocks();

@@ -117,6 +117,17 @@ public sealed partial class BlockStore
         }
     }
 
+    private bool AreIntentsKept
+    {
+        get
+        {
+            lock (_intents)
+            {
+                return _keptBytes == _intentBytes;
+            }
+        }
+    }
+
     private void AddLocked(Intent intent, bool isKept)
     {
         int bytes = intent.Body.Length;

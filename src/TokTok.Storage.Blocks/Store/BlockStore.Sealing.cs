@@ -22,6 +22,9 @@ public sealed partial class BlockStore
     /// <summary>Intents that a holder need not have at once are copied to it by so many bytes.</summary>
     private const long LazyPublishBytes = 256 * 1024;
 
+    /// <summary>Where much in the journal is intents that memory does not keep, its file goes on until a root has taken these in, or so much of it is wanted no more.</summary>
+    private const long MostDeadBytes = 128 * 1024 * 1024;
+
     private readonly ConcurrentDictionary<Score, PendingClump> _pending = new();
     private readonly ConcurrentDictionary<BinKey, OpenBin> _bins = new();
     private readonly ConcurrentDictionary<(int Data, int Parity), ReedSolomon> _coders = new();
@@ -596,7 +599,7 @@ public sealed partial class BlockStore
             }
 
             _catalogLog.Sync();                                                  // 3. the catalog names the arenas
-            if (deadBytes > Math.Max(256 * 1024, (_journaledBytes - deadBytes) / 2))
+            if (deadBytes > Math.Max(256 * 1024, (_journaledBytes - deadBytes) / 2) && (AreIntentsKept || deadBytes > MostDeadBytes))
             {
                 await RenewJournalAsync(cancel).ConfigureAwait(false);           // 4. the journal forgets what arenas hold
             }

@@ -6,6 +6,9 @@ public sealed partial class ActiveTree
     /// <summary>What a change takes in memory beside written bytes, about: an inode, a name, a piece.</summary>
     private const int ChangeBytes = 512;
 
+    /// <summary>A commit of so much written memory is large.</summary>
+    private const long CollectedBytes = 16L << 20;
+
     private static readonly TimeSpan s_retryInterval = TimeSpan.FromSeconds(5);
 
     private readonly SemaphoreSlim _commitGate = new(1, 1);
@@ -268,6 +271,11 @@ public sealed partial class ActiveTree
             }
 
             cut.Thaw();
+            if (cut.MemoryBytes >= CollectedBytes)
+            {
+                // What a large commit leaves behind lies in the oldest generation and among the large arrays, where the collector would let hundreds of megabytes gather: memory is plenty, as it sees it.
+                GC.Collect(2, GCCollectionMode.Forced, blocking: true);
+            }
         }
     }
 

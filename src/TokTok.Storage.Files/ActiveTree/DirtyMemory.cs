@@ -4,14 +4,14 @@ namespace TokTok.Storage.Files;
 
 /// <summary>The memory of everything that was written and not committed, over all files: counted, so that it can be bounded.</summary>
 /// <remarks>
-/// It keeps what it gets back, up to <see cref="MaxSpareBytes"/>: these arrays live from a write to the commit after it, too long for the shared pool, which keeps few, and for the collector, which
+/// It keeps small arrays that it gets back, up to <see cref="MaxSpareBytes"/>: these arrays live from a write to the commit after it, too long for the shared pool, which keeps few, and for the collector, which
 /// would find them in its oldest generation and leave them there. Safe from many threads.
 /// </remarks>
 internal sealed class DirtyMemory
 {
     private const long MaxSpareBytes = 64L << 20;
     private const int MinBytes = 4096;
-    private const int SizeCount = 9; // 4 KiB to 1 MiB
+    private const int SizeCount = 2; // 4 and 8 KiB: of larger ones there are few, and the shared pool keeps those
 
     private readonly Stack<byte[]>[] _spare = [.. Enumerable.Range(0, SizeCount).Select(static _ => new Stack<byte[]>())];
     private long _spareBytes; // guarded, with the stacks, by their array

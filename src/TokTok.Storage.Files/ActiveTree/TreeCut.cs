@@ -64,6 +64,9 @@ internal sealed class TreeCut(ulong stamp, TableRoot links)
 
     internal IReadOnlyCollection<FrozenInode> Inodes => _inodes.Values;
 
+    /// <summary>Written bytes that it holds in memory.</summary>
+    internal long MemoryBytes { get; private set; }
+
     /// <summary>Records of files that lost their last name.</summary>
     internal ulong[] GoneLinks { get; init; } = [];
 
@@ -165,6 +168,7 @@ internal sealed class TreeCut(ulong stamp, TableRoot links)
         }
 
         _inodes.Add(inode.Id, frozen);
+        MemoryBytes += inode.Data?.MemoryBytes ?? 0;
         if (inode.Names is { } names)
         {
             frozen.ChangedNames = [.. names.All.Keys];

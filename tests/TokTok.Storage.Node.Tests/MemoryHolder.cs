@@ -137,12 +137,12 @@ internal sealed class MemoryHolder : IFragmentHolder
 
     private ValueTask Do(Action action)
     {
-        _ = Ask(() =>
+        lock (_gate)
         {
+            CallCount++;
             action();
-            return true;
-        });
-        return ValueTask.CompletedTask;
+            return ValueTask.CompletedTask;
+        }
     }
 
     private ValueTask<T> Ask<T>(Func<T> question)

@@ -42,6 +42,26 @@ internal sealed class OpenVolumes : IDisposable
         }
     }
 
+    /// <summary>One more use of what is open, so that it stays so; null: it was closed meanwhile.</summary>
+    internal async ValueTask<Use?> UseAsync(OpenVolume open, string where, CancellationToken cancel)
+    {
+        await _gate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            if (Find(open.Volume.Name) != open)
+            {
+                return null;
+            }
+
+            open.Add(where);
+            return new Use(this, open, where);
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
+
     /// <summary>Nothing is open any more.</summary>
     public void Dispose()
     {

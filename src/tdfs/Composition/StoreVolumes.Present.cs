@@ -24,28 +24,40 @@ internal sealed partial class StoreVolumes
     public async ValueTask<IReadOnlyList<SnapshotInfo>> TakeDueAsync(KeepRules? thin, CancellationToken cancel)
     {
         List<SnapshotInfo> made = [];
-        using IDisposable? shared = open is null ? null : await open.Gate.ShareAsync(cancel).ConfigureAwait(false); // nobody who shares already calls this
         foreach (OpenVolume each in open?.All ?? [])
         {
-            if (await each.View.Present.SnapshotAsync(Texts(null), random, cancel, onlyIfChanged: true).ConfigureAwait(false) is not { } snapshot)
+            if (await open!.UseAsync(each, "being kept", cancel).ConfigureAwait(false) is { } use)
             {
-                continue;
-            }
-
-            made.Add(new Located(each.Volume, snapshot).Info());
-            if (thin is not null)
-            {
-                IReadOnlyList<SnapshotRecord> all = await each.Volume.ListSnapshotsAsync(cancel).ConfigureAwait(false);
-                HashSet<SnapshotId> goes = [.. thin.Apply(all.Select(static one => new KeepCandidate(one.Id, one.TimeNs, one.IsMarked || one.Labels.Count > 0, one.IsFinished)))
-                    .Where(static decision => !decision.IsKept).Select(static decision => decision.Snapshot.Id)];
-                if (goes.Count > 0)
+                await using (use.ConfigureAwait(false))
                 {
-                    await each.Volume.RemoveSnapshotsAsync([.. all.Where(one => goes.Contains(one.Id))], cancel, keepsActive: true).ConfigureAwait(false);
+                    await TakeDueAsync(each, thin, made, cancel).ConfigureAwait(false);
                 }
             }
         }
 
         return made;
+    }
+
+    /// <summary>Keeps one that stays open meanwhile, with nobody freeing space; its use ends behind that, as closing it waits for the same.</summary>
+    private async ValueTask TakeDueAsync(OpenVolume each, KeepRules? thin, List<SnapshotInfo> made, CancellationToken cancel)
+    {
+        using IDisposable shared = await open!.Gate.ShareAsync(cancel).ConfigureAwait(false);
+        if (await each.View.Present.SnapshotAsync(Texts(null), random, cancel, onlyIfChanged: true).ConfigureAwait(false) is not { } snapshot)
+        {
+            return;
+        }
+
+        made.Add(new Located(each.Volume, snapshot).Info());
+        if (thin is not null)
+        {
+            IReadOnlyList<SnapshotRecord> all = await each.Volume.ListSnapshotsAsync(cancel).ConfigureAwait(false);
+            HashSet<SnapshotId> goes = [.. thin.Apply(all.Select(static one => new KeepCandidate(one.Id, one.TimeNs, one.IsMarked || one.Labels.Count > 0, one.IsFinished)))
+                .Where(static decision => !decision.IsKept).Select(static decision => decision.Snapshot.Id)];
+            if (goes.Count > 0)
+            {
+                await each.Volume.RemoveSnapshotsAsync([.. all.Where(one => goes.Contains(one.Id))], cancel, keepsActive: true).ConfigureAwait(false);
+            }
+        }
     }
 
     public async ValueTask<RollBackResult> RollBackAsync(string snapshot, CancellationToken cancel)

@@ -17,7 +17,7 @@ public sealed class CacheDrillTests
         new Random(1).NextBytes(noise);
         await File.WriteAllBytesAsync(Path.Join(tree, "noise"), noise, DrillStore.Cancel);
         (await store.RunAsync("import", tree, "--volume", "v", "--no-progress")).Expect(0);
-        Assert.InRange((await store.JsonAsync("status")).GetProperty("cacheBytes").GetInt64(), noise.Length, 64 << 20);
+        Assert.InRange((await store.JsonAsync("status")).GetProperty("cacheBytes").GetInt64(), 1 << 20, 64 << 20); // the rest lies in the journal
 
         Directory.Move(store.Holders[0], store.Holders[0] + "-away"); // what was written
         await AssertReadableAsync();

@@ -10,6 +10,8 @@ namespace TokTok.Storage.Tdfs.Tests.Drills;
 /// <remarks>The home folder, times, words and free space stand as examples. TDFS_WRITE_TRANSCRIPTS=1 writes the page anew, to be read before it is committed.</remarks>
 public sealed partial class DayDrillTests
 {
+    private const int Terminated = 128 + 15;
+
     private readonly StringBuilder _page = new();
     private readonly List<string> _said = [];
     private string _home = "";
@@ -64,7 +66,7 @@ public sealed partial class DayDrillTests
         await SayAsync(null, "tdfs snapshots; tdfs diff before-lunch evening; tdfs log drive letters/2");
         await SayAsync("A repository lives in it as in any folder.", "cd TDFS; git init -q project; cd project; echo 'main' > README; git add README; git -c user.name=Ann -c user.email=ann@example.org commit -qm 'A beginning'; git log --format=%s; git status --short");
         await SayAsync("## Unmount, and mount again", "umount TDFS; ls -A TDFS", "everything committed");
-        await EndAsync(node, "TERM");
+        await EndAsync(node, "TERM", endsByItself: true);
         node = await UpAsync();
         await SayAsync(null, "ls TDFS TDFS/letters");
         await SayAsync("## Everything is killed\n\nWhat a program has synced survives that. An editor or a database does so by itself; here it is `sync`.", "cd TDFS; echo 'Written a moment ago' > note; sync note");
@@ -92,11 +94,12 @@ public sealed partial class DayDrillTests
         return node;
     }
 
-    private async Task EndAsync(Process node, string signal)
+    /// <param name="endsByItself">Its only mount is gone, so the signal may come too late for it: before it, after it, or while the runtime ends.</param>
+    private async Task EndAsync(Process node, string signal, bool endsByItself = false)
     {
-        Assert.Equal("", await MountDrill.ShellAsync("kill -$1 $2", signal, $"{node.Id}"));
+        Assert.Equal("", await MountDrill.ShellAsync(endsByItself ? "kill -$1 $2 2>/dev/null || true" : "kill -$1 $2", signal, $"{node.Id}"));
         await node.WaitForExitAsync(DrillStore.Cancel);
-        Assert.Equal(signal == "KILL" ? Outcome.Killed : 0, node.ExitCode);
+        Assert.Contains(node.ExitCode, signal == "KILL" ? [Outcome.Killed] : endsByItself ? [0, Terminated] : (int[])[0]);
         Show(signal == "KILL" ? "kill -9 %1" : "kill %1", TakeSaid());
         node.Dispose();
     }

@@ -245,19 +245,37 @@ internal sealed class Journal : IDisposable
     /// <exception cref="DamagedFormatException">One of them cannot be read.</exception>
     internal Dictionary<Intent, ReadOnlyMemory<byte>> ReadBack(HashSet<Intent> wanted)
     {
-        Sync();
         var bodies = new Dictionary<Intent, ReadOnlyMemory<byte>>(wanted.Count);
+        FindWritten(wanted, (intent, record) => bodies[intent] = ReadIntent(record, Writer.Path).Body);
+        return bodies;
+    }
+
+    private delegate void WrittenIntent(Intent intent, ReadOnlySpan<byte> record);
+
+    /// <summary>Goes through the file that is being written, a record at a time, whatever it holds.</summary>
+    private void FindWritten(HashSet<Intent> wanted, WrittenIntent found)
+    {
+        if (wanted.Count == 0)
+        {
+            return;
+        }
+
+        Sync();
+        string path = Writer.Path;
+        HashSet<Intent> missing = [.. wanted];
         _copies.ReadOwn(
             Writer,
-            body =>
+            record =>
             {
-                if (body[0] == IntentKind && ReadIntent(body, Writer.Path) is var intent && wanted.Contains(intent with { Body = default }))
+                if (record[0] == IntentKind && ReadIntentHead(record, path, out _) is var intent && missing.Remove(intent))
                 {
-                    bodies[intent with { Body = default }] = intent.Body;
+                    found(intent, record);
                 }
             });
-        return bodies.Count == wanted.Count ? bodies
-            : throw new DamagedFormatException($"{Writer.Path}: found {bodies.Count} of {wanted.Count} intents that were written to it, expected all");
+        if (missing.Count > 0)
+        {
+            throw new DamagedFormatException($"{path}: found {wanted.Count - missing.Count} of {wanted.Count} intents that were written to it, expected all");
+        }
     }
 
     /// <summary>Copies what is synced to the holders that keep journals.</summary>
@@ -272,10 +290,12 @@ internal sealed class Journal : IDisposable
     internal long UnpublishedBytes => _writer is null ? 0 : _writer.SyncedBytes - (_published.Writer == _writer ? _published.Bytes : 0);
 
     /// <summary>Begins the next file with what is still wanted, makes it durable here and at the holders, then lets the older files go.</summary>
-    internal async ValueTask RenewAsync(IEnumerable<JournalClump> open, IEnumerable<Intent> intents, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
+    /// <param name="written">Intents that are wanted still and lie in the file that ends, without their bodies: they go over record by record, since together they may be many times what memory keeps.</param>
+    internal async ValueTask RenewAsync(
+        IEnumerable<JournalClump> open, IEnumerable<Intent> intents, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel, HashSet<Intent>? written = null)
     {
         bool isBusy = _writer is { IsBusy: true };
-        Renew(open, intents, isBusy);                                                                 // 1. open clumps and intents, again
+        Renew(open, intents, written, isBusy);                                                        // 1. open clumps and intents, again
         await PublishAsync(holders, isSynced: true, cancel).ConfigureAwait(false);                    // 2. and at the holders
         await _copies.DeleteBelowAsync(Writer, Writer.Header.Number, holders, cancel, keepsSpare: isBusy).ConfigureAwait(false); // 3. only now the old ones
     }
@@ -284,7 +304,7 @@ internal sealed class Journal : IDisposable
 
     private RecordLogWriter Writer => _writer ?? throw new InvalidOperationException("the store was opened for reading");
 
-    private void Renew(IEnumerable<JournalClump> open, IEnumerable<Intent> intents, bool isBusy)
+    private void Renew(IEnumerable<JournalClump> open, IEnumerable<Intent> intents, HashSet<Intent>? written, bool isBusy)
     {
         RecordLogWriter next = _copies.Begin(_newestNumber + 1, _random, isBusy);
         try
@@ -299,6 +319,11 @@ internal sealed class Journal : IDisposable
             {
                 WriteIntent(_body, intent);
                 next.Append(_body.Written);
+            }
+
+            if (written is not null)
+            {
+                FindWritten(written, (_, record) => next.Append(record));
             }
 
             next.Append([CarriedKind]);
@@ -358,6 +383,13 @@ internal sealed class Journal : IDisposable
 
     internal static Intent ReadIntent(ReadOnlySpan<byte> body, string where)
     {
+        Intent head = ReadIntentHead(body, where, out int start);
+        return head with { Body = body[start..].ToArray() };
+    }
+
+    /// <summary>An intent without its body, which begins where <paramref name="start"/> says.</summary>
+    private static Intent ReadIntentHead(ReadOnlySpan<byte> body, string where, out int start)
+    {
         var reader = new FieldReader(body, $"journal {where}");
         _ = reader.U8();
         VolumeId volume = VolumeId.Read(reader.Bytes(VolumeId.Size));
@@ -371,7 +403,8 @@ internal sealed class Journal : IDisposable
             throw reader.Damaged($"an intent of sequence {sequence}, last {last}, {reader.Remaining} bytes; a sequence from 1, 0 or 1, at most {Intent.MaxBodyBytes} bytes expected");
         }
 
-        return new Intent(volume, device, incarnation, sequence, part, last == 1, reader.Bytes(reader.Remaining).ToArray());
+        start = body.Length - reader.Remaining;
+        return new Intent(volume, device, incarnation, sequence, part, last == 1, default);
     }
 
     private static JournalClump ReadClump(ReadOnlySpan<byte> body, string where)

@@ -166,6 +166,19 @@ public sealed partial class BlockStore
         return all;
     }
 
+    /// <summary>Those that memory has, those that the journal's file alone has, and the bytes of both.</summary>
+    private (List<Intent> Kept, HashSet<Intent> Written, long Bytes) SplitIntents()
+    {
+        lock (_intents)
+        {
+            return
+            (
+                [.. _intents.Where(static live => live.Bytes == live.Intent.Body.Length).Select(static live => live.Intent)],
+                [.. _intents.Where(static live => live.Bytes > live.Intent.Body.Length).Select(static live => live.Intent)],
+                _intentBytes);
+        }
+    }
+
     private long LiveIntentBytes()
     {
         lock (_intents)

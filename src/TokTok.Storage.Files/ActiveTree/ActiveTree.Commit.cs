@@ -21,6 +21,7 @@ public sealed partial class ActiveTree
 
     private long _ticket;
     private long _spilledBytes;
+    private long _sharedBytes; // written memory that copies show as well, since the last cut
     private int _isBegun;
     private volatile string? _toldFailure; // why commits in the background fail at present
     private long _failedAt;
@@ -83,7 +84,11 @@ public sealed partial class ActiveTree
             _lastFailure = null;
             try
             {
-                await CommitCutAsync(CancellationToken.None).ConfigureAwait(false);
+                if (await CommitCutAsync(CancellationToken.None).ConfigureAwait(false) >= CollectedBytes)
+                {
+                    // What a large commit leaves behind lies in the oldest generation and among the large arrays, where the collector would leave it. Here nothing holds the cut any more.
+                    HeapWatch.Collect();
+                }
             }
             catch (Exception failure)
             {
@@ -145,13 +150,20 @@ public sealed partial class ActiveTree
     /// <summary>Commits beside the operations, once at a time.</summary>
     private void BeginCommit()
     {
+        bool isIdle;
         lock (_dirtyGate)
         {
-            if (_dirty.Count == 0)
+            isIdle = _dirty.Count == 0;
+        }
+
+        if (isIdle)
+        {
+            if (_memory.Trim() >= CollectedBytes)
             {
-                _memory.Trim();
-                return;
+                HeapWatch.GiveBack();
             }
+
+            return;
         }
 
         if (Interlocked.Exchange(ref _isBegun, 1) == 0)
@@ -223,11 +235,12 @@ public sealed partial class ActiveTree
     }
 
     // A crash before the volume's edit is durable leaves the root before, and blocks that nothing names.
-    private async ValueTask CommitCutAsync(CancellationToken cancel)
+    /// <returns>How much written memory it has taken.</returns>
+    private async ValueTask<long> CommitCutAsync(CancellationToken cancel)
     {
         if (await CutOffAsync(cancel).ConfigureAwait(false) is not var (cut, sequence, intentBytes))
         {
-            return;
+            return 0;
         }
 
         bool isDone = false;
@@ -271,12 +284,9 @@ public sealed partial class ActiveTree
             }
 
             cut.Thaw();
-            if (cut.MemoryBytes >= CollectedBytes)
-            {
-                // What a large commit leaves behind lies in the oldest generation and among the large arrays, where the collector would let hundreds of megabytes gather: memory is plenty, as it sees it.
-                GC.Collect(2, GCCollectionMode.Forced, blocking: true);
-            }
         }
+
+        return cut.MemoryBytes;
     }
 
     /// <summary>The cut, and what intents it includes. Null: nothing has changed.</summary>
@@ -355,6 +365,7 @@ public sealed partial class ActiveTree
 
                 Interlocked.Exchange(ref _changeCount, 0);
                 Interlocked.Exchange(ref _spilledBytes, 0);
+                Interlocked.Exchange(ref _sharedBytes, 0);
                 Interlocked.Exchange(ref _scatteredBytes, 0);
                 if (dirty.Length == 0)
                 {

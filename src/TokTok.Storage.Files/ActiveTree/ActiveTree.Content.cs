@@ -326,48 +326,71 @@ public sealed partial class ActiveTree
             return FileError.EFBIG;
         }
 
-        // Written bytes become blocks first, so that both files can share them: copying a gigabyte that was just written takes no gigabyte of memory.
         error = AwaitRoom();
-        error = error == FileError.None ? AcceptBytes(ChangeBytes) : error;
-        error = error == FileError.None ? Spill(from.Inode, all: true) : error;
-        if (error != FileError.None)
+        error = error == FileError.None ? ShareRange(from.Inode, fromOffset, to.Inode, toOffset, length, out bytes) : error;
+        if (error != FileError.None || bytes == 0)
         {
             return error;
-        }
-
-        FileView view = Hold(from.Inode, out FilePiece[] held);
-        try
-        {
-            bytes = Math.Min(length, Math.Max(0, view.Size - fromOffset));
-            if (bytes == 0)
-            {
-                return FileError.None;
-            }
-
-            List<FileSegment> segments = [];
-            for (long at = fromOffset; at < fromOffset + bytes;)
-            {
-                FileSegment segment = view.SegmentAt(at);
-                long end = Math.Min(segment.End, fromOffset + bytes);
-                segments.Add(segment.Slice(at, end));
-                at = end;
-            }
-
-            PutSegments(to.Inode, segments, toOffset - fromOffset);
-        }
-        catch (Exception failure) when (Trouble.TryTell(failure, out error))
-        {
-            bytes = 0;
-            return error;
-        }
-        finally
-        {
-            Thaw(from.Inode, held);
         }
 
         Notify(VolumeChangeKind.Content, to.Inode, default, to.FrontEnd);
         AfterChange();
         return FileError.None;
+    }
+
+    /// <summary>Lets a range show what another does, without reading or copying it: blocks, and written memory too, which both show until either is changed or committed.</summary>
+    /// <remarks>
+    /// Shared memory takes no room in memory again, but a commit cuts it once for every file that shows it. So between two commits no more is shared than memory for changes holds; beyond that it becomes
+    /// blocks first.
+    /// </remarks>
+    private FileError ShareRange(Inode from, long fromOffset, Inode to, long toOffset, long length, out long bytes)
+    {
+        bytes = 0;
+        for (bool isSpilled = false; ; isSpilled = true)
+        {
+            FileError error;
+            FileView view = Hold(from, out FilePiece[] held, out CuttingRule rule);
+            try
+            {
+                long count = Math.Min(length, Math.Max(0, view.Size - fromOffset));
+                if (count == 0)
+                {
+                    return FileError.None;
+                }
+
+                List<FilePiece> pieces = view.PiecesOf(fromOffset, fromOffset + count, toOffset - fromOffset, _memory, out long sharedBytes);
+                bool mustSpill = !isSpilled && Interlocked.Read(ref _sharedBytes) + sharedBytes > _options.DirtyBytes;
+                error = mustSpill ? FileError.None : AcceptBytes(sharedBytes + ChangeBytes);
+                if (mustSpill || error != FileError.None)
+                {
+                    FileOverlay.Thaw([.. pieces]);
+                }
+                else
+                {
+                    PutPieces(to, pieces, rule, sharedBytes);
+                    bytes = count;
+                }
+
+                if (!mustSpill)
+                {
+                    return error;
+                }
+            }
+            catch (Exception failure) when (Trouble.TryTell(failure, out error))
+            {
+                return error;
+            }
+            finally
+            {
+                Thaw(from, held);
+            }
+
+            error = Spill(from, all: true);
+            if (error != FileError.None)
+            {
+                return error;
+            }
+        }
     }
 
     private FileError TryFile(ulong handle, OpenOptions needed, out OpenInode? open) =>
@@ -508,10 +531,13 @@ public sealed partial class ActiveTree
     }
 
     /// <summary>The file as it is now, whatever becomes of it. <see cref="Thaw"/> gives back what is held.</summary>
-    private FileView Hold(Inode inode, out FilePiece[] held)
+    private FileView Hold(Inode inode, out FilePiece[] held) => Hold(inode, out held, out _);
+
+    private FileView Hold(Inode inode, out FilePiece[] held, out CuttingRule rule)
     {
         lock (inode.Gate)
         {
+            rule = RuleLocked(inode);
             held = inode.Data?.Hold() ?? [];
             return new FileView(_extents, _data, held, inode.Content, inode.Data?.BaseVisible ?? inode.Content.Size, inode.Size);
         }
@@ -525,32 +551,22 @@ public sealed partial class ActiveTree
         }
     }
 
-    private void PutSegments(Inode inode, List<FileSegment> segments, long shift)
+    /// <param name="rule">Where the pieces come from: memory that was written here and there there, is cut as there.</param>
+    private void PutPieces(Inode inode, List<FilePiece> pieces, CuttingRule rule, long sharedBytes)
     {
         _cut.EnterReadLock();
         try
         {
             lock (inode.Gate)
             {
-                FileOverlay overlay = OverlayLocked(inode);
-                foreach (FileSegment segment in segments)
+                OverlayLocked(inode).Put(pieces);
+                inode.Size = Math.Max(inode.Size, pieces[^1].End);
+                if (sharedBytes > 0 && rule == CuttingRule.Fixed && inode.Size >= _options.FixedRuleBytes && pieces[^1].End - pieces[0].Offset >= inode.Size / 2)
                 {
-                    long at = segment.Offset + shift;
-                    switch (segment.Kind)
-                    {
-                        case SegmentKind.Memory:
-                            overlay.Write(at, segment.Bytes.Span, inode.Size);
-                            break;
-                        case SegmentKind.Block:
-                            overlay.Put([new FilePiece { Offset = at, Length = segment.Length, Source = new StoredBlock(segment.Score, segment.BlockBytes), Skip = segment.Skip }]);
-                            break;
-                        default:
-                            overlay.PutHole(at, at + segment.Length);
-                            break;
-                    }
+                    inode.Rule = rule;
                 }
 
-                inode.Size = Math.Max(inode.Size, segments[^1].End + shift);
+                Interlocked.Add(ref _sharedBytes, sharedBytes);
                 ContentChangedLocked(inode, dropsPrivileges: false);
             }
         }

@@ -34,7 +34,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
     private readonly FileIds _ids;
     private readonly TimeProvider _clock;
     private readonly ActiveTreeOptions _options;
-    private readonly DirtyMemory _memory = new();
+    private readonly DirtyMemory _memory;
     private readonly TableCache _tables;
     private readonly ExtentCache _extents;
     private readonly DataCache _data;
@@ -70,6 +70,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         _blocks = volume.Blocks;
         _clock = clock;
         _options = options;
+        _memory = new DirtyMemory(options.DirtyBytes);
         _ids = new FileIds(volume.Root, store.Device);
         _tables = new TableCache(_blocks, options.TreeCacheBytes / 2);
         _extents = new ExtentCache(_blocks, options.TreeCacheBytes / 2);
@@ -108,6 +109,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         _blocks = present._blocks;
         _clock = present._clock;
         _options = present._options;
+        _memory = present._memory;
         _ids = present._ids;
         _tables = present._tables;
         _extents = present._extents;
@@ -147,6 +149,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         tree.Replay();
         if (tree._options.CommitInterval > TimeSpan.Zero)
         {
+            HeapWatch.Enter();
             tree._timer = clock.CreateTimer(static state => ((ActiveTree)state!).BeginCommit(), tree, tree._options.CommitInterval, tree._options.CommitInterval);
         }
 
@@ -177,6 +180,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         if (_timer is not null)
         {
             await _timer.DisposeAsync().ConfigureAwait(false);
+            HeapWatch.Leave();
         }
 
         await _begun.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);

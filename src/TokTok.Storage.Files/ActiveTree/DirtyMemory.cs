@@ -4,10 +4,11 @@ namespace TokTok.Storage.Files;
 
 /// <summary>The memory of everything that was written and not committed, over all files: counted, so that it can be bounded.</summary>
 /// <remarks>
-/// It keeps small arrays that it gets back, up to <see cref="MaxSpareBytes"/>: these arrays live from a write to the commit after it, too long for the shared pool, which keeps few, and for the collector, which
+/// It keeps small arrays that it gets back, up to <see cref="MaxSpareBytes"/>, and no more than the bound with what is in use: these arrays live from a write to the commit after it, too long for the shared pool, which keeps few, and for the collector, which
 /// would find them in its oldest generation and leave them there. Safe from many threads.
 /// </remarks>
-internal sealed class DirtyMemory
+/// <param name="maxBytes">The bound that whoever writes is held to.</param>
+internal sealed class DirtyMemory(long maxBytes = 80L << 20)
 {
     private const long MaxSpareBytes = 64L << 20;
     private const int MinBytes = 4096;
@@ -22,6 +23,18 @@ internal sealed class DirtyMemory
     private long _bytes;
 
     internal long Bytes => Interlocked.Read(ref _bytes);
+
+    /// <summary>Of arrays that are kept.</summary>
+    internal long SpareBytes
+    {
+        get
+        {
+            lock (_spare)
+            {
+                return _spareBytes;
+            }
+        }
+    }
 
     internal DirtyBuffer Rent(int atLeast)
     {
@@ -41,6 +54,11 @@ internal sealed class DirtyMemory
 
         bytes ??= ArrayPool<byte>.Shared.Rent(atLeast);
         Add(bytes.Length + OverheadBytes);
+        if (Bytes + Interlocked.Read(ref _spareBytes) > maxBytes)
+        {
+            ShrinkSpare();
+        }
+
         return new DirtyBuffer(this, bytes);
     }
 
@@ -57,7 +75,7 @@ internal sealed class DirtyMemory
 
         lock (_spare)
         {
-            if (_spareBytes + bytes.Length <= MaxSpareBytes)
+            if (_spareBytes + bytes.Length <= Math.Min(MaxSpareBytes, maxBytes - Bytes))
             {
                 _spareBytes += bytes.Length;
                 _spare[size].Push(bytes);
@@ -65,11 +83,28 @@ internal sealed class DirtyMemory
         }
     }
 
-    /// <summary>Lets go of what is kept: nobody has written for a while.</summary>
-    internal void Trim()
+    /// <summary>What is in use takes the place of what is kept.</summary>
+    private void ShrinkSpare()
     {
         lock (_spare)
         {
+            foreach (Stack<byte[]> stack in _spare)
+            {
+                while (Bytes + _spareBytes > maxBytes && stack.TryPop(out byte[]? least))
+                {
+                    _spareBytes -= least.Length;
+                }
+            }
+        }
+    }
+
+    /// <summary>Lets go of what is kept: nobody has written for a while.</summary>
+    /// <returns>How many bytes that was.</returns>
+    internal long Trim()
+    {
+        lock (_spare)
+        {
+            long bytes = _spareBytes;
             foreach (Stack<byte[]> stack in _spare)
             {
                 stack.Clear();
@@ -77,6 +112,7 @@ internal sealed class DirtyMemory
             }
 
             _spareBytes = 0;
+            return bytes;
         }
     }
 
@@ -88,8 +124,11 @@ internal sealed class DirtyMemory
     }
 }
 
-/// <summary>Bytes that were written, shared by the pieces of a file that show them.</summary>
-/// <remarks>Locks: the file's own gate guards every member. Once frozen the bytes never change again: a commit, or whoever makes blocks of them, reads them without the gate.</remarks>
+/// <summary>Bytes that were written, shared by the pieces that show them.</summary>
+/// <remarks>
+/// Locks: the file's own gate guards every member but the count of references. Once frozen the bytes never change again: a commit, or whoever makes blocks of them, reads them without the gate,
+/// and pieces of other files may show them (<see cref="ActiveTree.CopyRange(ulong, long, ulong, long, long, out long)"/>).
+/// </remarks>
 internal sealed class DirtyBuffer(DirtyMemory memory, byte[] bytes)
 {
     private int _references = 1;
@@ -101,11 +140,11 @@ internal sealed class DirtyBuffer(DirtyMemory memory, byte[] bytes)
 
     internal bool IsFrozen { get; set; }
 
-    internal void Hold() => _references++;
+    internal void Hold() => Interlocked.Increment(ref _references);
 
     internal void Release()
     {
-        if (--_references == 0)
+        if (Interlocked.Decrement(ref _references) == 0)
         {
             memory.Return(Bytes);
         }

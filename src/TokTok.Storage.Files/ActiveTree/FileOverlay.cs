@@ -110,13 +110,19 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
         _pieces.Insert(at, new FilePiece { Offset = from, Length = to - from });
     }
 
-    /// <summary>Lets a range show parts of blocks, or holes.</summary>
-    /// <param name="replacing">Ascending and without gaps, none of them memory.</param>
+    /// <summary>Lets a range show parts of blocks, holes, or memory that is frozen and held for it.</summary>
+    /// <param name="replacing">Ascending and without gaps.</param>
     internal void Put(IReadOnlyList<FilePiece> replacing)
     {
         if (replacing.Count == 0)
         {
             return;
+        }
+
+        foreach (FilePiece piece in replacing)
+        {
+            Debug.Assert(piece is { IsLogged: false, Source: not DirtyBuffer { IsFrozen: false } }, "a piece that another file may change");
+            MemoryBytes += piece.Source is DirtyBuffer ? piece.Length : 0;
         }
 
         Version++;

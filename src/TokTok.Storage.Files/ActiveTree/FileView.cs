@@ -96,6 +96,61 @@ internal sealed class FileView(ExtentCache extents, DataCache data, FilePiece[] 
         return from == start && to == whole.End ? whole : whole.Slice(from, to);
     }
 
+    /// <summary>What shows in a range below the size, as pieces for another place: ascending, without gaps. Written memory is shared, and held for each piece.</summary>
+    /// <param name="shift">From here to there.</param>
+    /// <param name="memory">For what lies inside the file's entry, which is copied.</param>
+    /// <param name="sharedBytes">Of written memory.</param>
+    internal List<FilePiece> PiecesOf(long from, long to, long shift, DirtyMemory memory, out long sharedBytes)
+    {
+        List<FilePiece> result = [];
+        sharedBytes = 0;
+        try
+        {
+            for (long at = from; at < to;)
+            {
+                FilePiece piece = PieceAt(at, to, memory);
+                sharedBytes += piece.Source is DirtyBuffer ? piece.Length : 0;
+                result.Add(piece with { Offset = at + shift });
+                at = piece.End;
+            }
+        }
+        catch
+        {
+            FileOverlay.Thaw([.. result]);
+            throw;
+        }
+
+        return result;
+    }
+
+    private FilePiece PieceAt(long from, long limit, DirtyMemory memory)
+    {
+        int index = FindFrom(from);
+        if (index < pieces.Length && pieces[index].Offset <= from)
+        {
+            FilePiece piece = pieces[index];
+            (piece.Source as DirtyBuffer)?.Hold();
+            return piece.Slice(from, Math.Min(piece.End, limit)) with { IsLogged = false };
+        }
+
+        FileSegment segment = SegmentAt(from);
+        segment = segment.Slice(from, Math.Min(segment.End, limit));
+        var found = new FilePiece { Offset = from, Length = segment.Length, Skip = segment.Skip };
+        switch (segment.Kind)
+        {
+            case SegmentKind.Block:
+                return found with { Source = new StoredBlock(segment.Score, segment.BlockBytes) };
+            case SegmentKind.Memory:
+                DirtyBuffer copy = memory.Rent(segment.Bytes.Length);
+                segment.Bytes.CopyTo(copy.Bytes);
+                copy.Used = segment.Bytes.Length;
+                copy.IsFrozen = true;
+                return found with { Source = copy };
+            default:
+                return found;
+        }
+    }
+
     /// <summary>The committed block of extents that begins at an offset and shows as it was, all of it before a limit; a tree's last one only where the file still ends with it.</summary>
     internal bool TryBlock(long offset, long limit, out ExtentsBlockRef named)
     {

@@ -98,6 +98,24 @@ internal sealed unsafe class FuseDispatcher
         return Finish(reply, header.Unique, Do(header, body, room));
     }
 
+    /// <summary>Whether an answer is likely to wait for a disk, or to be much work: others should be served meanwhile.</summary>
+    internal static bool MayTakeLong(ReadOnlySpan<byte> request)
+    {
+        const int LargeBytes = 32 << 10;
+        if (request.Length < FuseInHeader.Size)
+        {
+            return false;
+        }
+
+        return MemoryMarshal.Read<FuseInHeader>(request).Opcode switch
+        {
+            FuseOpcode.Fsync or FuseOpcode.FsyncDir or FuseOpcode.SyncFs or FuseOpcode.CopyFileRange or FuseOpcode.CopyFileRange64 => true,
+            FuseOpcode.Write => request.Length > LargeBytes,
+            FuseOpcode.Read => MemoryMarshal.TryRead(request[FuseInHeader.Size..], out FuseTransferIn asked) && asked.Size > LargeBytes,
+            _ => false,
+        };
+    }
+
     /// <summary>A reply of an error alone.</summary>
     internal static int Refuse(ReadOnlySpan<byte> request, Span<byte> reply, FileError error)
     {

@@ -6,6 +6,7 @@ namespace TokTok.Storage.Mount.Fuse;
 internal static unsafe partial class FuseLibc
 {
     internal const int EPERM = 1, ENOENT = 2, EINTR = 4, EAGAIN = 11, EBUSY = 16, ENODEV = 19, EINVAL = 22, ENOTCONN = 107;
+    internal const short PollIn = 1;
     internal const int ReadWrite = 2, CloseOnExec = 0x80000;
 
     /// <summary>fcntl: F_DUPFD_CLOEXEC.</summary>
@@ -29,6 +30,9 @@ internal static unsafe partial class FuseLibc
 
     [LibraryImport(Name, SetLastError = true)]
     internal static partial nint write(int fd, byte* buffer, nuint bytes);
+
+    [LibraryImport(Name, SetLastError = true)]
+    internal static partial int poll(PollDescriptor* descriptors, nuint count, int milliseconds);
 
     [LibraryImport(Name, SetLastError = true)]
     internal static partial int ioctl(int fd, nuint request, uint* argument);
@@ -56,6 +60,15 @@ internal static unsafe partial class FuseLibc
 
     [LibraryImport(Name)]
     internal static partial uint getegid();
+
+    /// <summary>struct pollfd.</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    internal struct PollDescriptor
+    {
+        internal int Descriptor;
+        internal short Events;
+        internal short Happened;
+    }
 
     /// <summary>struct msghdr of 64-bit Linux.</summary>
     [StructLayout(LayoutKind.Sequential)]

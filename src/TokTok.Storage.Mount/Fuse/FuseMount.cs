@@ -19,6 +19,7 @@ public sealed class FuseMount
     private readonly TaskCompletionSource<string?> _begun = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly List<FuseWorker> _workers = [];
     private readonly int _frontEnd = Interlocked.Increment(ref s_frontEnds); // 0 is nobody's
+    private readonly FuseTurns _turns = new();
     private FuseNotices? _notices;
     private readonly FuseOptions _options;
     private readonly TimeProvider _clock;
@@ -165,7 +166,7 @@ public sealed class FuseMount
                 break; // those that there are serve everything, a little slower
             }
 
-            _workers.Add(new FuseWorker(queue, new FuseDispatcher(volume, cacheSeconds, _frontEnd, said => _begun.TrySetResult(said), agreed, _options.WritebackCache), trouble, WorkerEnded));
+            _workers.Add(new FuseWorker(queue, new FuseDispatcher(volume, cacheSeconds, _frontEnd, said => _begun.TrySetResult(said), agreed, _options.WritebackCache), _turns, trouble, WorkerEnded));
         }
 
         int notices = FuseLibc.fcntl(fd, FuseLibc.DuplicateCloseOnExec, 0);
@@ -176,6 +177,7 @@ public sealed class FuseMount
         }
 
         _running = _workers.Count;
+        _turns.Start();
         for (int index = 0; index < _workers.Count; index++)
         {
             _workers[index].Start(index);
@@ -199,6 +201,7 @@ public sealed class FuseMount
     {
         if (Interlocked.Decrement(ref _running) == 0)
         {
+            _turns.End();
             _ended.TrySetResult();
         }
     }

@@ -7,6 +7,7 @@ namespace TokTok.Storage.Mount.Fuse;
 /// <remarks>
 /// Buffers are native memory, one for requests and one for replies, and their pages are touched only as far as requests were ever long. A request is read to where the bytes of a WRITE begin a page.
 /// The device's answers to a read: EINTR and EAGAIN, nothing happened; ENOENT, the request was taken back; ENODEV, the mount is gone. Too long a request the kernel answers itself.
+/// One of the workers waits at the device (<see cref="FuseTurns"/>), the others for their turn.
 /// Locks: _gate is held while a request is answered; whoever sets the stop and has then held every worker's gate once knows that nothing reaches the volume any more.
 /// </remarks>
 internal sealed unsafe class FuseWorker
@@ -21,14 +22,18 @@ internal sealed unsafe class FuseWorker
     private readonly FuseDispatcher _dispatcher;
     private readonly Action<string> _trouble;
     private readonly Action _ended;
+    private readonly FuseTurns _turns;
+    private readonly FuseTurn _turn = new();
     private bool _isStopped;
 
     /// <param name="fd">Closed at the thread's end.</param>
+    /// <param name="turns">One for all that serve the mount.</param>
     /// <param name="ended">Called on the thread, at its end.</param>
-    internal FuseWorker(int fd, FuseDispatcher dispatcher, Action<string> trouble, Action ended)
+    internal FuseWorker(int fd, FuseDispatcher dispatcher, FuseTurns turns, Action<string> trouble, Action ended)
     {
         _fd = fd;
         _dispatcher = dispatcher;
+        _turns = turns;
         _trouble = trouble;
         _ended = ended;
     }
@@ -56,6 +61,7 @@ internal sealed unsafe class FuseWorker
         }
         finally
         {
+            _turns.Pass(_turn); // the next one hears the same from the device
             NativeMemory.AlignedFree(requests);
             NativeMemory.AlignedFree(replies);
             _ = FuseLibc.close(_fd);
@@ -66,6 +72,7 @@ internal sealed unsafe class FuseWorker
     /// <summary>Serves one request. False: there are no more.</summary>
     private bool TryServe(byte* request, byte* reply)
     {
+        _turns.Take(_turn);
         nint got = FuseLibc.read(_fd, request, RequestBytes);
         if (got < 0)
         {
@@ -83,7 +90,14 @@ internal sealed unsafe class FuseWorker
             return false;
         }
 
-        int bytes = Answer(new ReadOnlySpan<byte>(request, (int)got), new Span<byte>(reply, FuseDispatcher.MaxReplyBytes));
+        _turns.Begin(_turn);
+        var asked = new ReadOnlySpan<byte>(request, (int)got);
+        if (FuseDispatcher.MayTakeLong(asked) || IsMoreWaiting())
+        {
+            _turns.Pass(_turn);
+        }
+
+        int bytes = Answer(asked, new Span<byte>(reply, FuseDispatcher.MaxReplyBytes));
         if (bytes > 0 && FuseLibc.write(_fd, reply, (nuint)bytes) < 0)
         {
             // ENOENT: the request was taken back. ENODEV: the next read says so too. Anything else is a reply that the kernel takes for malformed, and has answered with EIO.
@@ -94,7 +108,14 @@ internal sealed unsafe class FuseWorker
             }
         }
 
+        FuseTurns.Done(_turn);
         return true;
+    }
+
+    private bool IsMoreWaiting()
+    {
+        var device = new FuseLibc.PollDescriptor { Descriptor = _fd, Events = FuseLibc.PollIn };
+        return FuseLibc.poll(&device, 1, 0) > 0;
     }
 
     private int Answer(ReadOnlySpan<byte> request, Span<byte> reply)

@@ -75,6 +75,38 @@ public sealed class ActiveTreeIntentsTests
         Assert.Equal(Convert.ToHexString(Repository.FormatExample("8.1").AsSpan(HeaderSize)), Convert.ToHexString(Assert.Single(log.Take()).Span));
     }
 
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_synced_copy_of_what_no_commit_has_is_there_after_a_kill(bool isSourceSynced)
+    {
+        var journal = new MemoryJournal();
+        using var volume = new VolumeTree(s_options, new MemoryVolumeStore { Journal = journal });
+        volume.Create("a", 0x1a4, true);
+        volume.Create("b", 0x1a4, true);
+        volume.Tree.SyncAll();
+        volume.Open(0, "a", Both);
+        volume.Open(1, "b", Both);
+        byte[] bytes = new byte[400_000];
+        new Random(2).NextBytes(bytes);
+        volume.Write(0, 0, bytes);
+        if (isSourceSynced)
+        {
+            Assert.Equal(FileError.None, volume.Sync(0));
+        }
+
+        Assert.Equal((FileError.None, (long)bytes.Length), volume.CopyRange(0, 0, 1, 1000, bytes.Length));
+        volume.Write(0, 0, new byte[bytes.Length]);
+        Assert.Equal(FileError.None, volume.Sync(1));
+        volume.Unlink("a");
+        Assert.Equal(FileError.None, volume.Tree.SyncAll());
+        Assert.InRange(journal.BatchCount, 2, 4); // no commit had it
+        volume.Kill();
+        volume.Open(1, "b", Both);
+        Assert.Equal(bytes, volume.Read(1, 1000, bytes.Length).Bytes);
+        volume.Close(1);
+    }
+
     [Fact]
     public void A_batch_that_was_cut_short_is_none_and_later_ones_are_found()
     {

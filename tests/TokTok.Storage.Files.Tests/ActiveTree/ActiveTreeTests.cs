@@ -303,6 +303,136 @@ public sealed class ActiveTreeTests
     }
 
     [Fact]
+    public void A_copy_of_what_was_just_written_makes_no_block_and_takes_no_memory_for_it()
+    {
+        var store = new MemoryVolumeStore();
+        using var volume = new VolumeTree(new ActiveTreeOptions { CommitInterval = TimeSpan.Zero, SpillBytes = 32 << 20 }, store);
+        byte[] bytes = TwoFiles(volume, 6 << 20);
+        long dirtyBefore = volume.Tree.DirtyBytes;
+        long writtenBefore = store.Blocks.WrittenBytes;
+        Assert.Equal((FileError.None, (long)bytes.Length), volume.CopyRange(0, 0, 1, 0, long.MaxValue / 2));
+        Assert.Equal(writtenBefore, store.Blocks.WrittenBytes);
+        Assert.InRange(volume.Tree.DirtyBytes - dirtyBefore, 0, 4096);
+        volume.Unlink("a"); // the copy outlives what it was made of
+        volume.Close(0);
+        Assert.Equal(bytes, volume.Read(1, 0, bytes.Length).Bytes);
+        volume.Tree.SyncAll();
+        Assert.Equal(bytes, volume.Read(1, 0, bytes.Length).Bytes);
+        Assert.InRange(volume.Tree.DirtyBytes, 0, 4096);
+        volume.Close(1);
+    }
+
+    [Fact]
+    public void Copies_of_more_than_memory_for_changes_holds_make_blocks_first()
+    {
+        var store = new MemoryVolumeStore();
+        using var volume = new VolumeTree(new ActiveTreeOptions { CommitInterval = TimeSpan.Zero, SpillBytes = 32 << 20, DirtyBytes = 16 << 20 }, store);
+        byte[] bytes = TwoFiles(volume, 6 << 20);
+        long writtenBefore = store.Blocks.WrittenBytes;
+        for (int copy = 0; copy < 4; copy++)
+        {
+            Assert.Equal((FileError.None, (long)bytes.Length), volume.CopyRange(0, 0, 1, (long)copy * bytes.Length, bytes.Length));
+            Assert.Equal(copy >= 2, store.Blocks.WrittenBytes > writtenBefore);
+        }
+
+        for (int copy = 0; copy < 4; copy++)
+        {
+            Assert.Equal(bytes, volume.Read(1, (long)copy * bytes.Length, bytes.Length).Bytes);
+        }
+
+        volume.Close(0);
+        volume.Close(1);
+    }
+
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public async Task A_copy_shows_what_its_source_was_when_it_was_made(bool isCommittedBefore, bool isCommittedAfter)
+    {
+        using var volume = new VolumeTree();
+        byte[] bytes = TwoFiles(volume, 3 << 20);
+        if (isCommittedBefore)
+        {
+            volume.Tree.SyncAll();
+        }
+
+        var random = new Random(8);
+        void Overwrite(int slot)
+        {
+            for (int at = 0; at < 200; at++)
+            {
+                volume.Write(slot, random.Next(bytes.Length - 5000), bytes.AsSpan(random.Next(100_000), random.Next(1, 5000)).ToArray());
+            }
+        }
+
+        Overwrite(0);
+        volume.Allocate(0, AllocateMode.PunchHole, 1 << 20, 100_000);
+        byte[] then = volume.Read(0, 0, bytes.Length).Bytes;
+        Assert.Equal((FileError.None, (long)bytes.Length), volume.CopyRange(0, 0, 1, 0, bytes.Length));
+        Assert.Equal((FileError.None, 500_000L), volume.CopyRange(0, 1_000_000, 0, 1_600_000, 500_000)); // and within the file
+        then.AsSpan(1_000_000, 500_000).CopyTo(bytes);
+        if (isCommittedAfter)
+        {
+            volume.Tree.SyncAll();
+        }
+
+        Assert.Equal(bytes[..500_000], volume.Read(0, 1_600_000, 500_000).Bytes);
+        Overwrite(0);
+        byte[] source = volume.Read(0, 0, bytes.Length).Bytes;
+        Assert.Equal(then, volume.Read(1, 0, bytes.Length).Bytes);
+        volume.Write(1, 77, [1, 2, 3]); // nor does the source change with the copy
+        new byte[] { 1, 2, 3 }.CopyTo(then, 77);
+        Assert.Equal(source, volume.Read(0, 0, bytes.Length).Bytes);
+        volume.Close(0);
+        volume.Close(1);
+        await volume.RemountAsync();
+        volume.Open(0, "a", Both);
+        volume.Open(1, "b", Both);
+        Assert.Equal(source, volume.Read(0, 0, bytes.Length).Bytes);
+        Assert.Equal(then, volume.Read(1, 0, bytes.Length).Bytes);
+        await CommittedTree.CheckAsync(volume.Volume);
+        volume.Close(0);
+        volume.Close(1);
+    }
+
+    [Fact]
+    public void A_copy_of_a_file_that_was_written_here_and_there_is_cut_as_the_file_is()
+    {
+        var store = new MemoryVolumeStore();
+        using var volume = new VolumeTree(store: store);
+        byte[] bytes = TwoFiles(volume, 6 << 20);
+        volume.Tree.SyncAll();
+        var random = new Random(4);
+        for (int at = 0; at < 100; at++)
+        {
+            volume.Write(0, random.Next(1500) * 4096L, bytes.AsSpan(random.Next(100_000), 4096).ToArray());
+        }
+
+        long writtenBefore = store.Blocks.WrittenBytes;
+        Assert.Equal((FileError.None, (long)bytes.Length), volume.CopyRange(0, 0, 1, 0, bytes.Length));
+        volume.Tree.SyncAll();
+        Assert.InRange(store.Blocks.WrittenBytes - writtenBefore, 100 * 4096, 100 * 17_000); // once for both
+        Assert.Equal(volume.Read(0, 0, bytes.Length).Bytes, volume.Read(1, 0, bytes.Length).Bytes);
+        volume.Close(0);
+        volume.Close(1);
+    }
+
+    /// <summary>Two files, open: the first with noise that was just written.</summary>
+    private static byte[] TwoFiles(VolumeTree volume, int count)
+    {
+        byte[] bytes = new byte[count];
+        new Random(5).NextBytes(bytes);
+        volume.Create("a", 0x1a4, true);
+        volume.Create("b", 0x1a4, true);
+        volume.Open(0, "a", Both);
+        volume.Open(1, "b", Both);
+        volume.Write(0, 0, bytes);
+        return bytes;
+    }
+
+    [Fact]
     public void Holes_are_found_where_they_were_made()
     {
         using var volume = new VolumeTree();

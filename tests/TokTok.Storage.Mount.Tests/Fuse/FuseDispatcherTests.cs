@@ -301,4 +301,20 @@ public sealed class FuseDispatcherTests
             Assert.True(allocated == 0, $"{allocated} bytes allocated by {MemoryMarshal.Read<FuseInHeader>(request).Opcode}");
         }
     }
+
+    [Fact]
+    public void Syncs_copies_and_large_transfers_may_take_long()
+    {
+        byte[] Transfer(uint size, int bytes) => [.. Requests.Of(new FuseTransferIn { Size = size }), .. new byte[bytes]];
+        bool MayTakeLong(FuseOpcode opcode, byte[] body) => FuseDispatcher.MayTakeLong(Requests.Request(opcode, 1, body, 1));
+        Assert.True(MayTakeLong(FuseOpcode.Fsync, []));
+        Assert.True(MayTakeLong(FuseOpcode.CopyFileRange, []));
+        Assert.True(MayTakeLong(FuseOpcode.Read, Transfer(1 << 20, 0)));
+        Assert.True(MayTakeLong(FuseOpcode.Write, Transfer(1 << 20, 1 << 20)));
+        Assert.False(MayTakeLong(FuseOpcode.Read, Transfer(4096, 0)));
+        Assert.False(MayTakeLong(FuseOpcode.Write, Transfer(4096, 4096)));
+        Assert.False(MayTakeLong(FuseOpcode.Read, [])); // cut short: it will be refused
+        Assert.False(MayTakeLong(FuseOpcode.GetAttr, []));
+        Assert.False(FuseDispatcher.MayTakeLong(new byte[5]));
+    }
 }

@@ -58,6 +58,7 @@ func TestExamples(t *testing.T) {
 	account = ed25519.NewKeyFromSeed(derive("account signing key", key)).Public().(ed25519.PublicKey)
 	device := certificate(example(t, "### 3.1", 1))
 	same("3.1", device, ed25519.NewKeyFromSeed(key).Public().(ed25519.PublicKey))
+	same("3.1, issued", certificate(example(t, "### 3.1", 2)), ed25519.NewKeyFromSeed(count(0x40, 32)).Public().(ed25519.PublicKey))
 	epoch := string(count(0, 16)) + "\x01\x00\x00\x00"
 	domain(example(t, "### 3.2", 1))
 	same("3.2", epochKeys[epoch][0], count(80, 32))

@@ -151,9 +151,11 @@ func fromKeyring(b []byte) { // (3.4)
 	r.list(r.u(4), func() { domain(r.take(r.u(4))) }).end()
 }
 func certificate(b []byte) (device ed25519.PublicKey) { // (3.1)
-	r := begin(b, "TDFSCRT1")
+	issued, issuer := bytes.HasPrefix(b, []byte("TDFSCRT2")), account
+	r := begin(b, map[bool]string{false: "TDFSCRT1", true: "TDFSCRT2"}[issued])
 	by, _, device, _, _ := r.take(32), r.u(4), r.take(32), r.take(32+8), r.short()
-	need(bytes.Equal(by, account) && ed25519.Verify(account, r.before(b), r.take(64)), "the certificate's signature")
+	when(issued, func() { issuer = certificate(r.take(r.u(2))) })
+	need(len(b) <= 986 && bytes.Equal(by, account) && ed25519.Verify(issuer, r.before(b), r.take(64)), "the certificate's signature")
 	r.end()
 	return device
 }

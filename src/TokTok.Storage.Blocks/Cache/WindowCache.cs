@@ -106,7 +106,7 @@ public sealed class WindowCache : IDisposable
         }
     }
 
-    /// <summary>Reads a fragment's bytes: from here, or from the holder, a whole window at a time, which is then kept.</summary>
+    /// <summary>Reads a fragment's bytes: from here, or from the holder, by whole windows, which are then kept.</summary>
     /// <param name="holder">Null: it is away.</param>
     /// <param name="sliceBytes">How long the fragment is.</param>
     /// <returns>How many bytes, as a holder says it; -1: it is absent, here and there.</returns>
@@ -132,6 +132,22 @@ public sealed class WindowCache : IDisposable
                 Memory<byte> window = whole.AsMemory(0, length);
                 if (!TryRead(id, fragmentIndex, start / WindowBytes, window.Span))
                 {
+                    int run = holder is not null && within == 0 ? UseRun(id, fragmentIndex, start, target.Length - done) : 0;
+                    if (holder is not null && run > WindowBytes)
+                    {
+                        // Who reads much at a time asks the holder once for it.
+                        Memory<byte> part = target.Slice(done, run);
+                        int came = await holder.ReadAsync(id, fragmentIndex, start, part, cancel).ConfigureAwait(false);
+                        if (came != run)
+                        {
+                            return done > 0 ? done : Math.Min(came, 0);
+                        }
+
+                        KeepAll(id, fragmentIndex, start, part.Span);
+                        done += run;
+                        continue;
+                    }
+
                     int got = holder is null ? -1 : await holder.ReadAsync(id, fragmentIndex, start, window, cancel).ConfigureAwait(false);
                     if (got != length)
                     {
@@ -153,18 +169,49 @@ public sealed class WindowCache : IDisposable
         }
     }
 
+    /// <summary>Lets go of windows that are other than what was proven to lie there: a holder that lies would be believed by way of its old lies when it does no more.</summary>
+    /// <param name="proven">Bytes of a fragment from the offset on, as they are by its name.</param>
+    internal void Correct(ArenaId id, int fragmentIndex, int sliceBytes, int offset, ReadOnlySpan<byte> proven)
+    {
+        byte[] whole = ArrayPool<byte>.Shared.Rent(WindowBytes);
+        for (int done = 0; done < proven.Length;)
+        {
+            int start = (offset + done) / WindowBytes * WindowBytes;
+            int within = offset + done - start;
+            Span<byte> window = whole.AsSpan(0, Math.Min(WindowBytes, sliceBytes - start));
+            int count = Math.Min(window.Length - within, proven.Length - done);
+            if (TryRead(id, fragmentIndex, start / WindowBytes, window) && !window.Slice(within, count).SequenceEqual(proven.Slice(done, count)))
+            {
+                ulong key = KeyOf(id, fragmentIndex, start / WindowBytes);
+                lock (_gate)
+                {
+                    int place = _order.PlaceOf(key);
+                    if (place >= 0 && _windows[place].Arena == id)
+                    {
+                        _ = _order.Remove(key);
+                        _windows[place] = default;
+                    }
+                }
+            }
+
+            done += count;
+        }
+
+        ArrayPool<byte>.Shared.Return(whole);
+    }
+
     /// <summary>Keeps a fragment that goes to a holder.</summary>
     public void KeepAll(ArenaId id, int fragmentIndex, ReadOnlySpan<byte> fragment)
     {
-        for (int start = 0; start < fragment.Length; start += WindowBytes)
+        lock (_gate)
         {
-            lock (_gate)
+            for (int at = 0; at < fragment.Length; at += WindowBytes)
             {
-                _ = _order.Use(KeyOf(id, fragmentIndex, start / WindowBytes));
+                _ = _order.Use(KeyOf(id, fragmentIndex, at / WindowBytes));
             }
-
-            Keep(id, fragmentIndex, start / WindowBytes, fragment.Slice(start, Math.Min(WindowBytes, fragment.Length - start)));
         }
+
+        KeepAll(id, fragmentIndex, 0, fragment);
     }
 
     /// <summary>Writes down what is kept, for the next start: what comes after it and before a crash is not found again.</summary>
@@ -238,6 +285,40 @@ public sealed class WindowCache : IDisposable
         }
 
         return isWhole;
+    }
+
+    /// <summary>Bytes of whole windows from one on that is not here, as far as the next ones are not here either, whose use is counted.</summary>
+    private int UseRun(ArenaId id, int fragmentIndex, int start, int wanted)
+    {
+        int bytes = 0;
+        lock (_gate)
+        {
+            for (; bytes + WindowBytes <= wanted; bytes += WindowBytes)
+            {
+                ulong key = KeyOf(id, fragmentIndex, (start + bytes) / WindowBytes);
+                if (_order.PlaceOf(key) >= 0)
+                {
+                    break;
+                }
+
+                if (bytes > 0)
+                {
+                    _ = _order.Use(key); // the first one's was counted when it was looked for
+                    _misses++;
+                }
+            }
+        }
+
+        return bytes;
+    }
+
+    /// <param name="start">Where in the fragment the bytes begin: at a window.</param>
+    private void KeepAll(ArenaId id, int fragmentIndex, int start, ReadOnlySpan<byte> bytes)
+    {
+        for (int at = 0; at < bytes.Length; at += WindowBytes)
+        {
+            Keep(id, fragmentIndex, (start + at) / WindowBytes, bytes.Slice(at, Math.Min(WindowBytes, bytes.Length - at)));
+        }
     }
 
     private void Keep(ArenaId id, int fragmentIndex, int number, ReadOnlySpan<byte> bytes)

@@ -87,7 +87,7 @@ internal static class WindowTable
                     for (; payload.Length >= EntryBytes; payload = payload[EntryBytes..])
                     {
                         (WindowCache.Window window, int place, bool isTried) = Read(payload);
-                        if (place < windows.Length && window.Bytes is > 0 and <= WindowCache.WindowBytes)
+                        if (place < windows.Length && kept.Count < windows.Length && window.Bytes is > 0 and <= WindowCache.WindowBytes)
                         {
                             windows[place] = window;
                             kept.Add((WindowCache.KeyOf(window.Arena, window.Fragment, window.Number), place, isTried));

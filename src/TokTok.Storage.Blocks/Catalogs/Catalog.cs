@@ -26,6 +26,7 @@ public sealed class Catalog
     private readonly Dictionary<(VolumeId Volume, LogLine Line), SignedHead> _heads = [];
     private readonly SortedDictionary<(RecordLogKind Kind, uint Device, ulong Incarnation), (ulong Number, ulong ValidBytes, ulong Alias)> _seen = [];
     private readonly List<DeviceCertificate> _certificates = [];
+    private readonly List<DeviceStatement> _statements = [];
     private ulong _sequence;
     private uint _nextOrdinal = 1;
     private readonly List<uint> _dates = []; // counted as running days, the last one last
@@ -190,6 +191,27 @@ public sealed class Catalog
         }
     }
 
+    /// <summary>What devices said of each other; which of it counts is asked of <see cref="DeviceStatement.InForce"/>.</summary>
+    public IReadOnlyList<DeviceStatement> Statements()
+    {
+        lock (_gate)
+        {
+            return [.. _statements];
+        }
+    }
+
+    /// <summary>Certificates and statements. It only grows.</summary>
+    internal int DeviceRecordCount
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _certificates.Count + _statements.Count;
+            }
+        }
+    }
+
     /// <summary>Whether what a log of another line had up to there has been taken up.</summary>
     internal bool HasSeen(RecordLogHeader log, long bytes)
     {
@@ -200,12 +222,13 @@ public sealed class Catalog
         }
     }
 
-    /// <summary>Whether another line of catalogs than this was ever met: another state folder, or an earlier life of this one, which may go on writing.</summary>
+    /// <summary>Whether another line of catalogs than this was ever met, of this device or of one that nobody certified: another state folder, or an earlier life of this one, which may go on writing.</summary>
     internal bool HasMetOthers(uint device, ulong incarnation)
     {
         lock (_gate)
         {
-            return _seen.Keys.Any(line => line.Kind == RecordLogKind.Catalog && (line.Device != device || line.Incarnation != incarnation));
+            return _seen.Keys.Any(line => line.Kind == RecordLogKind.Catalog
+                && (line.Device == device ? line.Incarnation != incarnation : !_certificates.Exists(certificate => certificate.DeviceNumber == line.Device)));
         }
     }
 
@@ -277,8 +300,16 @@ public sealed class Catalog
                 case CatalogRecordKind.Day:
                     ApplyDayLocked(ref reader);
                     break;
+                case CatalogRecordKind.Device:
+                    DeviceStatement statement = DeviceStatement.Read(reader.Bytes(reader.Remaining));
+                    if (_statements.TrueForAll(known => !known.Bytes.SequenceEqual(statement.Bytes)))
+                    {
+                        _statements.Add(statement);
+                    }
+
+                    break;
                 default:
-                    if (kind < (byte)CatalogRecordKind.FirstOptional)
+                    if (kind < (byte)CatalogRecordKind.Device)
                     {
                         throw reader.Damaged($"kind {kind} found, 1 to 10 expected; the store was written by a newer version");
                     }
@@ -298,7 +329,7 @@ public sealed class Catalog
             var writer = new FieldWriter(1024);
             writer.U8((byte)CatalogRecordKind.Begin);
             // Every record between begin and end counts again on replay: begin says what is left after them.
-            ulong repeated = (ulong)(_holders.Count + AnnounceRunsLocked().Count + _arenas.Count + _heads.Count + _seen.Count + _certificates.Count + DatesToRepeatLocked().Count);
+            ulong repeated = (ulong)(_holders.Count + AnnounceRunsLocked().Count + _arenas.Count + _heads.Count + _seen.Count + _certificates.Count + _statements.Count + DatesToRepeatLocked().Count);
             writer.U64(_sequence - Math.Min(_sequence, repeated));
             writer.U32(_nextOrdinal);
             writer.U32(_runningDays);
@@ -353,6 +384,13 @@ public sealed class Catalog
                 append(writer);
             }
 
+            foreach (DeviceStatement statement in _statements)
+            {
+                writer.Clear();
+                WriteStatement(writer, statement);
+                append(writer);
+            }
+
             writer.Clear();
             writer.U8((byte)CatalogRecordKind.End);
             append(writer);
@@ -400,6 +438,12 @@ public sealed class Catalog
     {
         writer.U8((byte)CatalogRecordKind.Certificate);
         writer.Bytes(certificate.Bytes);
+    }
+
+    internal static void WriteStatement(FieldWriter writer, DeviceStatement statement)
+    {
+        writer.U8((byte)CatalogRecordKind.Device);
+        writer.Bytes(statement.Bytes);
     }
 
     internal static void WriteForget(FieldWriter writer, IReadOnlyList<uint> ordinals)

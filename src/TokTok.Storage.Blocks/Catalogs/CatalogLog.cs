@@ -137,10 +137,11 @@ internal sealed class CatalogLog : IDisposable
     }
 
     /// <summary>Whether a writer beside us added to the files that this catalog was read from, or began others.</summary>
-    internal async ValueTask<bool> HasMovedAsync(LogCopies copies, IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
+    /// <param name="hasOthers">Whether other lines were read too: they grow at the holders.</param>
+    internal async ValueTask<bool> HasMovedAsync(LogCopies copies, IReadOnlyList<IFragmentHolder> holders, bool hasOthers, CancellationToken cancel)
     {
         // Our own line grows in the state folder first.
-        bool isHere = !StateWasBehind;
+        bool isHere = !StateWasBehind && !hasOthers;
         List<LogCopy> now = await copies.FindAsync(isHere ? [] : holders, cancel).ConfigureAwait(false);
         return !now.ToHashSet().SetEquals(_found.Where(copy => !isHere || copy.LocalPath is not null));
     }
@@ -265,6 +266,25 @@ internal sealed class CatalogLog : IDisposable
 
         _parted = [];
         _others = [];
+        return lines;
+    }
+
+    /// <summary>Whether the state folder had no catalog, and what was read is another device's: its numbers are taken over, and what it has under way is not ours.</summary>
+    internal bool IsTakenOver(uint device) => _source is { LocalPath: null } source && source.Header.Device != device;
+
+    /// <summary>The newest catalogs of every other device, however much of them was taken up before.</summary>
+    internal static async ValueTask<List<OtherLine>> ReadDevicesAsync(LogCopies copies, uint device, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, CancellationToken cancel)
+    {
+        using var log = new CatalogLog(copies, random);
+        var lines = new List<OtherLine>();
+        foreach (IGrouping<LogLine, LogCopy> line in (await copies.FindAsync(holders, cancel).ConfigureAwait(false)).Where(copy => copy.LocalPath is null && copy.Header.Device != device).GroupBy(static copy => copy.Line))
+        {
+            foreach (Candidate each in await log.CandidatesAsync([.. line], cancel).ConfigureAwait(false))
+            {
+                lines.Add(new OtherLine(each.Catalog, each.Copy.Header, each.Copy.Bytes, 0));
+            }
+        }
+
         return lines;
     }
 

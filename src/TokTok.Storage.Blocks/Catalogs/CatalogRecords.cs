@@ -170,6 +170,6 @@ internal enum CatalogRecordKind : byte
     Seen = 9,
     Certificate = 10,
 
-    /// <summary>This kind and those above may be skipped by a reader that does not know them.</summary>
-    FirstOptional = 128,
+    /// <summary>A statement about a device; a store of one device has none. This kind and those above may be skipped by a reader that does not know them.</summary>
+    Device = 128,
 }

@@ -229,7 +229,8 @@ internal sealed class ArenaRepair
                 return new Source(FragmentHealth.Missing, null, null, held?.IsRecordDamaged ?? false, null);
             }
 
-            if (await holder.ReadGroupHashesAsync(_id, index, place.Name, cancel).ConfigureAwait(false) is byte[] hashes)
+            // Every cut through the tree folds to the name: a list of another length is not that of the groups.
+            if (await holder.ReadGroupHashesAsync(_id, index, place.Name, cancel).ConfigureAwait(false) is byte[] hashes && hashes.Length == _groupCount * Blake3.HashSize)
             {
                 return new Source(FragmentHealth.Good, hashes, null, held.IsRecordDamaged, null);
             }

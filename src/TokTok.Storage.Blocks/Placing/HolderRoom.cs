@@ -14,22 +14,26 @@ namespace TokTok.Storage.Blocks.Placing;
 /// Log copies and anchors are small, are needed to find the rest, and do not count. Trash counts until it is emptied.
 /// Locks: _gate guards _underWay; taken before the catalog's; no I/O inside.
 /// </remarks>
-internal sealed class HolderRoom(Catalog catalog, Placement placement, IReadOnlyList<StoreHolder> holders)
+internal sealed class HolderRoom(Catalog catalog, HolderTable table)
 {
     private readonly Lock _gate = new();
     private readonly Dictionary<ushort, long> _underWay = [];
+    private volatile HolderTable _table = table;
 
-    internal bool HasQuotas { get; } = holders.Any(static holder => holder.QuotaBytes is not null);
+    internal bool HasQuotas => _table.HasQuotas;
 
     /// <summary>Set by who writes little in order to give back more: else a store at its quota could not be made smaller.</summary>
     internal bool IsIgnored { get; set; }
+
+    /// <summary>From here on fragments go to these.</summary>
+    internal void Change(HolderTable table) => _table = table;
 
     /// <summary>Places in which a fragment of so many bytes finds room, or whose holders are away and may have some.</summary>
     internal int PlacesFor(long bytes)
     {
         lock (_gate)
         {
-            return holders.Where(holder => !holder.IsGone && (holder.Holder is null || HasLocked(holder, bytes))).Select(static holder => holder.Place).Distinct(StringComparer.Ordinal).Count();
+            return _table.Holders.Where(holder => !holder.IsGone && (holder.Holder is null || HasLocked(holder, bytes))).Select(static holder => holder.Place).Distinct(StringComparer.Ordinal).Count();
         }
     }
 
@@ -79,7 +83,7 @@ internal sealed class HolderRoom(Catalog catalog, Placement placement, IReadOnly
     private StoreHolder?[] ChooseLocked(ArenaId id, RedundancyClass redundancy, long sliceBytes, IReadOnlyList<StoreHolder?>? taken, out StoreHolder? full)
     {
         var refused = new List<StoreHolder>();
-        StoreHolder?[] chosen = placement.Choose(id, redundancy, taken, (holder, count) =>
+        StoreHolder?[] chosen = _table.Placement.Choose(id, redundancy, taken, (holder, count) =>
         {
             bool has = HasLocked(holder, count * sliceBytes);
             if (!has)
@@ -109,7 +113,7 @@ internal sealed class HolderRoom(Catalog catalog, Placement placement, IReadOnly
         }
     }
 
-    private static string Size(long bytes)
+    internal static string Size(long bytes)
     {
         string[] units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB"];
         double value = bytes;

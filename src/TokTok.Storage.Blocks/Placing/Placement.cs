@@ -30,8 +30,17 @@ public sealed record StoreHolder
     /// <summary>It is slow, far or often away: what is read of it, and what goes to it, is kept by the store's cache too.</summary>
     public bool IsCached { get; init; }
 
-    /// <summary>No longer configured: nothing new goes there, what it has is still read.</summary>
+    /// <summary>No longer configured, or leaving: nothing new goes there, what it has is still read, and repair moves it away.</summary>
     public bool IsGone { get; init; }
+
+    /// <summary>It was caught without what it is to keep: what it has counts as not there, and is read, every byte checked, only where the others are not enough.</summary>
+    public bool IsDoubted { get; init; }
+}
+
+/// <summary>The holders by number, and what follows from them. One is replaced by another as a whole, so that whoever looks sees holders and places of one moment.</summary>
+internal sealed record HolderTable(IReadOnlyList<StoreHolder> Holders, Placement Placement)
+{
+    internal bool HasQuotas { get; } = Holders.Any(static holder => holder.QuotaBytes is not null);
 }
 
 /// <summary>Which class a promise needs over the places there are, and which holder gets which fragment.</summary>
@@ -75,6 +84,13 @@ public sealed class Placement
         int homeless = holders.Count - counts.Sum();
         counts.AddRange(Enumerable.Repeat(1, Math.Min(homeless, Math.Max(0, PlaceCount - counts.Count))));
         return LossesOutlived(layout, counts);
+    }
+
+    /// <summary>Whether every fragment of an arena has a configured holder, or a place that has none of the arena.</summary>
+    internal bool CanTakeAll(ArenaLayout layout, IReadOnlyList<StoreHolder?> holders)
+    {
+        List<int> counts = CountsByPlace(holders, static holder => !holder.IsGone);
+        return layout.FragmentCount - counts.Sum() <= PlaceCount - counts.Count;
     }
 
     /// <summary>How many lost places k fragments outlive, the fullest places going first; -1: fewer than k are there.</summary>
@@ -143,7 +159,7 @@ public sealed class Placement
         {
             for (int i = 0; i < count; i++)
             {
-                if (taken[i] is { Holder: not null, IsGone: false } keeper && used.Add(keeper.Place))
+                if (taken[i] is { IsGone: false } keeper && used.Add(keeper.Place))
                 {
                     chosen[i] = keeper;
                 }

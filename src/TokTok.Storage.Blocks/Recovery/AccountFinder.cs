@@ -25,7 +25,8 @@ public static class AccountFinder
     private const int MaxObjectBytes = 17 * 1024 * 1024;
     private const int MaxKeysBytes = 1024 * 1024 + 16 * 1024;
 
-    /// <summary>Null when no holder knows the account. Damaged anchors are passed over with a note.</summary>
+    /// <summary>Null when no holder knows the account. Damaged anchors, and holders that fail, are passed over with a note.</summary>
+    /// <exception cref="DiskException">All of them fail.</exception>
     public static async ValueTask<FoundAccount?> FindAsync(AccountKeys account, IReadOnlyList<IFragmentHolder> holders, Action<string> note, CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(account);
@@ -35,62 +36,78 @@ public static class AccountFinder
         var wraps = new List<ReadOnlyMemory<byte>>();
         var devices = new SortedSet<uint>();
         var certificates = new List<DeviceCertificate>();
+        DiskException? last = null;
+        int failedCount = 0;
         foreach (IFragmentHolder holder in holders)
         {
-            foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.Prefix + account.Tag, cancel).ConfigureAwait(false))
+            try
             {
-                try
+                foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.Prefix + account.Tag, cancel).ConfigureAwait(false))
                 {
-                    Anchor anchor = Anchor.Read(await ReadObjectAsync(holder, found.Name, cancel).ConfigureAwait(false), account.AnchorKey.Span, found.Name);
-                    if (!anchor.AccountPublicKey.Span.SequenceEqual(account.PublicKey))
+                    try
                     {
-                        throw new DamagedFormatException($"anchor {found.Name}: it names another account's key");
+                        Anchor anchor = Anchor.Read(await ReadObjectAsync(holder, found.Name, cancel).ConfigureAwait(false), account.AnchorKey.Span, found.Name);
+                        if (!anchor.AccountPublicKey.Span.SequenceEqual(account.PublicKey))
+                        {
+                            throw new DamagedFormatException($"anchor {found.Name}: it names another account's key");
+                        }
+
+                        wraps.AddRange(anchor.WrappedDomains);
+                        devices.Add(anchor.Device);
+                        certificates.AddRange(anchor.Certificates.Select(static bytes => DeviceCertificate.Read(bytes.Span)));
+                        if (newest is null || anchor.Number > newest.Number)
+                        {
+                            newest = anchor;
+                        }
+                    }
+                    catch (DamagedFormatException damage)
+                    {
+                        note(damage.Message);
+                    }
+                }
+
+                foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.KeysPrefix + account.Tag, cancel).ConfigureAwait(false))
+                {
+                    if (found.Length > MaxKeysBytes)
+                    {
+                        note($"{found.Name}: {found.Length} bytes, at most {MaxKeysBytes} expected");
+                        continue;
                     }
 
-                    wraps.AddRange(anchor.WrappedDomains);
-                    devices.Add(anchor.Device);
-                    certificates.AddRange(anchor.Certificates.Select(static bytes => DeviceCertificate.Read(bytes.Span)));
-                    if (newest is null || anchor.Number > newest.Number)
+                    try
                     {
-                        newest = anchor;
+                        (DeviceCertificate certificate, ReadOnlyMemory<byte> wrap) = Anchor.ReadKeys(
+                            await ReadObjectAsync(holder, found.Name, cancel).ConfigureAwait(false), account.AnchorKey.Span, account.PublicKey, found.Name);
+                        wraps.Add(wrap);
+                        devices.Add(certificate.DeviceNumber);
+                        certificates.Add(certificate);
+                    }
+                    catch (DamagedFormatException damage)
+                    {
+                        note(damage.Message);
                     }
                 }
-                catch (DamagedFormatException damage)
+
+                foreach (HolderObject log in await holder.ListObjectsAsync("catalog/", cancel).ConfigureAwait(false))
                 {
-                    note(damage.Message);
+                    string name = log.Name["catalog/".Length..];
+                    if (name.Length == 8 + 1 + 16 + 1 + 16 && uint.TryParse(name[..8], System.Globalization.NumberStyles.AllowHexSpecifier, System.Globalization.CultureInfo.InvariantCulture, out uint device))
+                    {
+                        devices.Add(device);
+                    }
                 }
             }
-
-            foreach (HolderObject found in await holder.ListObjectsAsync(Anchor.KeysPrefix + account.Tag, cancel).ConfigureAwait(false))
+            catch (DiskException failure)
             {
-                if (found.Length > MaxKeysBytes)
-                {
-                    note($"{found.Name}: {found.Length} bytes, at most {MaxKeysBytes} expected");
-                    continue;
-                }
-
-                try
-                {
-                    (DeviceCertificate certificate, ReadOnlyMemory<byte> wrap) = Anchor.ReadKeys(
-                        await ReadObjectAsync(holder, found.Name, cancel).ConfigureAwait(false), account.AnchorKey.Span, account.PublicKey, found.Name);
-                    wraps.Add(wrap);
-                    devices.Add(certificate.DeviceNumber);
-                    certificates.Add(certificate);
-                }
-                catch (DamagedFormatException damage)
-                {
-                    note(damage.Message);
-                }
+                note($"{failure.Message}; what the other holders have counts"); // one that fails, or lies, does not stand in the others' way
+                last = failure;
+                failedCount++;
             }
+        }
 
-            foreach (HolderObject log in await holder.ListObjectsAsync("catalog/", cancel).ConfigureAwait(false))
-            {
-                string name = log.Name["catalog/".Length..];
-                if (name.Length == 8 + 1 + 16 + 1 + 16 && uint.TryParse(name[..8], System.Globalization.NumberStyles.AllowHexSpecifier, System.Globalization.CultureInfo.InvariantCulture, out uint device))
-                {
-                    devices.Add(device);
-                }
-            }
+        if (last is not null && failedCount == holders.Count)
+        {
+            throw last;
         }
 
         var domains = new Dictionary<DomainId, KeyDomain>();

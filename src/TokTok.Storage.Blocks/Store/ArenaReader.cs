@@ -71,7 +71,7 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
             int index = at / slice;
             int within = at % slice;
             int count = Math.Min(target.Length - done, slice - within);
-            if (index >= arena.Layout.DataFragments || holderOf(arena.Fragments[index].Holder) is not { } place)
+            if (index >= arena.Layout.DataFragments || holderOf(arena.Fragments[index].Holder) is not { IsDoubted: false } place)
             {
                 return false;
             }
@@ -129,18 +129,45 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
         {
             int at = offset + done;
             int count = Math.Min(target.Length - done, slice - (at % slice));
-            isAbsent |= holderOf(arena.Fragments[at / slice].Holder)?.Holder is null;
-            await FragmentRepair.ReadWindowAsync(SetOf(arena), at / slice, at % slice, target.Slice(done, count), cancel).ConfigureAwait(false);
+            isAbsent |= holderOf(arena.Fragments[at / slice].Holder) is not { Holder: not null, IsDoubted: false };
+            await ReadWindowAsync(arena, at / slice, at % slice, target.Slice(done, count), cancel).ConfigureAwait(false);
+            if (cache is not null && holderOf(arena.Fragments[at / slice].Holder) is { IsCached: true })
+            {
+                cache.Correct(arena.Id, at / slice, slice, at % slice, target.Span.Slice(done, count));
+            }
+
             done += count;
         }
 
         if (!isAbsent)
         {
-            // an absent holder was named when the store was opened, and every arena with a fragment there is read like this
+            // an absent or doubted holder was named when the store was opened, and every arena with a fragment there is read like this
             NoteOnce(arena, $"arena {arena.Ordinal}: some of it is damaged and was read from other fragments; run 'tdfs repair'");
         }
 
         ArenaImage.Transform(domain, arena.Epoch, arena.Id, offset, target.Span);
+    }
+
+    /// <summary>From holders that nothing is held against, and from all where those are not enough.</summary>
+    private async ValueTask ReadWindowAsync(ArenaRecord arena, int fragmentIndex, int offset, Memory<byte> target, CancellationToken cancel)
+    {
+        FragmentSet all = SetOf(arena);
+        bool isDoubted = arena.Fragments.Any(fragment => holderOf(fragment.Holder) is { IsDoubted: true });
+        if (isDoubted)
+        {
+            try
+            {
+                FragmentSet trusted = all with { Fragments = [.. all.Fragments.Select((fragment, i) => holderOf(arena.Fragments[i].Holder) is { IsDoubted: true } ? fragment with { Holder = null } : fragment)] };
+                await FragmentRepair.ReadWindowAsync(trusted, fragmentIndex, offset, target, cancel).ConfigureAwait(false);
+                return;
+            }
+            catch (DamagedBlockException)
+            {
+                // every byte of the others is checked as well
+            }
+        }
+
+        await FragmentRepair.ReadWindowAsync(all, fragmentIndex, offset, target, cancel).ConfigureAwait(false);
     }
 
     /// <summary>The fragments of an arena, each with the holder that should have it.</summary>

@@ -20,6 +20,15 @@ public sealed record ConfiguredHolder(string Place, string Address, IFragmentHol
     /// <summary>What is read of it, and what goes to it, is kept by the store's cache too.</summary>
     public bool IsCached { get; init; }
 
+    /// <summary>Nothing new goes there, and what it has is moved away: until then it is read.</summary>
+    public bool IsLeaving { get; init; }
+
+    /// <summary>It was caught without what it is to keep: what it has counts as not there, and is read last.</summary>
+    public bool IsDoubted { get; init; }
+
+    /// <summary>Which holder it is, where that is known while it cannot be reached; all zero: by its place alone.</summary>
+    public HolderId KnownId { get; init; }
+
     /// <summary>For a folder that is empty or missing: a writer asks for a new holder there once it has read the catalog. Null from it: none is to be made.</summary>
     /// <remarks>It is told whether the holder is absent: the catalog knows one in this place that nothing configured reaches. The folder may then be the mount point of its disk,
     /// and what is written into it would be hidden when the disk is back.</remarks>
@@ -80,7 +89,8 @@ public sealed partial class BlockStore
         {
             IFragmentHolder[] reachable = [.. configured.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
 
-            (catalogLog, journal, List<JournalClump> clumps) = await LoadLogsAsync(disk, options.StateFolder, keys, reachable, random, access, cancel).ConfigureAwait(false);
+            LoadedLogs loaded = await LoadLogsAsync(disk, options.StateFolder, keys, reachable, random, access, cancel).ConfigureAwait(false);
+            (catalogLog, journal) = (loaded.Catalog, loaded.Journal);
             if (options.MustExist && !catalogLog.WasFound)
             {
                 throw LostCatalog(disk, options.StateFolder, keys.Realm);
@@ -92,9 +102,9 @@ public sealed partial class BlockStore
                 ConfiguredHolder.RequireOne(configured);
                 catalogLog.BeginWriting(RandomIncarnation(random), lastEndedInOrder);
             }
-            else if (options.Rehearse)
+            else
             {
-                catalogLog.Rehearse();
+                catalogLog.Rehearse(); // what others wrote is taken up in memory
             }
 
             List<StoreHolder> holders = NumberHolders(catalogLog, configured, access);
@@ -106,11 +116,11 @@ public sealed partial class BlockStore
 
             if (access == StoreAccess.Write)
             {
-                await store.RecoverAsync(openIndex, clumps, lastEndedInOrder, cancel).ConfigureAwait(false);
+                await store.RecoverAsync(openIndex, loaded.Clumps, lastEndedInOrder, cancel).ConfigureAwait(false);
             }
             else
             {
-                store.TakeJournal(clumps);
+                await store.ReadOthersAsync(loaded, cancel).ConfigureAwait(false);
             }
 
             return store;
@@ -126,7 +136,7 @@ public sealed partial class BlockStore
     }
 
     /// <summary>Reads the catalog and the journal; again, beside a writer that ended a file's life between its listing and its reading.</summary>
-    private static async ValueTask<(CatalogLog Catalog, Journal Journal, List<JournalClump> Clumps)> LoadLogsAsync(
+    private static async ValueTask<LoadedLogs> LoadLogsAsync(
         IDisk disk, string state, StoreKeys keys, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, StoreAccess access, CancellationToken cancel)
     {
         for (int attempt = 1; ; attempt++)
@@ -152,16 +162,17 @@ public sealed partial class BlockStore
     /// So a head of the first catalog has its blocks in a journal read after it, or in an arena of a catalog read after that one: the heads are those of the first
     /// catalog, and the arenas those of the last. The other way round a head may come in between whose blocks the journal did not have yet.
     /// </remarks>
-    private static async ValueTask<(CatalogLog Catalog, Journal Journal, List<JournalClump> Clumps)?> TryLoadLogsAsync(
+    private static async ValueTask<LoadedLogs?> TryLoadLogsAsync(
         IDisk disk, string state, StoreKeys keys, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, StoreAccess access, bool isLast, CancellationToken cancel)
     {
         var journalCopies = new LogCopies(disk, Paths.Join(state, "journal"), "journal", RecordLogKind.Journal, keys.Device, keys.Realm);
         LogCopies catalogCopies = CatalogCopies();
         CatalogLog catalog = await CatalogLog.LoadAsync(catalogCopies, keys.Device, holders, random, cancel).ConfigureAwait(false);                            // 1. the heads
+        List<CatalogLog.OtherLine> others = access == StoreAccess.Write ? [] : await catalog.ReadOthersAsync(cancel).ConfigureAwait(false);
         (Journal journal, List<JournalClump> clumps) = await Journal.LoadAsync(journalCopies, holders, random, cancel).ConfigureAwait(false);                  // 2. their blocks
         if (access == StoreAccess.Write)
         {
-            return (catalog, journal, clumps);
+            return new LoadedLogs(catalog, journal, clumps, [], []);
         }
 
         foreach ((List<JournalClump> Clumps, RecordLogHeader Header, long Bytes) other in await journal.ReadOthersAsync(catalog.Catalog.HasSeen, cancel).ConfigureAwait(false))
@@ -171,18 +182,40 @@ public sealed partial class BlockStore
 
         bool hasMissed = catalogCopies.HasMissed || journalCopies.HasMissed;
         catalogCopies = CatalogCopies();
-        if (await catalog.HasMovedAsync(catalogCopies, holders, cancel).ConfigureAwait(false))
+        List<CatalogLog.OtherLine> arenas = others;
+        if (await catalog.HasMovedAsync(catalogCopies, holders, others.Count > 0, cancel).ConfigureAwait(false))
         {
             catalogCopies = CatalogCopies();
             CatalogLog later = await CatalogLog.LoadAsync(catalogCopies, keys.Device, holders, random, cancel).ConfigureAwait(false);                          // 3. where they went since
             hasMissed |= !catalog.WasFound;
+            arenas = others.Count > 0 ? await later.ReadOthersAsync(cancel).ConfigureAwait(false) : [];
             later.Catalog.KeepHeadsOf(catalog.Catalog);
             catalog = later;
         }
 
-        return (hasMissed || catalogCopies.HasMissed) && !isLast ? null : (catalog, journal, clumps);
+        return (hasMissed || catalogCopies.HasMissed) && !isLast ? null : new LoadedLogs(catalog, journal, clumps, others, arenas);
 
         LogCopies CatalogCopies() => new(disk, Paths.Join(state, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm);
+    }
+
+    /// <summary>Logs as they were read.</summary>
+    /// <param name="HeadsOf">Of a reader: other lines' catalogs, for their heads.</param>
+    /// <param name="ArenasOf">The same, read after the journals: for their arenas.</param>
+    private sealed record LoadedLogs(CatalogLog Catalog, Journal Journal, List<JournalClump> Clumps, List<CatalogLog.OtherLine> HeadsOf, List<CatalogLog.OtherLine> ArenasOf);
+
+    /// <summary>A reader takes up in memory what other devices have published and this one's writer has not met yet.</summary>
+    private async ValueTask ReadOthersAsync(LoadedLogs loaded, CancellationToken cancel)
+    {
+        List<CatalogLog.OtherLine> heads = loaded.HeadsOf.FindAll(other => other.Header.Device != _device);
+        List<CatalogLog.OtherLine> arenas = loaded.ArenasOf.FindAll(other => other.Header.Device != _device);
+        if (!_options.Rehearse && _catalogLog.WasFound && !_catalogLog.StateWasBehind)
+        {
+            TakeStatements(heads);
+            await TakeUpArenasAsync(arenas.FindAll(other => IsHeard(other.Header.Device)), isIndexing: false, cancel).ConfigureAwait(false);
+            Join(heads.FindAll(other => IsHeard(other.Header.Device)));
+        }
+
+        TakeJournal(loaded.Clumps);
     }
 
     /// <summary>Lets go of the store. Blocks not flushed are gone, as after a crash; the index is checkpointed so that the next start is quick.</summary>
@@ -341,6 +374,14 @@ public sealed partial class BlockStore
         var absent = new Dictionary<ushort, ConfiguredHolder>();
         List<ConfiguredHolder> left = [.. configured.Where(static holder => holder.Holder is null)];
         List<HolderRecord> unreached = [.. Unreached(catalog, configured)];
+        foreach (HolderRecord known in unreached.FindAll(known => left.Exists(holder => holder.KnownId == known.Id)))
+        {
+            ConfiguredHolder its = left.Find(holder => holder.KnownId == known.Id)!;
+            absent[known.Number] = its;
+            left.Remove(its);
+            unreached.Remove(known);
+        }
+
         foreach (HolderRecord known in unreached.FindAll(static known => !known.IsGone).Concat(unreached.FindAll(static known => known.IsGone)))
         {
             int at = left.FindIndex(holder => holder.Place == known.Place);
@@ -364,8 +405,8 @@ public sealed partial class BlockStore
             ConfiguredHolder? now = configured.FirstOrDefault(holder => holder.Holder?.Id == known.Id);
             ConfiguredHolder? missing = absent.GetValueOrDefault(known.Number);
             string place = now?.Place ?? known.Place;
-            bool isGone = now is null && missing is null;
-            numbered.Add(new StoreHolder { Number = known.Number, Id = known.Id, Place = place, Address = now?.Address ?? missing?.Address ?? "", Holder = now?.Holder, Problem = missing?.Problem, IsGone = isGone, QuotaBytes = (now ?? missing)?.QuotaBytes, IsCached = (now ?? missing)?.IsCached ?? false });
+            bool isGone = (now ?? missing) is not { IsLeaving: false };
+            numbered.Add(new StoreHolder { Number = known.Number, Id = known.Id, Place = place, Address = now?.Address ?? missing?.Address ?? "", Holder = now?.Holder, Problem = missing?.Problem, IsGone = isGone, QuotaBytes = (now ?? missing)?.QuotaBytes, IsCached = (now ?? missing)?.IsCached ?? false, IsDoubted = (now ?? missing)?.IsDoubted ?? false });
             if (access == StoreAccess.Write && (place != known.Place || isGone != known.IsGone))
             {
                 var changed = new HolderRecord(known.Number, known.Id, isGone, place);
@@ -375,10 +416,10 @@ public sealed partial class BlockStore
 
         foreach (ConfiguredHolder holder in configured)
         {
-            if (holder.Holder is { } reachable && numbered.All(known => known.Id != reachable.Id))
+            if (holder is { Holder: { } reachable, IsLeaving: false } && numbered.All(known => known.Id != reachable.Id))
             {
                 var added = new HolderRecord((ushort)numbered.Count, reachable.Id, false, holder.Place);
-                numbered.Add(new StoreHolder { Number = added.Number, Id = added.Id, Place = added.Place, Address = holder.Address, Holder = reachable, QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached });
+                numbered.Add(new StoreHolder { Number = added.Number, Id = added.Id, Place = added.Place, Address = holder.Address, Holder = reachable, QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached, IsDoubted = holder.IsDoubted });
                 if (access == StoreAccess.Write)
                 {
                     log.Append(writer => Catalog.WriteHolder(writer, added));
@@ -397,7 +438,16 @@ public sealed partial class BlockStore
         await SettleAnnouncedAsync(cancel).ConfigureAwait(false);
         ReleaseCondemned();
         List<CatalogLog.OtherLine> others = await _catalogLog.ReadOthersAsync(cancel).ConfigureAwait(false);
-        if ((_catalogLog.StateWasBehind || others.Count > 0) && _holders.Any(static holder => holder.Holder is not null))
+        TakeStatements(others);
+        others.RemoveAll(other => !IsHeard(other.Header.Device));
+        if (_journal.OwnIntents.Count > 0)
+        {
+            // They go on from this device's head, and name blocks: they are committed before another's head takes its place, and before it is said that what others released was seen.
+            _hasPostponed = others.RemoveAll(other => other.Header.Device != _device) > 0;
+        }
+
+        await TakeUpArenasAsync(others, isIndexing: false, cancel).ConfigureAwait(false);
+        if ((_catalogLog.StateWasBehind || others.Exists(other => other.Header.Device == _device || !Said().Certified.Contains(other.Header.Device))) && Holders.Any(static holder => holder.Holder is not null))
         {
             int adopted = await AdoptUnknownAsync(cancel).ConfigureAwait(false);
             if (adopted > 0)
@@ -418,6 +468,9 @@ public sealed partial class BlockStore
         // More may have come than one open arena takes: what was sealed just now is durable before the journal forgets what arenas hold.
         await AwaitSealingAsync().ConfigureAwait(false);
         _catalogLog.Sync();
+        journals.RemoveAll(journal => !IsHeard(journal.Header.Device));
+        uint[] busy = [.. _journal.OtherIntents.Select(static intent => intent.Device).Distinct().Where(IsLivingOther)];
+        _journal.OtherIntents.RemoveAll(intent => busy.Contains(intent.Device) || !IsHeard(intent.Device)); // a device that lives commits its own
         TakeIntents([.. _journal.OwnIntents, .. _journal.OtherIntents]);
         if (!_journal.TryContinue(NewIncarnation(), lastEndedInOrder))
         {
@@ -431,7 +484,8 @@ public sealed partial class BlockStore
             _journal.Sync();
         }
 
-        foreach ((List<JournalClump> _, RecordLogHeader header, long bytes) in journals.Where(journal => !Catalog.HasSeen(journal.Header, journal.Bytes)))
+        // One with intents of a device that lives is read again until they are committed: it may be retired before.
+        foreach ((List<JournalClump> _, RecordLogHeader header, long bytes) in journals.Where(journal => !Catalog.HasSeen(journal.Header, journal.Bytes) && !busy.Contains(journal.Header.Device)))
         {
             _catalogLog.Append(writer => Catalog.WriteSeen(writer, header.Kind, header.Device, header.Incarnation, header.Number, (ulong)bytes, 0));
         }
@@ -439,6 +493,7 @@ public sealed partial class BlockStore
         Join(others);
         _catalogLog.Sync();
         await _catalogLog.DropOldAsync(cancel).ConfigureAwait(false);
+        RefuseIfRetired();
         NoteHeads();
     }
 
@@ -474,7 +529,7 @@ public sealed partial class BlockStore
             string shown = DistinctName(head, heads);
             if (shown != head.VolumeName && heads.Exists(other => other.VolumeName == head.VolumeName && !known.Contains(other.Volume)))
             {
-                Note($"two volumes are called {head.VolumeName}: copies of this device's state made them without knowing of each other; one of them is shown as '{shown}'");
+                Note($"two volumes are called {head.VolumeName}: devices, or copies of one's state, made them without knowing of each other; one of them is shown as '{shown}'");
             }
         }
     }
@@ -508,7 +563,7 @@ public sealed partial class BlockStore
             int vouched = volume.Count(IsVouchedFor);
             if (vouched > 1)
             {
-                Note($"volume {volume.First().Head.VolumeName} was written by {vouched} copies of a device's state that did not know of each other; all their snapshots are there, and the next change joins them");
+                Note($"volume {volume.First().Head.VolumeName} was written by {vouched} devices, or copies of one's state, that did not know of each other; all their snapshots are there, and the next change joins them");
             }
 
             if (vouched < volume.Count())
@@ -657,11 +712,19 @@ public sealed partial class BlockStore
     {
         var settled = new List<uint>();
         bool isTheirs = _catalogLog.StateWasBehind;
+        if (_catalogLog.IsTakenOver(_device))
+        {
+            // Another device announced them, and seals them or takes them away itself.
+            settled.AddRange(Catalog.Announced().Select(static announced => announced.Ordinal));
+            ForgetAnnounced(settled);
+            return;
+        }
+
         foreach ((uint ordinal, ArenaId id) in Catalog.Announced())
         {
             var held = new List<(StoreHolder Holder, HeldArena Arena)>();
             bool allAnswered = true;
-            foreach (StoreHolder holder in _holders)
+            foreach (StoreHolder holder in Holders)
             {
                 if (holder.Holder is null)
                 {
@@ -711,7 +774,12 @@ public sealed partial class BlockStore
             }
         }
 
-        foreach (uint[] part in settled.Chunk(Catalog.MaxForgetCount))
+        ForgetAnnounced(settled);
+    }
+
+    private void ForgetAnnounced(List<uint> ordinals)
+    {
+        foreach (uint[] part in ordinals.Chunk(Catalog.MaxForgetCount))
         {
             _catalogLog.Append(writer => Catalog.WriteForget(writer, part));
         }
@@ -732,7 +800,7 @@ public sealed partial class BlockStore
     /// <summary>A reclaim that died before its copies were sealed: its arenas are ordinary ones again.</summary>
     private void ReleaseCondemned()
     {
-        foreach (ArenaRecord arena in Catalog.Arenas().Where(static arena => arena.State == ArenaState.Condemned))
+        foreach (ArenaRecord arena in Catalog.Arenas().Where(static arena => arena.State == ArenaState.Condemned)) // of others as well: what they condemn is theirs to say
         {
             _catalogLog.Append((arena with { State = ArenaState.Sealed }).Write);
         }
@@ -750,9 +818,22 @@ public sealed partial class BlockStore
         ThrowIfCannotAdopt();
         var found = new Dictionary<ArenaId, List<(StoreHolder Holder, HeldArena Arena)>>();
         var live = new HashSet<ArenaId>();
-        foreach (StoreHolder holder in _holders.Where(static holder => holder.Holder is not null))
+        bool isWhole = true;
+        foreach (StoreHolder holder in Holders.Where(static holder => holder.Holder is not null))
         {
-            foreach (HeldArenaEntry entry in await holder.Holder!.ListAsync(cancel).ConfigureAwait(false))
+            IReadOnlyList<HeldArenaEntry> all;
+            try
+            {
+                all = await holder.Holder!.ListAsync(cancel).ConfigureAwait(false);
+            }
+            catch (DiskException failure)
+            {
+                Note($"{failure.Message}; what lies there alone is taken up when it answers");
+                isWhole = false;
+                continue;
+            }
+
+            foreach (HeldArenaEntry entry in all)
             {
                 if (!entry.IsInTrash)
                 {
@@ -799,7 +880,11 @@ public sealed partial class BlockStore
             Note($"{which} cannot be opened with this account's keys, or too little of it is whole; what is another account's its own 24 words bring back, with 'tdfs recover'");
         }
 
-        ReleaseWhatIsOutOfPlace(live);
+        if (isWhole)
+        {
+            ReleaseWhatIsOutOfPlace(live); // else some of it may be at who failed
+        }
+
         return adopted;
     }
 

@@ -18,6 +18,20 @@ public sealed partial class BlockStore
     public async ValueTask PublishAsync(CancellationToken cancel)
     {
         ThrowIfNotWritable();
+        await _commitGate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            await PublishLockedAsync(cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            _commitGate.Release();
+        }
+    }
+
+    /// <summary>The same; the caller holds the commit gate, under which the catalog's copies are written. The journal's are written under the flush gate.</summary>
+    private async ValueTask PublishLockedAsync(CancellationToken cancel)
+    {
         List<IFragmentHolder> holders = ReachableHolders();
         await _catalogLog.PublishAsync(holders, cancel).ConfigureAwait(false);
         if (_catalogLog.IsForked)
@@ -28,7 +42,16 @@ public sealed partial class BlockStore
             await _catalogLog.PublishAsync(holders, cancel).ConfigureAwait(false);
         }
 
-        await _journal.PublishAsync(JournalHolders(), isSynced: true, cancel).ConfigureAwait(false); // compares what is there with ours, once a process
+        await _flushGate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            await _journal.PublishAsync(JournalHolders(), isSynced: true, cancel).ConfigureAwait(false); // compares what is there with ours, once a process
+        }
+        finally
+        {
+            _flushGate.Release();
+        }
+
         foreach (IFragmentHolder holder in holders)
         {
             try
@@ -42,7 +65,7 @@ public sealed partial class BlockStore
             }
         }
 
-        foreach (StoreHolder holder in _holders)
+        foreach (StoreHolder holder in Holders)
         {
             if ((_catalogLog.Lag.GetValueOrDefault(holder.Id) ?? _journal.Lag.GetValueOrDefault(holder.Id)) is { } line && _haveLag.Add(holder.Id))
             {
@@ -56,7 +79,7 @@ public sealed partial class BlockStore
     public async ValueTask<IReadOnlyList<string>> CheckCopiesAsync(CancellationToken cancel)
     {
         HashSet<HolderId> known = [.. Catalog.Holders().Select(static holder => holder.Id)];
-        List<StoreHolder> present = [.. _holders.Where(holder => holder is { Holder: not null, IsGone: false } && known.Contains(holder.Id))];
+        List<StoreHolder> present = [.. Holders.Where(holder => holder is { Holder: not null, IsGone: false } && known.Contains(holder.Id))];
         List<IFragmentHolder> withJournal = JournalHolders();
         List<string> lines = await _catalogLog.CheckAsync(present, cancel).ConfigureAwait(false);
         lines.AddRange(await _journal.CheckAsync([.. present.Where(holder => withJournal.Contains(holder.Holder!))], cancel).ConfigureAwait(false));
@@ -156,7 +179,7 @@ public sealed partial class BlockStore
             TimeNs = NowNs(),
             Certificates = [.. Catalog.Certificates().Select(static certificate => (ReadOnlyMemory<byte>)certificate.Bytes.ToArray())],
             WrappedDomains = [.. WrappedDomains().Values],
-            Holders = [.. _holders.Where(static item => !item.IsGone).Select(static item => new AnchorHolder(item.Id, item.Place, item.Address))],
+            Holders = [.. Holders.Where(static item => !item.IsGone).Select(static item => new AnchorHolder(item.Id, item.Place, item.Address))],
             Heads = Catalog.Heads(),
             Logs = [.. Positions()],
         };

@@ -50,7 +50,8 @@ public sealed partial class BlockStore
         /// <summary>Nominal bytes of its full arenas.</summary>
         internal int ArenaBytes { get; } = arenaBytes;
 
-        internal RedundancyClass Redundancy { get; } = redundancy;
+        /// <summary>The class of its next arena; written under Gate.</summary>
+        internal RedundancyClass Redundancy { get; set; } = redundancy;
 
         internal SemaphoreSlim Gate { get; } = new(1, 1);
 
@@ -182,8 +183,8 @@ public sealed partial class BlockStore
             return bin;
         }
 
-        RedundancyClass redundancy = _placement.ClassFor(key.Survive)
-            ?? throw new StoreException(StoreProblem.Redundancy, _placement.CannotSurvive(key.Survive));
+        Placement placement = Placement;
+        RedundancyClass redundancy = placement.ClassFor(key.Survive) ?? throw new StoreException(StoreProblem.Redundancy, placement.CannotSurvive(key.Survive));
         return _bins.GetOrAdd(key, static (key, made) => new OpenBin(key, made.Redundancy, made.ArenaBytes), (Redundancy: redundancy, ArenaBytes: ArenaBytesFor(_bins.Count)));
     }
 
@@ -195,8 +196,13 @@ public sealed partial class BlockStore
         _ => 1024 * 1024,
     });
 
-    /// <summary>An open arena of the bin's size, or of the next in which the first clump has room.</summary>
-    private ArenaBuffer NewBuffer(OpenBin bin, int firstClumpBytes) => NewBuffer(bin.Key, LayoutFor(bin.Redundancy, bin.ArenaBytes, firstClumpBytes));
+    /// <summary>An open arena of the bin's size, or of the next in which the first clump has room, in the class over the places that there are now.</summary>
+    /// <remarks>Where so many went that no class keeps the promise, it is made in the last one that did: its fragments wait for places, and nobody's write fails.</remarks>
+    private ArenaBuffer NewBuffer(OpenBin bin, int firstClumpBytes)
+    {
+        bin.Redundancy = Placement.ClassFor(bin.Key.Survive) ?? bin.Redundancy;
+        return NewBuffer(bin.Key, LayoutFor(bin.Redundancy, bin.ArenaBytes, firstClumpBytes));
+    }
 
     private ArenaBuffer NewBuffer(BinKey key, ArenaLayout layout)
     {
@@ -222,13 +228,17 @@ public sealed partial class BlockStore
     {
         ArenaLayout wanted = buffer.Layout;
         var redundancy = new RedundancyClass(wanted.DataFragments, wanted.ParityFragments, buffer.Key.Survive);
-        if (_room.TryTake(id, redundancy, wanted, out StoreHolder? full) is { } chosen)
+        // Places may have gone since it was begun: in its own class it would then be weaker than promised, where one over fewer places keeps the promise.
+        Placement placement = Placement;
+        bool isTooWide = buffer.Key.Survive > 0 && placement.PlaceCount < wanted.FragmentCount && placement.ClassFor(buffer.Key.Survive) is not null;
+        StoreHolder? full = null;
+        if (!isTooWide && _room.TryTake(id, redundancy, wanted, out full) is { } chosen)
         {
             return (wanted, chosen);
         }
 
         int usedBytes = buffer.End + (buffer.Clumps.Count * ArenaDirectory.EntrySize);
-        for (int placeCount = wanted.FragmentCount - 1; buffer.Key.Survive > 0 && Placement.ClassFor(buffer.Key.Survive, placeCount) is { } narrower; placeCount--)
+        for (int placeCount = Math.Min(wanted.FragmentCount - 1, placement.PlaceCount); buffer.Key.Survive > 0 && Placement.ClassFor(buffer.Key.Survive, placeCount) is { } narrower; placeCount--)
         {
             foreach (int nominal in ArenaLayout.NominalSizes)
             {
@@ -247,7 +257,8 @@ public sealed partial class BlockStore
             }
         }
 
-        throw _room.Reached(full!);
+        // What is too wide and could be sealed in no narrower class keeps its own, with fragments that wait for a place.
+        return full is null && _room.TryTake(id, redundancy, wanted, out full) is { } lagging ? (wanted, lagging) : throw _room.Reached(full!);
     }
 
     /// <summary>Waits until one more arena may be sealed. Whoever cancels here has changed nothing: what is to be sealed leaves its bin only afterwards.</summary>
@@ -640,9 +651,9 @@ public sealed partial class BlockStore
 
         await AwaitSealingAsync().ConfigureAwait(false);
         _catalogLog.Sync();
-        IReadOnlyList<Intent> intents = LiveIntents();
-        await _journal.RenewAsync(open, intents, JournalHolders(), cancel).ConfigureAwait(false);
-        _journaledBytes = open.Sum(static clump => (long)clump.Bytes.Length) + intents.Sum(static intent => (long)intent.Body.Length);
+        (List<Intent> kept, HashSet<Intent> written, long intentBytes) = SplitIntents();
+        await _journal.RenewAsync(open, kept, JournalHolders(), cancel, written).ConfigureAwait(false);
+        _journaledBytes = open.Sum(static clump => (long)clump.Bytes.Length) + intentBytes;
     }
 
     /// <summary>Appends to the journal what the bin holds and the journal does not; returns the bytes of the bin's clumps that are journaled.</summary>
@@ -689,7 +700,8 @@ public sealed partial class BlockStore
 
                 int usedBytes = buffer.End + (buffer.Clumps.Count * ArenaDirectory.EntrySize);
                 int nominal = PieceFor(usedBytes, sealAll);
-                ArenaLayout layout = LayoutFor(bin.Redundancy, nominal, buffer.Clumps[0].Length); // so that each piece takes a clump at least
+                var redundancy = new RedundancyClass(buffer.Layout.DataFragments, buffer.Layout.ParityFragments, bin.Key.Survive);
+                ArenaLayout layout = LayoutFor(redundancy, nominal, buffer.Clumps[0].Length); // so that each piece takes a clump at least
                 if (layout.ImageBytes >= usedBytes)
                 {
                     await AwaitSealSlotAsync(cancel).ConfigureAwait(false);

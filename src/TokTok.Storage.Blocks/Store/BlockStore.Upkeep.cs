@@ -25,9 +25,9 @@ public sealed partial class BlockStore
         return arena.AdoptedOnDay == 0 || age >= TrashDays ? 0 : (uint)TrashDays - age;
     }
 
-    /// <summary>Places of absent holders at which another line may have left a head that was never seen here. Empty where no other line was ever met.</summary>
+    /// <summary>Places of holders that are absent, or were when the store was opened, at which another line may have left a head that was never seen here. Empty where no other line was ever met.</summary>
     internal IReadOnlyList<string> PlacesOfOthers() => Catalog.HasMetOthers(_device, Incarnation)
-        ? [.. _holders.Where(static holder => holder is { Holder: null, IsGone: false }).Select(static holder => holder.Place).Distinct()]
+        ? [.. Holders.Where(holder => !holder.IsGone && (holder.Holder is null || CameLater(holder))).Select(static holder => holder.Place).Distinct()]
         : [];
 
     internal bool IsPending(Score score) => _pending.ContainsKey(score);

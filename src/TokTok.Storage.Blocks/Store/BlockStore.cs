@@ -19,7 +19,7 @@ namespace TokTok.Storage.Blocks.Store;
 /// Source: Quinlan and Dorward, Venti (FAST 2002), with sealed arenas coded into fragments.
 /// One process writes (<see cref="StoreAccess.Write"/>, held by a lock file); any number read beside it from the last committed state.
 /// Durable: blocks once a flush returned; a head once <see cref="CommitAsync"/> returned.
-/// Locks, in the order they are taken: flush gate, a bin's gate, an arena buffer's gate; id gate, catalog log, holder room, catalog. No I/O under a buffer's gate.
+/// Locks, in the order they are taken: commit gate, flush gate, a bin's gate, an arena buffer's gate; id gate, catalog log, holder room, catalog. No I/O under a buffer's gate.
 /// Errors: a failed write of journal, catalog or fragments fails the store for this process (<see cref="StoreProblem.Failed"/>); what was acknowledged is safe.
 /// </remarks>
 public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposable
@@ -43,8 +43,6 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     private readonly SemaphoreSlim _commitGate = new(1, 1);
     private readonly CatalogLog _catalogLog;
     private readonly Journal _journal;
-    private readonly List<StoreHolder> _holders;
-    private readonly Placement _placement;
     private readonly HolderRoom _room;
     private readonly ArenaReader _reader;
     private readonly IDisposable? _lock;
@@ -52,6 +50,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     private IBlockIndex? _index;
     private volatile Exception? _failure;
     private volatile ShownHeads? _shownHeads;
+    private volatile HolderTable _table;
     private bool _isDisposed;
 
     private BlockStore(
@@ -74,9 +73,8 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         _domains = keys.Domains.ToDictionary(static domain => domain.Id);
         _catalogLog = catalogLog;
         _journal = journal;
-        _holders = holders;
-        _placement = new Placement(holders);
-        _room = new HolderRoom(catalogLog.Catalog, _placement, holders);
+        _table = new HolderTable(holders, new Placement(holders));
+        _room = new HolderRoom(catalogLog.Catalog, _table);
         _lock = writerLock;
         _buffers = new ArenaBufferPool(options.ArenaBytes);
         _sealSlots = new SemaphoreSlim(options.SealingCount, options.SealingCount);
@@ -98,9 +96,10 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
 
     public Catalog Catalog => _catalogLog.Catalog;
 
-    public IReadOnlyList<StoreHolder> Holders => _holders;
+    /// <summary>By their numbers in the catalog, as they are now.</summary>
+    public IReadOnlyList<StoreHolder> Holders => _table.Holders;
 
-    public Placement Placement => _placement;
+    public Placement Placement => _table.Placement;
 
     /// <summary>What the quotas of holders leave.</summary>
     internal HolderRoom Room => _room;
@@ -109,7 +108,10 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     public void PassQuotas() => _room.IsIgnored = true;
 
     /// <summary>The store's own promise, where a directory says nothing else.</summary>
-    public int DefaultSurvive => _options.Survive ?? Placement.DefaultSurvive(_placement.PlaceCount);
+    public int DefaultSurvive => SurviveWith(Placement);
+
+    /// <summary>The same over other places.</summary>
+    internal int SurviveWith(Placement placement) => _options.Survive ?? Placement.DefaultSurvive(placement.PlaceCount);
 
     /// <summary>Lines for people about what the store met and mended: a damaged window, a holder away.</summary>
     public event Action<string>? Noted;
@@ -163,19 +165,19 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     public IBlockStore OpenBlocks(DomainId domain, int? survive)
     {
         int wanted = survive ?? DefaultSurvive;
-        return _placement.ClassFor(wanted) is null && IsWritable
-            ? throw new StoreException(StoreProblem.Redundancy, _placement.CannotSurvive(wanted))
+        return Placement.ClassFor(wanted) is null && IsWritable
+            ? throw new StoreException(StoreProblem.Redundancy, Placement.CannotSurvive(wanted))
             : new DomainBlocks(this, DomainOf(domain), wanted);
     }
 
     internal int WeakestOf(DomainId domain)
     {
         IEnumerable<int> arenas = Catalog.Arenas().Where(arena => arena.Domain == domain && arena.State == ArenaState.Sealed).Select(static arena => arena.Survive);
-        return arenas.Concat(_bins.Keys.Where(key => key.Domain == domain).Select(static key => key.Survive)).DefaultIfEmpty(_placement.MaxSurvive).Min();
+        return arenas.Concat(_bins.Keys.Where(key => key.Domain == domain).Select(static key => key.Survive)).DefaultIfEmpty(Placement.MaxSurvive).Min();
     }
 
     /// <summary>What a wish comes to: no more than the places there are allow.</summary>
-    internal int Feasible(int survive) => Math.Min(survive, _placement.MaxSurvive);
+    internal int Feasible(int survive) => Math.Min(survive, Placement.MaxSurvive);
 
     public Head NextHead(VolumeId volume, string volumeName, DomainId domain, IReadOnlyList<Head> follows)
     {
@@ -226,7 +228,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
                 throw;
             }
 
-            await PublishAsync(cancel).ConfigureAwait(false);                                 // 3. the holders
+            await PublishLockedAsync(cancel).ConfigureAwait(false);                           // 3. the holders
             return next with { VolumeName = DistinctName(next, Heads) };
         }
         finally
@@ -244,8 +246,9 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         ArgumentNullException.ThrowIfNull(head);
         return HeadCodec.IsRebuilt(head)
             || (head.Head.Device == _device && HeadCodec.Verify(head, _keys.DeviceKeys.PublicKey))
-            || Catalog.Certificates().Any(certificate =>
-                certificate.DeviceNumber == head.Head.Device && certificate.IsSignedBy(_keys.AccountPublicKey.Span) && HeadCodec.Verify(head, certificate.DevicePublicKey));
+            || (Statements.GetValueOrDefault(head.Head.Device) is not { State: DeviceState.Revoked } said || said.Covers(head.Head))
+                && Catalog.Certificates().Any(certificate =>
+                    certificate.DeviceNumber == head.Head.Device && certificate.IsSignedBy(_keys.AccountPublicKey.Span) && HeadCodec.Verify(head, certificate.DevicePublicKey));
     }
 
     /// <summary>A head that nobody vouches for is kept, and its volume has another name, so that nothing is joined with it and everybody sees it.</summary>
@@ -265,7 +268,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     {
         var lines = new List<string>();
         List<IFragmentHolder> withJournal = JournalHolders();
-        foreach (StoreHolder holder in _holders.Where(static holder => !holder.IsGone))
+        foreach (StoreHolder holder in Holders.Where(static holder => !holder.IsGone))
         {
             if (holder.Problem is not null)
             {
@@ -437,9 +440,9 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     internal KeyDomain DomainOf(DomainId domain) =>
         _domains.GetValueOrDefault(domain) ?? throw new StoreException(StoreProblem.NotAStore, $"the keyring has no key domain {domain}");
 
-    internal StoreHolder? HolderOf(ushort number) => number < _holders.Count ? _holders[number] : null;
+    internal StoreHolder? HolderOf(ushort number) => Holders is { } holders && number < holders.Count ? holders[number] : null;
 
-    private List<IFragmentHolder> ReachableHolders() => [.. _holders.Where(static holder => holder is { Holder: not null, IsGone: false }).Select(static holder => holder.Holder!)];
+    private List<IFragmentHolder> ReachableHolders() => [.. Holders.Where(static holder => holder is { Holder: not null, IsGone: false }).Select(static holder => holder.Holder!)];
 
     /// <summary>The holders that keep the journal: one in each of the first 1 + survive places, for the strongest class in use.</summary>
     internal List<IFragmentHolder> JournalHolders()
@@ -450,7 +453,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
             survive = Math.Max(survive, key.Survive);
         }
 
-        return [.. _holders.Where(static holder => holder is { Holder: not null, IsGone: false })
+        return [.. Holders.Where(static holder => holder is { Holder: not null, IsGone: false })
             .DistinctBy(static holder => holder.Place, StringComparer.Ordinal).Take(1 + survive).Select(static holder => holder.Holder!)];
     }
 

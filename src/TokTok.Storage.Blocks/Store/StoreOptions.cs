@@ -112,4 +112,7 @@ public enum StoreProblem
 
     /// <summary>No copy of the catalog can be read.</summary>
     CatalogLost,
+
+    /// <summary>Another device of the account has retired or revoked this one.</summary>
+    Retired,
 }

@@ -43,7 +43,7 @@ public sealed class ReclaimRun(IRootWalker walker, ReclaimOptions options, Actio
         uint waitingDays = 0;
         foreach (ArenaRecord arena in store.Catalog.Arenas())
         {
-            if (arena.State != ArenaState.Sealed || arena.SealSequence > _sequence || arena.Owner != store.Device || !_live.TryGetValue(arena.Domain, out LiveMap? map))
+            if (arena.State != ArenaState.Sealed || arena.SealSequence > _sequence || !store.Owns(arena) || !_live.TryGetValue(arena.Domain, out LiveMap? map))
             {
                 continue;
             }

@@ -63,6 +63,7 @@ public sealed record ReclaimReport
 /// by the next reclaim. The trash is emptied only by a run that marked from every head, found every block, and took back what was wanted of it.
 /// Other lines: an arena that was adopted is left alone for as many running days as the trash keeps one, for its writer may not have committed what wants it;
 /// and where another line was ever met, an absent holder may have a head of it, so the trash is not emptied until every holder answers.
+/// Other devices: only an arena's owner does any of this to it, and empties the trash of it once every other device has answered "seen" (<see cref="DeviceAnswers"/>); a device that is absent holds up reclaim, never safety.
 /// The store's lock keeps other writing processes out of each step, so none of them can be in the middle of writing; readers go on, and find trashed arenas until they are emptied.
 /// </remarks>
 public sealed class Reclaimer(BlockStore store, IRootWalker walker)
@@ -188,7 +189,8 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         uint days = 0;
         var forgotten = new List<uint>();
         IReadOnlyList<string> unheard = store.PlacesOfOthers();
-        foreach (ArenaRecord arena in store.Catalog.Arenas().Where(static arena => arena.State == ArenaState.Trashed))
+        IReadOnlyList<DeviceAnswers>? answers = null;
+        foreach (ArenaRecord arena in store.Catalog.Arenas().Where(arena => arena.State == ArenaState.Trashed && store.Owns(arena)))
         {
             uint age = store.Catalog.RunningDays - Math.Min(store.Catalog.RunningDays, arena.TrashedOnDay);
             IReadOnlyList<IFragmentHolder> holders = HoldersOf(arena, reasons, out bool isComplete);
@@ -215,6 +217,14 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             {
                 waiting += StoredBytes(arena);
                 AddOnce(reasons, $"the trash is not emptied while holder {unheard[0]} is away: another copy of this device's state may have left snapshots there that want some of it; attach it, or take it out of storage.toml");
+                continue;
+            }
+
+            answers ??= await store.AnswersAsync(cancel).ConfigureAwait(false);
+            if (answers.FirstOrDefault(device => !device.HasSeen(arena)) is { } silent)
+            {
+                waiting += StoredBytes(arena);
+                AddOnce(reasons, $"{silent.Why}; what this one released stays in the trash until then (if it will not come back: 'tdfs device retire {silent.Device}')");
                 continue;
             }
 
@@ -264,7 +274,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         }
     }
 
-    internal long WaitingBytes() => store.Catalog.Arenas().Where(static arena => arena.State == ArenaState.Trashed).Sum(StoredBytes);
+    internal long WaitingBytes() => store.Catalog.Arenas().Where(arena => arena.State == ArenaState.Trashed && store.Owns(arena)).Sum(StoredBytes);
 
     internal static long StoredBytes(ArenaRecord arena) => (long)arena.Layout.FragmentCount * arena.Layout.SliceBytes;
 }

@@ -48,7 +48,7 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
         long total = 0;
         foreach (ArenaRecord arena in store.Catalog.Arenas())
         {
-            if (arena.State != ArenaState.Sealed || arena.SealSequence > sequence || arena.Owner != store.Device || !wanted.TryGetValue(arena.Domain, out WantedMap? map))
+            if (arena.State != ArenaState.Sealed || arena.SealSequence > sequence || !store.Owns(arena) || !wanted.TryGetValue(arena.Domain, out WantedMap? map))
             {
                 continue;
             }
@@ -111,7 +111,7 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
         foreach (ArenaRecord arena in store.Catalog.Arenas())
         {
             // An arena for one place outlives none, wherever that is.
-            if (arena.State == ArenaState.Sealed && arena.Owner == store.Device && !IsForOnePlace(arena))
+            if (arena.State == ArenaState.Sealed && store.Owns(arena) && !IsForOnePlace(arena))
             {
                 int survive = Math.Max(0, store.Placement.SurvivesOnceMended(arena.Layout, HoldersOf(arena)));
                 if (survive != arena.Survive)
@@ -170,19 +170,10 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
     }
 
     /// <summary>Whether every fragment has a configured holder, or a place that can take it.</summary>
-    private bool IsMendable(ArenaRecord arena)
-    {
-        if (IsForOnePlace(arena))
-        {
-            return true;
-        }
-
-        List<int> counts = Placement.CountsByPlace(HoldersOf(arena), static holder => !holder.IsGone);
-        return arena.Layout.FragmentCount - counts.Sum() <= store.Placement.PlaceCount - counts.Count;
-    }
+    private bool IsMendable(ArenaRecord arena) => IsForOnePlace(arena) || store.Placement.CanTakeAll(arena.Layout, HoldersOf(arena));
 
     /// <summary>All its fragments lie in one place by intent: more of them than there were places.</summary>
-    private static bool IsForOnePlace(ArenaRecord arena) =>
+    internal static bool IsForOnePlace(ArenaRecord arena) =>
         arena.Survive == 0 && arena.Layout.ParityFragments == 1 && arena.Fragments.Select(static fragment => fragment.Holder).Distinct().Count() <= 1;
 
     private List<StoreHolder?> HoldersOf(ArenaRecord arena) => [.. arena.Fragments.Select(fragment => store.HolderOf(fragment.Holder))];

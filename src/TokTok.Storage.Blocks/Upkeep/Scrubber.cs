@@ -126,7 +126,7 @@ public sealed class Scrubber(BlockStore store)
     {
         FragmentSet set = store.SetOf(arena);
         IReadOnlyList<FragmentReport> before = await FragmentRepair.VerifyAsync(set, cancel).ConfigureAwait(false);
-        if (before.All(IsWhole))
+        if (before.All(IsWhole) && !IsGoing())
         {
             return default;
         }
@@ -147,28 +147,79 @@ public sealed class Scrubber(BlockStore store)
             }
         }
 
-        int[] homeless = [.. after.Where(report => !IsWhole(report) && set.Fragments[report.Index].Holder is null).Select(static report => report.Index)];
-        foreach (FragmentReport report in after.Where(report => !IsWhole(report) && set.Fragments[report.Index].Holder is not null))
+        int[] homeless = [.. after.Where(report => IsGone(arena, report.Index) || (!IsWhole(report) && set.Fragments[report.Index].Holder is null)).Select(static report => report.Index)];
+        foreach (FragmentReport report in after.Where(report => !IsWhole(report) && set.Fragments[report.Index].Holder is not null && !IsGone(arena, report.Index)))
         {
             unrepairable.Add(Line(arena, report));
         }
 
         if (homeless.Length > 0)
         {
-            long moved = await MoveAsync(arena, set, homeless, unrepairable, cancel).ConfigureAwait(false); // 2. to new holders
+            long moved = await MoveAsync(arena, set, homeless, unrepairable, keepsAbsent: false, cancel).ConfigureAwait(false); // 2. to new holders
             repaired += moved;
             written += moved * arena.Layout.SliceBytes;
         }
 
         return (repaired, written);
+
+        bool IsGoing() => Enumerable.Range(0, arena.Fragments.Count).Any(index => IsGone(arena, index));
+    }
+
+    /// <summary>Arenas of this device some of whose fragments have no holder, or one that leaves or is no longer configured. What lies at an absent holder is not among them: it may come back.
+    /// Another device's arenas are its affair: it may have holders that this one has not.</summary>
+    public IReadOnlyList<ArenaRecord> Homeless() => [.. KeptArenas().Where(arena => store.Owns(arena) && Enumerable.Range(0, arena.Fragments.Count).Any(index => IsHomeless(arena, index)))];
+
+    /// <summary>Whether some place can take one of these fragments now.</summary>
+    public bool HasPlaceFor(ArenaRecord arena)
+    {
+        ArgumentNullException.ThrowIfNull(arena);
+        StoreHolder?[] chosen = Choose(arena, keepsAbsent: true, out _);
+        return Enumerable.Range(0, chosen.Length).Any(index => IsHomeless(arena, index) && chosen[index] is not null);
+    }
+
+    /// <summary>Gives an arena's fragments that have no holder, or one that leaves, to places that have none of it. Nothing else of it is looked at, and no more is read than what is moved, or
+    /// what it is made from.</summary>
+    /// <remarks>Safe beside writers and readers, not beside whoever changes sealed arenas: reclaim, repair, or another one of these.</remarks>
+    public async ValueTask<MendReport> PlaceAsync(ArenaRecord arena, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(arena);
+        var unrepairable = new List<string>();
+        _failure = null;
+        long moved = 0;
+        try
+        {
+            int[] homeless = [.. Enumerable.Range(0, arena.Fragments.Count).Where(index => IsHomeless(arena, index))];
+            moved = await MoveAsync(arena, store.SetOf(arena), homeless, unrepairable, keepsAbsent: true, cancel).ConfigureAwait(false);
+        }
+        catch (DiskException failure)
+        {
+            _failure ??= failure;
+        }
+        catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
+        {
+            unrepairable.Add($"arena {arena.Ordinal}: {damage.Message}");
+        }
+
+        return new MendReport(moved, moved * arena.Layout.SliceBytes, unrepairable) { Failure = _failure };
+    }
+
+    /// <summary>Leaving, or no longer configured.</summary>
+    private bool IsGone(ArenaRecord arena, int index) => store.HolderOf(arena.Fragments[index].Holder) is { IsGone: true };
+
+    private bool IsHomeless(ArenaRecord arena, int index) => store.HolderOf(arena.Fragments[index].Holder) is null or { IsGone: true };
+
+    /// <param name="keepsAbsent">What lies at an absent holder stays its affair, and no other fragment of the arena goes to its place.</param>
+    private StoreHolder?[] Choose(ArenaRecord arena, bool keepsAbsent, out StoreHolder? full)
+    {
+        var redundancy = new RedundancyClass(arena.Layout.DataFragments, arena.Layout.ParityFragments, arena.Survive);
+        StoreHolder?[] taken = [.. arena.Fragments.Select(fragment => store.HolderOf(fragment.Holder) is { IsGone: false } keeper && (keepsAbsent || keeper.Holder is not null) ? keeper : null)];
+        return store.Room.Choose(arena.Id, redundancy, arena.Layout, taken, out full);
     }
 
     /// <summary>Gives fragments without a reachable holder to new ones. Returns how many found one.</summary>
-    private async ValueTask<long> MoveAsync(ArenaRecord arena, FragmentSet set, int[] homeless, List<string> unrepairable, CancellationToken cancel)
+    private async ValueTask<long> MoveAsync(ArenaRecord arena, FragmentSet set, int[] homeless, List<string> unrepairable, bool keepsAbsent, CancellationToken cancel)
     {
-        var redundancy = new RedundancyClass(arena.Layout.DataFragments, arena.Layout.ParityFragments, arena.Survive);
-        StoreHolder?[] taken = [.. arena.Fragments.Select(fragment => store.HolderOf(fragment.Holder) is { Holder: not null, IsGone: false } keeper ? keeper : null)];
-        StoreHolder?[] chosen = store.Room.Choose(arena.Id, redundancy, arena.Layout, taken, out StoreHolder? full);
+        StoreHolder?[] chosen = Choose(arena, keepsAbsent, out StoreHolder? full);
         _failure ??= full is null ? null : store.Room.Reached(full);
         var places = arena.Fragments.ToArray();
         long moved = 0;
@@ -267,7 +318,7 @@ public sealed class Scrubber(BlockStore store)
         IReadOnlyList<FragmentReport> reports = readAll
             ? await FragmentRepair.VerifyAsync(set, cancel).ConfigureAwait(false)
             : await InspectAsync(set, cancel).ConfigureAwait(false);
-        StoreHolder?[] holders = [.. reports.Where(static report => report.Health == FragmentHealth.Good).Select(report => store.HolderOf(arena.Fragments[report.Index].Holder))];
+        StoreHolder?[] holders = [.. reports.Where(static report => report.Health == FragmentHealth.Good).Select(report => store.HolderOf(arena.Fragments[report.Index].Holder)).Where(holder => readAll || holder is not { IsDoubted: true })];
         return (holders.Length, Placement.LossesOutlived(arena.Layout, Placement.CountsByPlace(holders, static _ => true)));
     }
 

@@ -28,6 +28,9 @@ internal sealed class WantedMap(BlockStore store, DomainId domain) : IRedundancy
 
     internal long MarkedCount { get; private set; }
 
+    /// <summary>The most lost places that any mark asked for, whether or not there are places for it.</summary>
+    internal int Strongest { get; private set; }
+
     /// <summary>Blocks of open arenas, and how many lost places they are to outlive.</summary>
     internal IEnumerable<(Score Score, int Survive)> Open => _open.Select(static pair => (pair.Key, pair.Value.Wanted - 1));
 
@@ -43,6 +46,7 @@ internal sealed class WantedMap(BlockStore store, DomainId domain) : IRedundancy
         }
 
         byte asked = (byte)(store.Feasible(survive) + 1);
+        Strongest = Math.Max(Strongest, survive);
         MarkedCount += cell.Wanted == 0 ? 1 : 0;
         cell.Wanted = Math.Max(cell.Wanted, asked);
         if (cell.Walked >= asked)

@@ -43,28 +43,38 @@ public sealed class DeviceKeys : IDisposable
     }
 }
 
-/// <summary>The account's word that a device belongs to it: number, keys, name and date, signed with the account key.</summary>
-/// <remarks>Format: docs/format.md 3.1. Invariant: an object of this type is well formed; whether the account signed it is asked of <see cref="IsSignedBy"/>.
+/// <summary>The account's word that a device belongs to it: number, keys, name and date, signed with the account key, or by a device that the account vouches for.</summary>
+/// <remarks>Format: docs/format.md 3.1. Invariant: an object of this type is well formed; whether the account vouches for it is asked of <see cref="IsSignedBy"/>.
+/// One that a device issued carries its issuer's, and so on up to the one that the account signed: whoever is shown it needs no other.
 /// The date is the issuer's clock, for people to read; nothing expires by it.</remarks>
 public sealed class DeviceCertificate
 {
     public const int MaximumNameBytes = 64;
-    public const int MaximumBytes = FixedSize + MaximumNameBytes + Ed25519.SignatureSize;
+
+    /// <summary>Certificates from the account's own signature to the last device: each may enrol another, within reason.</summary>
+    public const int MaximumLinks = 4;
+
+    public const int MaximumBytes = MaximumLinks * LinkSize + (MaximumLinks - 1) * sizeof(ushort);
+
+    /// <summary>File ids have 23 bits for it (docs/format.md 13.1).</summary>
+    public const uint MaximumDeviceNumber = (1 << 23) - 1;
 
     private const int MagicSize = 8;
     private const int FixedSize = MagicSize + Ed25519.PublicKeySize + sizeof(uint) + Ed25519.PublicKeySize + X25519.KeySize + sizeof(long) + 1;
+    private const int LinkSize = FixedSize + MaximumNameBytes + Ed25519.SignatureSize;
     private const int AccountOffset = MagicSize;
     private const int DeviceKeyOffset = AccountOffset + Ed25519.PublicKeySize + sizeof(uint);
     private const int AgreementKeyOffset = DeviceKeyOffset + Ed25519.PublicKeySize;
 
     private readonly byte[] _bytes;
 
-    private DeviceCertificate(byte[] bytes, uint deviceNumber, long issuedAtSeconds, string deviceName)
+    private DeviceCertificate(byte[] bytes, uint deviceNumber, long issuedAtSeconds, string deviceName, DeviceCertificate? issuer)
     {
         _bytes = bytes;
         DeviceNumber = deviceNumber;
         IssuedAtSeconds = issuedAtSeconds;
         DeviceName = deviceName;
+        Issuer = issuer;
     }
 
     public ReadOnlySpan<byte> AccountPublicKey => _bytes.AsSpan(AccountOffset, Ed25519.PublicKeySize);
@@ -80,61 +90,60 @@ public sealed class DeviceCertificate
 
     public string DeviceName { get; }
 
+    /// <summary>Of the device that enrolled this one; null: the account did.</summary>
+    public DeviceCertificate? Issuer { get; }
+
+    /// <summary>How many signatures lie between the account's key and this device's, its own included.</summary>
+    public int LinkCount => 1 + (Issuer?.LinkCount ?? 0);
+
     /// <summary>The certificate as it is stored and sent.</summary>
     public ReadOnlySpan<byte> Bytes => _bytes;
 
     private static ReadOnlySpan<byte> Magic => "TDFSCRT1"u8;
 
+    private static ReadOnlySpan<byte> IssuedMagic => "TDFSCRT2"u8;
+
     public static DeviceCertificate Issue(AccountKeys account, DeviceKeys device, uint deviceNumber, string deviceName, long issuedAtSeconds)
     {
         ArgumentNullException.ThrowIfNull(account);
         ArgumentNullException.ThrowIfNull(device);
-        CheckName(deviceName);
-        ArgumentOutOfRangeException.ThrowIfNegative(issuedAtSeconds);
-        var writer = new FieldWriter(MaximumBytes);
-        writer.Bytes(Magic);
-        writer.Bytes(account.PublicKey);
-        writer.U32(deviceNumber);
-        writer.Bytes(device.PublicKey);
-        writer.Bytes(device.AgreementPublicKey);
-        writer.I64(issuedAtSeconds);
-        writer.ShortText(deviceName);
+        FieldWriter writer = Begin(Magic, account.PublicKey, device.PublicKey, device.AgreementPublicKey, deviceNumber, deviceName, issuedAtSeconds);
         byte[] bytes = new byte[writer.Length + Ed25519.SignatureSize];
         writer.Written.CopyTo(bytes);
         account.Sign(writer.Written, bytes.AsSpan(writer.Length));
-        return new DeviceCertificate(bytes, deviceNumber, issuedAtSeconds, deviceName);
+        return new DeviceCertificate(bytes, deviceNumber, issuedAtSeconds, deviceName, issuer: null);
+    }
+
+    /// <summary>Enrols a device by another of the same account, which has no words.</summary>
+    /// <exception cref="InvalidOperationException">The issuer is <see cref="MaximumLinks"/> away from the account.</exception>
+    public static DeviceCertificate Issue(
+        DeviceCertificate issuer, DeviceKeys issuerKeys, ReadOnlySpan<byte> devicePublicKey, ReadOnlySpan<byte> agreementPublicKey, uint deviceNumber, string deviceName, long issuedAtSeconds)
+    {
+        ArgumentNullException.ThrowIfNull(issuer);
+        ArgumentNullException.ThrowIfNull(issuerKeys);
+        if (issuer.LinkCount >= MaximumLinks)
+        {
+            throw new InvalidOperationException($"A device that is {MaximumLinks} enrolments away from the words enrols no other.");
+        }
+
+        FieldWriter writer = Begin(IssuedMagic, issuer.AccountPublicKey, devicePublicKey, agreementPublicKey, deviceNumber, deviceName, issuedAtSeconds);
+        writer.U16((ushort)issuer.Bytes.Length);
+        writer.Bytes(issuer.Bytes);
+        byte[] bytes = new byte[writer.Length + Ed25519.SignatureSize];
+        writer.Written.CopyTo(bytes);
+        issuerKeys.Sign(writer.Written, bytes.AsSpan(writer.Length));
+        return new DeviceCertificate(bytes, deviceNumber, issuedAtSeconds, deviceName, issuer);
     }
 
     /// <summary>Parses without verifying.</summary>
     /// <exception cref="DamagedFormatException">Not exactly one certificate.</exception>
-    public static DeviceCertificate Read(ReadOnlySpan<byte> source)
-    {
-        var reader = new FieldReader(source, "device certificate");
-        if (source.Length > MaximumBytes)
-        {
-            throw reader.Damaged($"{source.Length} bytes, at most {MaximumBytes} expected");
-        }
+    public static DeviceCertificate Read(ReadOnlySpan<byte> source) => Read(source, MaximumLinks);
 
-        reader.Magic(Magic);
-        reader.Bytes(Ed25519.PublicKeySize);
-        uint deviceNumber = reader.U32();
-        reader.Bytes(Ed25519.PublicKeySize + X25519.KeySize);
-        long issuedAtSeconds = reader.I64();
-        string name = reader.ShortText("the device's name");
-        reader.Bytes(Ed25519.SignatureSize);
-        reader.End();
-        if (issuedAtSeconds < 0 || !IsName(name))
-        {
-            throw reader.Damaged($"a name of 1 to {MaximumNameBytes} bytes without control characters and a date after 1970 are expected");
-        }
-
-        return new DeviceCertificate(source.ToArray(), deviceNumber, issuedAtSeconds, name);
-    }
-
-    /// <summary>True if the certificate names this account and the account signed it.</summary>
+    /// <summary>True if the certificate names this account, and the account signed it, or the certificate of the device that did.</summary>
     public bool IsSignedBy(ReadOnlySpan<byte> accountPublicKey) =>
         AccountPublicKey.SequenceEqual(accountPublicKey)
-        && Ed25519.Verify(accountPublicKey, Bytes[..^Ed25519.SignatureSize], Bytes[^Ed25519.SignatureSize..]);
+        && (Issuer is null || Issuer.IsSignedBy(accountPublicKey))
+        && Ed25519.Verify(Issuer is null ? accountPublicKey : Issuer.DevicePublicKey, Bytes[..^Ed25519.SignatureSize], Bytes[^Ed25519.SignatureSize..]);
 
     internal static bool IsName(string name) =>
         name.Length > 0 && Encoding.UTF8.GetByteCount(name) <= MaximumNameBytes && !name.Any(char.IsControl);
@@ -146,5 +155,52 @@ public sealed class DeviceCertificate
         {
             throw new ArgumentException($"A device's name has 1 to {MaximumNameBytes} bytes of UTF-8 and no control characters.", nameof(name));
         }
+    }
+
+    private static FieldWriter Begin(
+        ReadOnlySpan<byte> magic, ReadOnlySpan<byte> account, ReadOnlySpan<byte> devicePublicKey, ReadOnlySpan<byte> agreementPublicKey, uint deviceNumber, string deviceName, long issuedAtSeconds)
+    {
+        CheckName(deviceName);
+        ArgumentOutOfRangeException.ThrowIfNegative(issuedAtSeconds);
+        var writer = new FieldWriter(MaximumBytes);
+        writer.Bytes(magic);
+        writer.Bytes(account);
+        writer.U32(deviceNumber);
+        writer.Bytes(devicePublicKey);
+        writer.Bytes(agreementPublicKey);
+        writer.I64(issuedAtSeconds);
+        writer.ShortText(deviceName);
+        return writer;
+    }
+
+    private static DeviceCertificate Read(ReadOnlySpan<byte> source, int links)
+    {
+        var reader = new FieldReader(source, "device certificate");
+        if (source.Length > MaximumBytes)
+        {
+            throw reader.Damaged($"{source.Length} bytes, at most {MaximumBytes} expected");
+        }
+
+        bool isIssued = source.StartsWith(IssuedMagic);
+        reader.Magic(isIssued ? IssuedMagic : Magic);
+        reader.Bytes(Ed25519.PublicKeySize);
+        uint deviceNumber = reader.U32();
+        reader.Bytes(Ed25519.PublicKeySize + X25519.KeySize);
+        long issuedAtSeconds = reader.I64();
+        string name = reader.ShortText("the device's name");
+        DeviceCertificate? issuer = null;
+        if (isIssued)
+        {
+            issuer = links > 1 ? Read(reader.Bytes(reader.U16()), links - 1) : throw reader.Damaged($"more than {MaximumLinks} certificates, each of the next one's issuer");
+        }
+
+        reader.Bytes(Ed25519.SignatureSize);
+        reader.End();
+        if (issuedAtSeconds < 0 || !IsName(name))
+        {
+            throw reader.Damaged($"a name of 1 to {MaximumNameBytes} bytes without control characters and a date after 1970 are expected");
+        }
+
+        return new DeviceCertificate(source.ToArray(), deviceNumber, issuedAtSeconds, name, issuer);
     }
 }

@@ -1,5 +1,6 @@
 using TokTok.Storage.Blocks.Cache;
 using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Blocks.Tests.Store;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Core.Keys;
@@ -58,6 +59,28 @@ public sealed class WindowCacheTests : IDisposable
             Assert.Equal(-1, await cache.ReadAsync(null, id, 0, Slice, 3 * WindowCache.WindowBytes, read.AsMemory(0, 4096), Cancel)); // and no others
             Assert.Equal(-1, await cache.ReadAsync(null, id, 1, Slice, 0, read.AsMemory(0, 1), Cancel));
         }
+    }
+
+    [Fact]
+    public async Task Who_reads_much_asks_the_holder_once_for_what_is_not_here()
+    {
+        (ArenaId id, byte[] bytes) = await PutAsync();
+        using WindowCache cache = Open();
+        var asked = new List<int>();
+        var holder = new PutHook(_holder, static () => Task.CompletedTask) { BeforeRead = asked.Add };
+        byte[] read = new byte[Slice];
+        Assert.Equal(1, await cache.ReadAsync(holder, id, 0, Slice, WindowCache.WindowBytes, read.AsMemory(0, 1), Cancel)); // the second window
+        Assert.Equal(Slice, await cache.ReadAsync(holder, id, 0, Slice, 0, read, Cancel));
+        Assert.Equal(bytes, read);
+        Assert.Equal([WindowCache.WindowBytes, WindowCache.WindowBytes, WindowCache.WindowBytes, 4096], asked);
+
+        (ArenaId other, byte[] more) = await PutAsync();
+        asked.Clear();
+        Assert.Equal(Slice, await cache.ReadAsync(holder, other, 0, Slice, 0, read, Cancel));
+        Assert.Equal(more, read);
+        Assert.Equal([3 * WindowCache.WindowBytes, 4096], asked);
+        Assert.Equal(Slice, await cache.ReadAsync(null, other, 0, Slice, 0, read, Cancel));
+        Assert.Equal(more, read);
     }
 
     [Fact]

@@ -59,8 +59,14 @@ internal sealed class PutHook(IFragmentHolder inner, Func<Task> beforePut) : IFr
     public ValueTask<int> ReadObjectAsync(string name, long offset, Memory<byte> target, CancellationToken cancel) =>
         inner.ReadObjectAsync(name, offset, target, cancel);
 
-    public ValueTask AppendObjectAsync(string name, long offset, ReadOnlyMemory<byte> bytes, bool isSynced, CancellationToken cancel) =>
-        inner.AppendObjectAsync(name, offset, bytes, isSynced, cancel);
+    /// <summary>Waited for before an object is appended to.</summary>
+    internal Func<string, Task>? BeforeAppend { get; init; }
+
+    public async ValueTask AppendObjectAsync(string name, long offset, ReadOnlyMemory<byte> bytes, bool isSynced, CancellationToken cancel)
+    {
+        await (BeforeAppend?.Invoke(name) ?? Task.CompletedTask);
+        await inner.AppendObjectAsync(name, offset, bytes, isSynced, cancel);
+    }
 
     public ValueTask PutObjectAsync(string name, ReadOnlyMemory<byte> bytes, CancellationToken cancel) => inner.PutObjectAsync(name, bytes, cancel);
 

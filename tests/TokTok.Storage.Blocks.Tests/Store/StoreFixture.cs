@@ -67,6 +67,12 @@ internal sealed class StoreFixture
     /// <summary>What makes a holder where there is none: by path, and whether one is absent there.</summary>
     internal Func<string, bool, IFragmentHolder?>? Make { get; set; }
 
+    /// <summary>Whether what is read of the holders is kept by the store's cache.</summary>
+    internal bool AreCached { get; set; }
+
+    /// <summary>The one that was caught without what it is to keep.</summary>
+    internal string? Doubted { get; set; }
+
     /// <summary>What the store is given in a holder's place, for tests that hold up or refuse its calls.</summary>
     internal Func<IFragmentHolder, IFragmentHolder>? Wrap { get; set; }
 
@@ -78,7 +84,7 @@ internal sealed class StoreFixture
             try
             {
                 IFragmentHolder holder = FolderHolder.Open(Disk, path, Random);
-                configured.Add(new ConfiguredHolder(Places.GetValueOrDefault(path, path), path, Wrap?.Invoke(holder) ?? holder, null) { QuotaBytes = Quotas.TryGetValue(path, out long quota) ? quota : null });
+                configured.Add(new ConfiguredHolder(Places.GetValueOrDefault(path, path), path, Wrap?.Invoke(holder) ?? holder, null) { IsCached = AreCached, IsDoubted = Doubted == path, QuotaBytes = Quotas.TryGetValue(path, out long quota) ? quota : null });
             }
             catch (Exception missing) when (missing is DiskException or DamagedFormatException)
             {
@@ -89,6 +95,10 @@ internal sealed class StoreFixture
         return await BlockStore.OpenAsync(
             Disk, Options, Keys, configured, () => Index = new MemoryIndex(), Clock, Random, access, "the test", line => Notes.Add(line), CancellationToken.None);
     }
+
+    /// <summary>The holders of an open store as they would be configured, to be changed and handed to it.</summary>
+    internal static List<ConfiguredHolder> ConfiguredOf(BlockStore store) =>
+        [.. store.Holders.Where(static holder => !holder.IsGone).Select(static holder => new ConfiguredHolder(holder.Place, holder.Address, holder.Holder, holder.Problem) { QuotaBytes = holder.QuotaBytes, KnownId = holder.Id })];
 
     /// <summary>Cuts the power; what was not synced may be lost.</summary>
     internal void PowerCut(int seed) => Disk = Disk.Recover(seed);

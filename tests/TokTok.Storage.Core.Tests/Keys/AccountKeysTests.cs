@@ -10,6 +10,21 @@ public sealed class AccountKeysTests
     internal static DeviceCertificate ExampleCertificate(AccountKeys account, DeviceKeys device) =>
         DeviceCertificate.Issue(account, device, 1, "laptop", 1_795_000_000);
 
+    private static DeviceKeys ExampleDevice(byte first) => new(
+        SecretBytes.CopyOf([.. Enumerable.Range(first, 32).Select(i => (byte)i)]), SecretBytes.CopyOf([.. Enumerable.Range(first + 32, 32).Select(i => (byte)i)]));
+
+    private static bool Verifies(byte[] certificate, ReadOnlySpan<byte> account)
+    {
+        try
+        {
+            return DeviceCertificate.Read(certificate).IsSignedBy(account);
+        }
+        catch (DamagedFormatException)
+        {
+            return false;
+        }
+    }
+
     [Fact]
     public void The_words_give_the_same_account_every_time()
     {
@@ -129,11 +144,64 @@ public sealed class AccountKeysTests
             Assert.Throws<DamagedFormatException>(() => DeviceCertificate.Read(bad));
         }
 
-        Assert.Equal(DeviceCertificate.MaximumBytes, longest.Length);
+        Assert.Equal(245, longest.Length); // the most that one has which the account signed
         Assert.Equal(new string('x', 64), DeviceCertificate.Read(longest).DeviceName);
         using AccountKeys account = ExampleAccount();
         using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
         Assert.Throws<ArgumentOutOfRangeException>(() => DeviceCertificate.Issue(account, device, 1, "x", -1));
+    }
+
+    [Fact]
+    public void A_device_enrols_another_and_the_certificate_stands_by_itself()
+    {
+        using AccountKeys account = ExampleAccount();
+        using DeviceKeys first = ExampleDevice(0), second = ExampleDevice(0x40);
+        DeviceCertificate issued = DeviceCertificate.Issue(ExampleCertificate(account, first), first, second.PublicKey, second.AgreementPublicKey, 2, "desk", 1_795_000_000);
+        Assert.Equal(Repository.HexLines(Repository.FormatExample("3.1", 2)), Repository.HexLines(issued.Bytes));
+        DeviceCertificate again = DeviceCertificate.Read(issued.Bytes);
+        Assert.True(again.IsSignedBy(account.PublicKey));
+        Assert.Equal((2u, "desk", 1u, 2), (again.DeviceNumber, again.DeviceName, again.Issuer!.DeviceNumber, again.LinkCount));
+        Assert.True(again.DevicePublicKey.SequenceEqual(second.PublicKey));
+        for (int i = 0; i < issued.Bytes.Length; i++)
+        {
+            byte[] damaged = issued.Bytes.ToArray();
+            damaged[i] ^= 1;
+            Assert.False(Verifies(damaged, account.PublicKey), $"offset {i}");
+        }
+    }
+
+    [Fact]
+    public void A_certificate_is_nothing_whose_issuer_is_another_accounts_or_did_not_sign_it()
+    {
+        using AccountKeys account = ExampleAccount(), other = AccountKeys.FromEntropy(new byte[32]);
+        using DeviceKeys first = ExampleDevice(0), second = ExampleDevice(0x40);
+        DeviceCertificate foreign = DeviceCertificate.Issue(ExampleCertificate(other, first), first, second.PublicKey, second.AgreementPublicKey, 2, "desk", 0);
+        Assert.False(foreign.IsSignedBy(account.PublicKey));
+        DeviceCertificate unsigned = DeviceCertificate.Issue(ExampleCertificate(account, first), second, second.PublicKey, second.AgreementPublicKey, 2, "desk", 0);
+        Assert.False(unsigned.IsSignedBy(account.PublicKey));
+    }
+
+    [Fact]
+    public void Four_certificates_are_the_longest_chain()
+    {
+        using AccountKeys account = ExampleAccount();
+        string name = new('x', 64);
+        DeviceKeys keys = DeviceKeys.Create(new CountingRandom());
+        DeviceCertificate last = DeviceCertificate.Issue(account, keys, 1, name, 0);
+        for (uint number = 2; number <= DeviceCertificate.MaximumLinks; number++)
+        {
+            DeviceKeys next = DeviceKeys.Create(new CountingRandom());
+            last = DeviceCertificate.Issue(last, keys, next.PublicKey, next.AgreementPublicKey, number, name, 0);
+            keys = next;
+        }
+
+        Assert.Equal(986, last.Bytes.Length);
+        Assert.True(DeviceCertificate.Read(last.Bytes).IsSignedBy(account.PublicKey));
+        Assert.Throws<InvalidOperationException>(() => DeviceCertificate.Issue(last, keys, keys.PublicKey, keys.AgreementPublicKey, 9, name, 0));
+
+        // One more in the bytes, each well formed: a magic, the fields, and the last one whole.
+        byte[] tooLong = [.. last.Bytes[..(117 + 64)], (byte)(last.Bytes.Length & 255), (byte)(last.Bytes.Length >> 8), .. last.Bytes, .. new byte[64]];
+        Assert.Throws<DamagedFormatException>(() => DeviceCertificate.Read(tooLong));
     }
 
     [Fact]

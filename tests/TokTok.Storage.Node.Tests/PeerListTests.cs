@@ -32,6 +32,7 @@ public sealed class PeerListTests : IDisposable
         ReceiveRate = 4,
         EndsAtSeconds = 5,
         MetAtSeconds = 6,
+        AbsenceDays = seed % 2 == 0 ? 365u : 0,
         Holder = HolderId.Read(new SeededRandom(seed + 2000).Bytes(16)),
         Addresses = ["192.0.2.7:4919", "box:1"],
     };
@@ -39,7 +40,7 @@ public sealed class PeerListTests : IDisposable
     [Fact]
     public async Task A_list_reads_back_as_it_was_written_and_shows_nothing_of_it_on_disk()
     {
-        var invitation = new Invitation { SecretHash = Bytes32.Read(new SeededRandom(9).Bytes(32)), MadeAtSeconds = 1, ExpiresAtSeconds = 2, KeptForIt = 3, Name = "carol", Place = "lake" };
+        var invitation = new Invitation { SecretHash = Bytes32.Read(new SeededRandom(9).Bytes(32)), MadeAtSeconds = 1, ExpiresAtSeconds = 2, KeptForIt = 3, AbsenceDays = 90, Name = "carol", Place = "lake" };
         PeerList written = await File().ChangeAsync(list => list.With(Sample("bob-the-peer", 1)).With(Sample("ann", 2)).With(invitation, 1), Cancel);
         PeerList read = File().Read();
         Assert.Equal(written.Invitations, read.Invitations);
@@ -49,6 +50,19 @@ public sealed class PeerListTests : IDisposable
         {
             Assert.Equal(-1, _disk.ReadAll("state/peers").AsSpan().IndexOf(Encoding.ASCII.GetBytes(word)));
         }
+    }
+
+    [Fact]
+    public void A_term_that_nobody_can_have_agreed_on_is_damage()
+    {
+        var writer = new FieldWriter(256);
+        PeerList.Empty.With(Sample("ann", 2)).Write(writer);
+        byte[] bytes = writer.ToArray();
+        Assert.Equal(365u, Assert.Single(PeerList.Read(bytes).Peers).AbsenceDays);
+        bytes[^8] = 1; // 365 is 0x016d: 0x0101 is right too, 1 is not
+        Assert.Equal(257u, Assert.Single(PeerList.Read(bytes).Peers).AbsenceDays);
+        bytes[^7] = 0;
+        Assert.Contains("a term of 1 days", Assert.Throws<DamagedFormatException>(() => PeerList.Read(bytes)).Message, StringComparison.Ordinal);
     }
 
     /// <summary>The example of docs/format.md 17.1.</summary>

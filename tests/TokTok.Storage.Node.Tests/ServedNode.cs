@@ -55,7 +55,7 @@ internal sealed class ServedNode : IAsyncDisposable
     private readonly SimulatedDisk _disk = new();
     private PeerServer? _server;
 
-    internal TestDevice Device { get; } = new("host");
+    internal TestDevice Device { get; } = new("host" + Guid.NewGuid());
 
     internal Dictionary<string, MemoryHolder> Holders { get; } = [];
 
@@ -67,11 +67,16 @@ internal sealed class ServedNode : IAsyncDisposable
 
     internal HolderHouse House { get; private set; } = null!;
 
+    internal PeerServer Server => _server!;
+
     internal IPEndPoint Endpoint => _server!.Endpoint;
 
     internal NodeAddress Address => new(IPAddress.Loopback.ToString(), (ushort)Endpoint.Port);
 
     internal long FreeBytes { get; set; } = 1L << 40;
+
+    /// <summary>What it lies about; nothing unless a test says so.</summary>
+    internal LyingAnswers Lies { get; } = new();
 
     internal static async Task<ServedNode> StartAsync(params Peer[] letIn)
     {
@@ -82,8 +87,8 @@ internal sealed class ServedNode : IAsyncDisposable
         node.Book = new PeerBook(file, TimeProvider.System, node.Troubles.Add);
         node.House = HolderHouse.Open(node._disk, "kept", node.OpenHolder, 1 << 20, TimeProvider.System, node.Troubles.Add);
         var desk = new JoinDesk(node.Book, "host", [new NodeAddress("127.0.0.1", 4919)]);
-        node.Service = new HolderService(node.House, node.Book, desk, "test", SystemRandom.Instance, TimeProvider.System, node.Troubles.Add);
-        node._server = await PeerServer.StartAsync(new IPEndPoint(IPAddress.Loopback, 0), node.Device.Tls, node.Service, TimeProvider.System, node.Troubles.Add, Cancel);
+        node.Service = new HolderService(node.House, node.Book, desk, node.Device.AccountKey, "test", SystemRandom.Instance, TimeProvider.System, node.Troubles.Add);
+        node._server = await PeerServer.StartAsync(new IPEndPoint(IPAddress.Loopback, 0), node.Device.Tls, node.Service.IsKnown, http => node.Lies.AnswerAsync(http, node.Service.AnswerAsync), TimeProvider.System, node.Troubles.Add, Cancel);
         return node;
     }
 
@@ -91,9 +96,9 @@ internal sealed class ServedNode : IAsyncDisposable
 
     internal MemoryHolder HolderOf(TestDevice device) => Holders["kept/" + HolderHouse.NameOf(device.AccountKey)];
 
-    internal PeerConnection Dial(TestDevice by, ExpectedIdentity? expected = null, TimeProvider? clock = null)
+    internal PeerConnection Dial(TestDevice by, ExpectedIdentity? expected = null, TimeProvider? clock = null, TimeProvider? patience = null, NodeAddress? at = null)
     {
-        var connection = new PeerConnection("host", [Address], expected ?? new ExpectedIdentity { DeviceKey = Device.DeviceKey }, by.TlsAt(clock ?? TimeProvider.System), TimeProvider.System);
+        var connection = new PeerConnection("host", [at ?? Address], expected ?? new ExpectedIdentity { DeviceKey = Device.DeviceKey }, by.TlsAt(clock ?? TimeProvider.System), patience ?? TimeProvider.System);
         _dialled.Add(connection);
         return connection;
     }

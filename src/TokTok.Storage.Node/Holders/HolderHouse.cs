@@ -21,11 +21,14 @@ public sealed class HolderHouse : IAsyncDisposable
     private readonly Action<string>? _trouble;
     private readonly SemaphoreSlim _gate = new(1);
     private readonly Dictionary<Bytes32, HostedHolder> _open = [];
+    private readonly Dictionary<Bytes32, Lease> _leases = []; // guarded by _gate
+    private readonly HashSet<(Bytes32 Account, uint Day)> _noticed = []; // one line a day
     private readonly IDisposable _lock;
     private readonly RunningDays _days;
+    private readonly TimeProvider _clock;
 
-    private HolderHouse(IDisk disk, string folder, OpenHolder openHolder, DiskFloor floor, RunningDays days, IDisposable held, Action<string>? trouble) =>
-        (_disk, _folder, _openHolder, Floor, _days, _lock, _trouble) = (disk, folder, openHolder, floor, days, held, trouble);
+    private HolderHouse(IDisk disk, string folder, OpenHolder openHolder, DiskFloor floor, RunningDays days, IDisposable held, TimeProvider clock, Action<string>? trouble) =>
+        (_disk, _folder, _openHolder, Floor, _days, _lock, _clock, _trouble) = (disk, folder, openHolder, floor, days, held, clock, trouble);
 
     internal DiskFloor Floor { get; }
 
@@ -46,7 +49,7 @@ public sealed class HolderHouse : IAsyncDisposable
 
             var days = new RunningDays(disk, folder, clock, last);
             days.Tick();
-            return new HolderHouse(disk, folder, openHolder, new DiskFloor(() => disk.FreeBytes(folder), floorBytes), days, held, trouble);
+            return new HolderHouse(disk, folder, openHolder, new DiskFloor(() => disk.FreeBytes(folder), floorBytes), days, held, clock, trouble);
         }
         catch
         {
@@ -55,8 +58,34 @@ public sealed class HolderHouse : IAsyncDisposable
         }
     }
 
-    /// <summary>The holder of an account that was let in.</summary>
+    private uint Today => (uint)Math.Max(0, _clock.GetUtcNow().ToUnixTimeSeconds() / 86_400);
+
+    /// <summary>The holder of an account that was let in and asks for something: its lease is renewed by that, and what its silence had released is brought back.</summary>
     internal async ValueTask<HostedHolder> OfAsync(Bytes32 account, CancellationToken cancel)
+    {
+        HostedHolder holder = await OpenedAsync(account, cancel).ConfigureAwait(false);
+        await _gate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            if (_leases.TryGetValue(account, out Lease? lease))
+            {
+                if (lease.HasExpired)
+                {
+                    await holder.CancelReleasesAsync(cancel).ConfigureAwait(false); // 1. a crash here leaves a lease that is renewed by the next request
+                }
+
+                lease.Heard(Today);                                                 // 2.
+            }
+        }
+        finally
+        {
+            _gate.Release();
+        }
+
+        return holder;
+    }
+
+    private async ValueTask<HostedHolder> OpenedAsync(Bytes32 account, CancellationToken cancel)
     {
         await _gate.WaitAsync(cancel).ConfigureAwait(false);
         try
@@ -72,6 +101,7 @@ public sealed class HolderHouse : IAsyncDisposable
             {
                 HostedHolder opened = await HostedHolder.OpenAsync(holder, new Releases(_disk, _folder, name, _trouble), Floor, () => _days.Count, cancel).ConfigureAwait(false);
                 await opened.PurgeDueAsync(cancel).ConfigureAwait(false);
+                _ = LeaseLocked(account, NameOf(account));
                 return _open[account] = opened;
             }
             catch
@@ -83,6 +113,63 @@ public sealed class HolderHouse : IAsyncDisposable
         finally
         {
             _gate.Release();
+        }
+    }
+
+    private Lease LeaseLocked(Bytes32 account, string name)
+    {
+        if (!_leases.TryGetValue(account, out Lease? lease))
+        {
+            _leases[account] = lease = new Lease(_disk, _folder, name);
+        }
+
+        return lease;
+    }
+
+    /// <summary>Counts today for accounts with a term, tells the node's owner which of them come to its end, and releases what has passed it.</summary>
+    /// <param name="whoOf">What the owner calls an account.</param>
+    internal async ValueTask TickLeasesAsync(IReadOnlyDictionary<Bytes32, uint> terms, Func<Bytes32, string> whoOf, CancellationToken cancel)
+    {
+        foreach ((Bytes32 account, uint term) in terms.Where(static each => each.Value > 0))
+        {
+            bool isDue;
+            bool isOver;
+            await _gate.WaitAsync(cancel).ConfigureAwait(false);
+            try
+            {
+                Lease lease = LeaseLocked(account, NameOf(account));
+                bool counts = lease.Tick(Today);
+                isOver = counts && lease.HasExpired;
+                isDue = counts && !lease.HasExpired && lease.SilentDays >= term + Lease.GraceDays;
+                if (lease.LastDay == Today && lease.Notice(term, whoOf(account)) is { } notice && _noticed.Add((account, Today)))
+                {
+                    _trouble?.Invoke(notice);
+                }
+            }
+            finally
+            {
+                _gate.Release();
+            }
+
+            if (isOver)
+            {
+                _ = await OpenedAsync(account, cancel).ConfigureAwait(false); // what was released long enough ago is deleted by that, though nobody asks for anything
+            }
+
+            if (isDue)
+            {
+                HostedHolder holder = await OpenedAsync(account, cancel).ConfigureAwait(false);
+                await holder.ReleaseAllAsync(cancel).ConfigureAwait(false);         // 1. a crash here leaves releases that a request before tomorrow does not bring back by itself, and `cancel-releases` does
+                await _gate.WaitAsync(cancel).ConfigureAwait(false);
+                try
+                {
+                    _leases[account].Expire();                                      // 2.
+                }
+                finally
+                {
+                    _gate.Release();
+                }
+            }
         }
     }
 

@@ -49,23 +49,22 @@ public sealed partial class HolderService
 
     private async ValueTask<ReadOnlyMemory<byte>> ListAsync(HolderRequest request, HostedHolder holder)
     {
-        await request.EmptyAsync().ConfigureAwait(false);
+        ArenaId after = await ArenaOfAsync(Protocol.Operation.List, request).ConfigureAwait(false);
         return await OnDiskAsync(request, async () =>
         {
-            IReadOnlyList<HeldArenaEntry> all = await holder.ListAsync(request.Cancel).ConfigureAwait(false);
-            int count = Math.Min(all.Count, Protocol.MaxListed);
+            IReadOnlyList<ArenaId> ids = holder.Behind(after, Protocol.MaxListedAtOnce);
             var writer = new FieldWriter(64 * 1024);
-            writer.U32((uint)count);
-            foreach (HeldArenaEntry entry in all.Take(count))
+            writer.U16((ushort)ids.Count);
+            foreach (ArenaId id in ids)
             {
-                entry.Id.Write(writer.Take(ArenaId.Size));
-                if (entry.Arena is not null)
+                id.Write(writer.Take(ArenaId.Size));
+                try
                 {
-                    ArenaRecords.Write(writer, entry.Arena);
+                    ArenaRecords.Write(writer, await holder.InspectAsync(id, request.Cancel).ConfigureAwait(false));
                 }
-                else
+                catch (DamagedFormatException damage)
                 {
-                    ArenaRecords.WriteDamage(writer, house.Clean(entry.Damage ?? "damaged"));
+                    ArenaRecords.WriteDamage(writer, house.Clean(damage.Message));
                 }
             }
 
@@ -292,16 +291,21 @@ public sealed partial class HolderService
         return default;
     }
 
-    private async ValueTask<ReadOnlyMemory<byte>> MoveAsync(string operation, HolderRequest request, HostedHolder holder)
+    private static async ValueTask<ArenaId> ArenaOfAsync(string operation, HolderRequest request)
     {
         ReadOnlyMemory<byte> body = await request.BodyAsync(ArenaId.Size).ConfigureAwait(false);
-        ArenaId id = HolderRequest.Parsed(() =>
+        return HolderRequest.Parsed(() =>
         {
             var reader = new FieldReader(body.Span, operation);
             ArenaId arena = ArenaId.Read(reader.Bytes(ArenaId.Size));
             reader.End();
             return arena;
         });
+    }
+
+    private async ValueTask<ReadOnlyMemory<byte>> MoveAsync(string operation, HolderRequest request, HostedHolder holder)
+    {
+        ArenaId id = await ArenaOfAsync(operation, request).ConfigureAwait(false);
         await OnDiskAsync(request, () => operation switch
         {
             Protocol.Operation.Settle => holder.ChangeAsync(id, inner => inner.SettleAsync(id, request.Cancel), request.Cancel),

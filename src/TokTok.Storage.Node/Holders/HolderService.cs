@@ -15,25 +15,54 @@ namespace TokTok.Storage.Node.Holders;
 /// Bounds: bodies by operation, requests of one account and of all that use the disk, rates of each peer both ways.
 /// Locks: _gate guards _flows. Disk calls block, on threads of the pool, eight at most.
 /// </remarks>
-public sealed partial class HolderService(HolderHouse house, PeerBook book, JoinDesk desk, string program, IRandomSource random, TimeProvider clock, Action<string>? trouble) : IDisposable
+public sealed partial class HolderService(HolderHouse house, PeerBook book, JoinDesk desk, Bytes32 ownAccount, string program, IRandomSource random, TimeProvider clock, Action<string>? trouble) : IDisposable
 {
     private const int PieceBytes = 64 * 1024;
 
     private readonly Uploads _uploads = new(random, clock);
+    private readonly Lines _lines = new();
     private readonly SemaphoreSlim _disk = new(Protocol.MaxDiskRequests);
     private readonly Lock _gate = new();
     private readonly Dictionary<Bytes32, Flow> _flows = [];
 
-    /// <summary>Whether an account is let in now.</summary>
-    public bool IsKnown(Bytes32 account) => book.LetIn(account) is not null;
+    /// <summary>Where new devices of the node's own account come in; null: nowhere.</summary>
+    public EnrolDesk? Enrols { get; init; }
+
+    /// <summary>Whether an account is one of a peer's, or our own.</summary>
+    public bool IsKnown(Bytes32 account) => account == ownAccount || book.IsKnown(account);
+
+    /// <summary>Lines that other nodes keep open to this one, and that nobody uses now.</summary>
+    public int WaitingLines => _lines.Count;
+
+    /// <summary>For each account that has asked for anything: what is kept for it now, and the bytes that it brought and took since this was asked last.</summary>
+    public async ValueTask<IReadOnlyList<(Bytes32 Account, long KeptBytes, long BroughtBytes, long TakenBytes)>> TakeMovedAsync(CancellationToken cancel)
+    {
+        List<(Bytes32 Account, long Brought, long Taken)> moved;
+        lock (_gate)
+        {
+            moved = [.. _flows.Select(static flow => (flow.Key, flow.Value.TakeBrought(), flow.Value.TakeTaken()))];
+        }
+
+        var all = new List<(Bytes32 Account, long KeptBytes, long BroughtBytes, long TakenBytes)>();
+        foreach ((Bytes32 account, long brought, long taken) in moved)
+        {
+            HostedHolder holder = await house.OfAsync(account, cancel).ConfigureAwait(false);
+            all.Add((account, holder.Room.FragmentBytes + holder.Room.ObjectBytes, brought, taken));
+        }
+
+        return all;
+    }
 
     /// <summary>What a node does besides answering: reads the peer list again, and deletes what was released long ago.</summary>
     public async ValueTask TickAsync(CancellationToken cancel)
     {
         book.Refresh();
+        Enrols?.Refresh();
         try
         {
             await house.TickAsync(cancel).ConfigureAwait(false);
+            PeerList list = book.List;
+            await house.TickLeasesAsync(book.Terms(), account => list.Peers.First(peer => peer.AccountKey == account).Name, cancel).ConfigureAwait(false);
         }
         catch (DiskException failure)
         {
@@ -89,7 +118,19 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
             return;
         }
 
+        if (operation == Protocol.Operation.Enrol)
+        {
+            await SendAsync(http, await EnrolAsync(http).ConfigureAwait(false), null).ConfigureAwait(false);
+            return;
+        }
+
         Bytes32 account = Bytes32.Read(who.AccountKey);
+        if (operation is Protocol.Operation.Wait or Protocol.Operation.Relay)
+        {
+            await ConnectAsync(operation, http, who, account).ConfigureAwait(false);
+            return;
+        }
+
         Peer peer = book.LetIn(account) ?? throw NotLetIn();
         Flow flow = FlowOf(account);
         flow.In.Set(peer.ReceiveRate);
@@ -100,6 +141,7 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
             var request = new HolderRequest(http, account, peer.KeptForIt, flow);
             HostedHolder holder = await OnDiskAsync(request, () => house.OfAsync(account, request.Cancel)).ConfigureAwait(false);
             ReadOnlyMemory<byte> answer = await AnswerAsync(operation, request, holder).ConfigureAwait(false);
+            flow.AddTaken(answer.Length);
             await SendAsync(http, answer, flow.Out).ConfigureAwait(false);
         }
         finally
@@ -123,6 +165,7 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
         Protocol.Operation.Settle or Protocol.Operation.Trash or Protocol.Operation.Restore or Protocol.Operation.Purge or Protocol.Operation.Delete =>
             MoveAsync(operation, request, holder),
         Protocol.Operation.CancelReleases => CancelReleasesAsync(request, holder),
+        Protocol.Operation.Renew => RenewAsync(request),
         Protocol.Operation.Objects => ObjectsAsync(request, holder),
         Protocol.Operation.ObjectRead => ObjectReadAsync(request, holder),
         Protocol.Operation.ObjectAppend => ObjectAppendAsync(request, holder),
@@ -149,6 +192,39 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
         }.Write();
     }
 
+    /// <summary>Whoever asks for anything has renewed its lease by that; this says what it is.</summary>
+    private async ValueTask<ReadOnlyMemory<byte>> RenewAsync(HolderRequest request)
+    {
+        await request.EmptyAsync().ConfigureAwait(false);
+        return new LeaseTerms(book.Terms().GetValueOrDefault(request.Account), Lease.GraceDays, Releases.KeptDays).Write();
+    }
+
+    /// <summary>Keeps a line of a peer, or puts one through to it.</summary>
+    private async Task ConnectAsync(string operation, HttpContext http, NodeIdentity who, Bytes32 account)
+    {
+        if (!IsKnown(account))
+        {
+            throw NotLetIn();
+        }
+
+        if (operation == Protocol.Operation.Wait)
+        {
+            await _lines.WaitAsync(http, Bytes16.Read(NodeIdentity.FingerprintOf(who.DeviceKey))).ConfigureAwait(false);
+            return;
+        }
+
+        byte[] device = new byte[Bytes16.Size];
+        await http.Request.Body.ReadExactlyAsync(device, http.RequestAborted).ConfigureAwait(false);
+        Flow flow = FlowOf(account);
+        flow.Relay.Set(account == ownAccount ? long.MaxValue : book.RelayOf(account));
+        if (flow.Relay.IsEmpty)
+        {
+            throw RelayRoom.UsedUp();
+        }
+
+        await _lines.PutThroughAsync(http, Bytes16.Read(device), flow.Relay, flow.In, flow.Out).ConfigureAwait(false);
+    }
+
     private async Task<byte[]> JoinAsync(HttpContext http, NodeIdentity who)
     {
         var request = new HolderRequest(http, default, 0, null);
@@ -165,13 +241,31 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
         return writer.ToArray();
     }
 
+    private async Task<byte[]> EnrolAsync(HttpContext http)
+    {
+        var request = new HolderRequest(http, default, 0, null);
+        ReadOnlyMemory<byte> body = await request.BodyAsync(Protocol.MaxStrangerBodyBytes).ConfigureAwait(false);
+        if (Enrols is null || body.Length <= Enrolment.IdSize)
+        {
+            throw NotLetIn();
+        }
+
+        (EnrolOutcome outcome, byte[] answer) = await Enrols.AnswerAsync(body[..Enrolment.IdSize], body[Enrolment.IdSize..], request.Cancel).ConfigureAwait(false);
+        return outcome switch
+        {
+            EnrolOutcome.Done => answer,
+            EnrolOutcome.Unknown => throw NotLetIn(),
+            _ => throw new RefusalException(Protocol.Status.Gone, outcome == EnrolOutcome.Used ? "the code was used already" : "the code has expired") { Reason = (byte)outcome },
+        };
+    }
+
     private Flow FlowOf(Bytes32 account)
     {
         lock (_gate)
         {
             if (!_flows.TryGetValue(account, out Flow? flow))
             {
-                _flows[account] = flow = new Flow(new RateLimit(0, clock), new RateLimit(0, clock), new SemaphoreSlim(Protocol.MaxDiskRequestsPerAccount));
+                _flows[account] = flow = new Flow(new RateLimit(0, clock), new RateLimit(0, clock), new RelayRoom(clock), new SemaphoreSlim(Protocol.MaxDiskRequestsPerAccount));
             }
 
             return flow;
@@ -231,8 +325,20 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
         await http.Response.Body.WriteAsync(body, http.RequestAborted).ConfigureAwait(false);
     }
 
-    /// <summary>An account's rates, and its turns.</summary>
-    internal sealed record Flow(RateLimit In, RateLimit Out, SemaphoreSlim Turn);
+    /// <summary>An account's rates, what is put through for it, and its turns.</summary>
+    internal sealed record Flow(RateLimit In, RateLimit Out, RelayRoom Relay, SemaphoreSlim Turn)
+    {
+        private long _brought;
+        private long _taken;
+
+        internal void AddBrought(long bytes) => Interlocked.Add(ref _brought, bytes);
+
+        internal void AddTaken(long bytes) => Interlocked.Add(ref _taken, bytes);
+
+        internal long TakeBrought() => Interlocked.Exchange(ref _brought, 0);
+
+        internal long TakeTaken() => Interlocked.Exchange(ref _taken, 0);
+    }
 }
 
 /// <summary>One request of an account that was let in: its body, bounded and at its rate.</summary>
@@ -292,6 +398,7 @@ internal sealed class HolderRequest(HttpContext http, Bytes32 account, long quot
         int read = await http.Request.Body.ReadAsync(target, cancel).ConfigureAwait(false);
         if (read > 0 && flow is not null)
         {
+            flow.AddBrought(read);
             await flow.In.TakeAsync(read, cancel).ConfigureAwait(false);
         }
 

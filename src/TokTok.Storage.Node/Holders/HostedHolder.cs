@@ -78,8 +78,24 @@ internal sealed class HostedHolder : IDisposable
     internal async ValueTask<HeldArena?> InspectAsync(ArenaId id, CancellationToken cancel) =>
         IsHere(id) ? await _holder.InspectAsync(id, cancel).ConfigureAwait(false) : null;
 
-    internal async ValueTask<IReadOnlyList<HeldArenaEntry>> ListAsync(CancellationToken cancel) =>
-        [.. (await _holder.ListAsync(cancel).ConfigureAwait(false)).Where(entry => !_releases.Has(entry.Id))];
+    /// <summary>The arenas behind one, those in the trash too: known here, so that a list costs no more than the records of those it names. Released ones are not there.</summary>
+    internal IReadOnlyList<ArenaId> Behind(ArenaId after, int count)
+    {
+        var ids = new List<ArenaId>();
+        while (ids.Count < count)
+        {
+            IReadOnlyList<ArenaId> next = Room.Behind(after, count - ids.Count);
+            if (next.Count == 0)
+            {
+                break;
+            }
+
+            after = next[^1];
+            ids.AddRange(next.Where(id => !_releases.Has(id)));
+        }
+
+        return ids;
+    }
 
     internal async ValueTask PutAsync(PutTable table, IReadOnlyList<FragmentData> fragments, CancellationToken cancel)
     {
@@ -172,6 +188,27 @@ internal sealed class HostedHolder : IDisposable
         {
             _gate.Release();
             Forget(id);
+        }
+    }
+
+    /// <summary>Releases everything, what is in the trash too: nobody was heard of for as long as was agreed on.</summary>
+    internal async ValueTask<int> ReleaseAllAsync(CancellationToken cancel)
+    {
+        await _gate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            ArenaId[] all = [.. (await _holder.ListAsync(cancel).ConfigureAwait(false)).Select(static entry => entry.Id).Where(IsHere)];
+            foreach (ArenaId id in all)
+            {
+                await _holder.TrashAsync(id, cancel).ConfigureAwait(false);         // 1. as in ReleaseAsync
+            }
+
+            _releases.Add(all, _day());                                             // 2.
+            return all.Length;
+        }
+        finally
+        {
+            _gate.Release();
         }
     }
 

@@ -1,4 +1,5 @@
 using TokTok.Storage.Core;
+using TokTok.Storage.Node.Transport;
 using TokTok.Storage.Node.Wire;
 
 namespace TokTok.Storage.Node.Holders;
@@ -43,8 +44,25 @@ public sealed partial class PeerHolder
         writer.I64(offset);
         writer.U32((uint)wanted);
         byte[] answer = await AskAsync(Protocol.Operation.ObjectRead, writer.WrittenMemory, wanted, cancel).ConfigureAwait(false);
+        MindShort(name, offset, wanted, answer.Length);
         answer.CopyTo(target);
         return answer.Length;
+    }
+
+    /// <summary>An object that comes in crumbs would take for ever: fewer bytes than asked are its end, however often it grew meanwhile.</summary>
+    private void MindShort(string name, long offset, int wanted, int came)
+    {
+        lock (_gate)
+        {
+            bool goesOn = _short.Name == name && _short.End == offset && came > 0 && came < wanted;
+            _short = (name, offset + came, goesOn ? _short.Count + 1 : 0);
+            if (_short.Count < Protocol.MaxShortAnswers)
+            {
+                return;
+            }
+        }
+
+        throw Translated(new PeerException(PeerProblem.BadAnswer, $"{_peer.Where}: gives {name} in pieces of a few bytes"));
     }
 
     public async ValueTask AppendObjectAsync(string name, long offset, ReadOnlyMemory<byte> bytes, bool isSynced, CancellationToken cancel)

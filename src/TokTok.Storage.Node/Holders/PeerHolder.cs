@@ -13,11 +13,11 @@ public readonly record struct ExpectedFragment(FragmentName Name, int SliceBytes
 /// Format: docs/protocol.md 3.3. A peer that does not answer is <see cref="DiskFailure.Unreachable"/>, as a disk that was pulled out; one that refuses for its quota is <see cref="DiskFailure.Full"/>.
 /// Nothing that it says is trusted: lengths are bounded, and each window of a fragment is checked against the name that <see cref="Expected"/> knows. A window that does not match is told once for
 /// each arena and handed on as it is: who reads has another fragment, or mends the group in place.
-/// Locks: _gate guards _shapes and _told; nothing waits inside.
+/// Locks: _gate guards _shapes, _told and _short; nothing waits inside.
 /// </remarks>
 public sealed partial class PeerHolder : IFragmentHolder, IDisposable
 {
-    private const int ListBytes = 1 << 30;
+    private const int ListBytes = sizeof(ushort) + (Protocol.MaxListedAtOnce * (ArenaId.Size + ArenaRecords.MaxBytes));
     private const int KnownShapes = 4096;
 
     private readonly Lock _gate = new();
@@ -26,6 +26,7 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
     private readonly Dictionary<ArenaId, int> _shapes = []; // slices, as the peer says, of arenas that the catalog does not know
     private readonly HashSet<ArenaId> _told = [];
     private readonly PeerWindows _known;
+    private (string Name, long End, int Count) _short = ("", 0, 0); // answers in a row that ended an object early
 
     private PeerHolder(PeerConnection peer, HelloAnswer hello, Action<string>? note) => (_peer, Hello, _note, _known) = (peer, hello, note, new PeerWindows(peer.Clock));
 
@@ -115,7 +116,10 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         writer.U16((ushort)fragmentIndex);
         expected.Write(writer.Take(FragmentName.Size));
         byte[] answer = await AskAsync(Protocol.Operation.Hashes, writer.WrittenMemory, 1 + (Protocol.MaxGroups * Blake3.HashSize), cancel).ConfigureAwait(false);
-        if (answer.Length < 1 + Blake3.HashSize || answer[0] != 1 || (answer.Length - 1) % Blake3.HashSize != 0)
+        // Every cut through the tree folds to the name, one of a few large branches too: the list must have the length of the fragment's groups.
+        int slice = Expected?.Invoke(id, fragmentIndex)?.SliceBytes ?? 0;
+        if (answer.Length < 1 + Blake3.HashSize || answer[0] != 1 || (answer.Length - 1) % Blake3.HashSize != 0
+            || (slice > 0 && answer.Length - 1 != Blake3Tree.GroupCount(slice) * Blake3.HashSize))
         {
             return null;
         }
@@ -127,7 +131,11 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
             return null;
         }
 
-        _known.AddHashes(expected, answer[1..]);
+        if (slice > 0)
+        {
+            _known.AddHashes(expected, answer[1..]);
+        }
+
         return answer[1..];
     }
 
@@ -221,22 +229,47 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
 
     public async ValueTask<IReadOnlyList<HeldArenaEntry>> ListAsync(CancellationToken cancel)
     {
-        byte[] answer = await AskAsync(Protocol.Operation.List, default, ListBytes, cancel).ConfigureAwait(false);
-        return Parsed(() =>
+        var all = new List<HeldArenaEntry>();
+        ArenaId last = default;
+        for (long bytes = 0; ;)
         {
-            var reader = new FieldReader(answer, "list");
-            int count = reader.Count(Protocol.MaxListed, "the count");
-            var all = new List<HeldArenaEntry>(Math.Min(count, answer.Length / ArenaId.Size));
-            for (int i = 0; i < count; i++)
+            byte[] request = new byte[ArenaId.Size];
+            last.Write(request);
+            byte[] answer = await AskAsync(Protocol.Operation.List, request, ListBytes, cancel).ConfigureAwait(false);
+            bytes += answer.Length;
+            if (all.Count > Protocol.MaxListed || bytes > Protocol.MaxListingBytes)
             {
-                ArenaId id = ArenaId.Read(reader.Bytes(ArenaId.Size));
-                (HeldArena? arena, string? damage, bool isInTrash) = ArenaRecords.Read(ref reader, id);
-                all.Add(new HeldArenaEntry(id, isInTrash, arena, arena is null ? Printable(damage ?? "nothing is kept of it") : null));
+                throw Translated(new PeerException(PeerProblem.BadAnswer, $"{_peer.Where}: lists more than {Protocol.MaxListed} arenas or {Protocol.MaxListingBytes} bytes"));
             }
 
-            reader.End();
-            return (IReadOnlyList<HeldArenaEntry>)all;
-        });
+            int count = all.Count;
+            last = Parsed(() => ReadList(answer, last, all));
+            if (all.Count == count)
+            {
+                return all;
+            }
+        }
+    }
+
+    private static ArenaId ReadList(byte[] answer, ArenaId last, List<HeldArenaEntry> all)
+    {
+        var reader = new FieldReader(answer, "list");
+        int count = reader.U16();
+        for (int i = 0; i < count; i++)
+        {
+            ArenaId id = ArenaId.Read(reader.Bytes(ArenaId.Size));
+            if (count > Protocol.MaxListedAtOnce || PeerRoom.Compare(id, last) <= 0)
+            {
+                throw reader.Damaged($"found {count} arenas, or one out of order, expected at most {Protocol.MaxListedAtOnce}, ascending");
+            }
+
+            (HeldArena? arena, string? damage, bool isInTrash) = ArenaRecords.Read(ref reader, id);
+            all.Add(new HeldArenaEntry(id, isInTrash, arena, arena is null ? Printable(damage ?? "nothing is kept of it") : null));
+            last = id;
+        }
+
+        reader.End();
+        return last;
     }
 
     public ValueTask TrashAsync(ArenaId id, CancellationToken cancel) => MoveAsync(Protocol.Operation.Trash, id, cancel);
@@ -252,6 +285,13 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
     {
         byte[] answer = await AskAsync(Protocol.Operation.CancelReleases, default, sizeof(uint), cancel).ConfigureAwait(false);
         return Parsed(() => new FieldReader(answer, "cancel-releases").U32());
+    }
+
+    /// <summary>Renews the lease, as every request does, and says what it is.</summary>
+    public async ValueTask<LeaseTerms> RenewAsync(CancellationToken cancel)
+    {
+        byte[] answer = await AskAsync(Protocol.Operation.Renew, default, LeaseTerms.Size, cancel).ConfigureAwait(false);
+        return Parsed(() => LeaseTerms.Read(answer));
     }
 
     public void Dispose() => _peer.Dispose();
@@ -275,7 +315,10 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         Forget(id);
         try
         {
-            await new PeerUpload(_peer, table, bytes).RunAsync(cancel).ConfigureAwait(false);
+            if (!await new PeerUpload(_peer, table, bytes).RunAsync(cancel).ConfigureAwait(false))
+            {
+                await AskForProofAsync(table, cancel).ConfigureAwait(false);
+            }
         }
         catch (PeerException failure)
         {
@@ -283,7 +326,46 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         }
     }
 
+    /// <summary>Whoever says that it has fragments already, before a byte of them was sent, shows a window of each.</summary>
+    private async ValueTask AskForProofAsync(PutTable table, CancellationToken cancel)
+    {
+        foreach (HeldFragment fragment in table.Fragments)
+        {
+            (int offset, int count) = FragmentWindows.Random(table.SliceBytes, SystemRandom.Instance);
+            if (await AuditAsync(table.Id, fragment.Index, new ExpectedFragment(fragment.Name, table.SliceBytes), offset, count, cancel).ConfigureAwait(false) != AuditOutcome.Proven)
+            {
+                throw Translated(new PeerException(PeerProblem.BadAnswer, $"{_peer.Where}: says that it keeps fragment {fragment.Index} of arena {table.Id} already, and cannot show it"));
+            }
+        }
+    }
+
     private async ValueTask<int> ReadWindowsAsync(ArenaId id, int index, int slice, int offset, Memory<byte> target, ExpectedFragment? expected, CancellationToken cancel)
+    {
+        int read;
+        bool isRight;
+        try
+        {
+            (read, isRight) = await AskForWindowsAsync(id, index, slice, offset, target, expected, cancel).ConfigureAwait(false);
+        }
+        catch (PeerException failure)
+        {
+            throw Translated(failure);
+        }
+
+        if (!isRight)
+        {
+            Tell(id, index);
+        }
+        else if (read == target.Length && expected is not null)
+        {
+            _known.Add(id, index, offset, target.Span, slice);
+        }
+
+        return read;
+    }
+
+    /// <exception cref="PeerException">It gave no answer, or none that the protocol allows.</exception>
+    private async ValueTask<(int Read, bool IsRight)> AskForWindowsAsync(ArenaId id, int index, int slice, int offset, Memory<byte> target, ExpectedFragment? expected, CancellationToken cancel)
     {
         var writer = new FieldWriter(ArenaId.Size + 16);
         id.Write(writer.Take(ArenaId.Size));
@@ -292,8 +374,8 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         writer.U32((uint)slice);
         writer.U32((uint)offset);
         writer.U32((uint)target.Length);
-        byte[] answer = await AskAsync(Protocol.Operation.Read, writer.WrittenMemory, 8 + FragmentWindows.BytesOf(slice, offset, target.Length, proven: true), cancel).ConfigureAwait(false);
-        (int read, bool isRight) = Parsed(() =>
+        byte[] answer = await _peer.AskAsync(Protocol.Operation.Read, writer.WrittenMemory, 8 + FragmentWindows.BytesOf(slice, offset, target.Length, proven: true), cancel).ConfigureAwait(false);
+        return Formed(() =>
         {
             var reader = new FieldReader(answer, "read");
             byte form = reader.U8();
@@ -315,16 +397,6 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
             reader.End();
             return (count, matches || (expected is null && form == FragmentWindows.Proven));
         });
-        if (!isRight)
-        {
-            Tell(id, index);
-        }
-        else if (read == target.Length && expected is not null)
-        {
-            _known.Add(id, index, offset, target.Span, slice);
-        }
-
-        return read;
     }
 
     private void Tell(ArenaId id, int index)
@@ -416,11 +488,23 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
     {
         try
         {
+            return Formed(parse);
+        }
+        catch (PeerException bad)
+        {
+            throw Translated(bad);
+        }
+    }
+
+    private T Formed<T>(Func<T> parse)
+    {
+        try
+        {
             return parse();
         }
         catch (DamagedFormatException bad)
         {
-            throw Translated(new PeerException(PeerProblem.BadAnswer, $"{_peer.Where}: {bad.Message}"));
+            throw new PeerException(PeerProblem.BadAnswer, $"{_peer.Where}: {bad.Message}");
         }
     }
 

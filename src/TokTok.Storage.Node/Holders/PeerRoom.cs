@@ -54,6 +54,8 @@ internal sealed class PeerRoom(DiskFloor floor)
     private const long ObjectFloorBytes = 64L * 1024 * 1024;
     private const int ObjectPart = 8;
 
+    private static readonly Comparer<ArenaId> s_byBytes = Comparer<ArenaId>.Create(Compare);
+
     private readonly Lock _gate = new();
     private readonly Dictionary<ArenaId, long> _arenas = [];
     private readonly Dictionary<string, long> _objects = [];
@@ -80,6 +82,15 @@ internal sealed class PeerRoom(DiskFloor floor)
             {
                 return _objectBytes;
             }
+        }
+    }
+
+    /// <summary>The next arenas behind one, in the order of their ids' bytes.</summary>
+    internal IReadOnlyList<ArenaId> Behind(ArenaId after, int count)
+    {
+        lock (_gate)
+        {
+            return [.. _arenas.Keys.Where(id => Compare(id, after) > 0).Order(s_byBytes).Take(count)];
         }
     }
 
@@ -182,6 +193,13 @@ internal sealed class PeerRoom(DiskFloor floor)
         {
             _objectBytes -= _objects.Remove(name, out long length) ? length : 0;
         }
+    }
+
+    /// <summary>As the bytes of the ids compare: <see cref="Bytes32"/> reads them big-endian.</summary>
+    internal static int Compare(ArenaId one, ArenaId other)
+    {
+        (ulong First, ulong Second, ulong Third, ulong Fourth) Parts(Bytes32 of) => (of.First, of.Second, of.Third, of.Fourth);
+        return Parts(one.Bytes).CompareTo(Parts(other.Bytes));
     }
 
     private sealed class Taken(PeerRoom room, long bytes) : IDisposable

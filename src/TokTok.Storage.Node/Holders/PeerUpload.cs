@@ -12,8 +12,9 @@ internal sealed class PeerUpload(PeerConnection peer, PutTable table, ReadOnlyMe
     private const int MaxAttempts = 4;
     private const int BeginAnswerBytes = 1 + 3 + sizeof(uint) + Bytes16.Size;
 
+    /// <returns>False: the peer says that it has them already.</returns>
     /// <exception cref="PeerException">It did not take them.</exception>
-    internal async ValueTask RunAsync(CancellationToken cancel)
+    internal async ValueTask<bool> RunAsync(CancellationToken cancel)
     {
         var begin = new FieldWriter(PutTable.MaxBytes);
         table.Write(begin);
@@ -28,7 +29,7 @@ internal sealed class PeerUpload(PeerConnection peer, PutTable table, ReadOnlyMe
 
             if (answer[0] == 1)
             {
-                return; // kept already; perhaps only the answer was lost
+                return false; // perhaps only the answer was lost
             }
 
             uint received = BinaryPrimitives.ReadUInt32LittleEndian(answer.AsSpan(4));
@@ -37,10 +38,10 @@ internal sealed class PeerUpload(PeerConnection peer, PutTable table, ReadOnlyMe
                 throw new PeerException(PeerProblem.BadAnswer, $"{peer.Where}: says that {received} of {bytes.Length} bytes have come");
             }
 
-            if ((int)received > best)
+            if (best < 0 || (int)received >= best + Protocol.UploadStepBytes)
             {
                 best = (int)received;
-                attempt = 1; // it gets on
+                attempt = 1; // it gets on, and not by a byte at a time
             }
 
             try
@@ -51,7 +52,7 @@ internal sealed class PeerUpload(PeerConnection peer, PutTable table, ReadOnlyMe
                 byte[] end = await peer.AskAsync(Protocol.Operation.PutBytes, head, bytes[(int)received..], sizeof(uint), cancel, mayRepeat: false).ConfigureAwait(false);
                 if (end.Length == sizeof(uint) && BinaryPrimitives.ReadUInt32LittleEndian(end) == bytes.Length)
                 {
-                    return;
+                    return true;
                 }
             }
             catch (PeerException failure) when (failure.Problem is PeerProblem.Unreachable or PeerProblem.Refused && attempt < MaxAttempts)

@@ -57,9 +57,17 @@ internal sealed class Releases
 
     internal IReadOnlyList<ArenaId> DueOn(uint day) => [.. _days.Where(each => day >= each.Value && day - each.Value >= KeptDays).Select(static each => each.Key)];
 
-    internal void Add(ArenaId id, uint day)
+    internal void Add(ArenaId id, uint day) => Add([id], day);
+
+    internal void Add(IReadOnlyList<ArenaId> ids, uint day)
     {
-        if (_days.TryAdd(id, day))
+        bool changed = false;
+        foreach (ArenaId id in ids)
+        {
+            changed |= _days.TryAdd(id, day);
+        }
+
+        if (changed)
         {
             Write();
         }

@@ -16,6 +16,7 @@ public sealed record InvitationCode
     public const string Prefix = "tdfs-";
 
     private const byte Version = 1;
+    private const byte DeviceVersion = 2;
     private const int CheckSize = 4;
     private const int GroupCharacters = 6;
     private const int MaxTextCharacters = 1024;
@@ -31,6 +32,9 @@ public sealed record InvitationCode
 
     public required IReadOnlyList<NodeAddress> Addresses { get; init; }
 
+    /// <summary>It enrols a device of the inviter's own account, and may have no address: then a holder's folder is the way.</summary>
+    public bool IsForDevice { get; init; }
+
     public static Bytes32 HashOf(ReadOnlySpan<byte> secret)
     {
         Span<byte> hash = stackalloc byte[Blake3.HashSize];
@@ -41,7 +45,7 @@ public sealed record InvitationCode
     public override string ToString()
     {
         var writer = new FieldWriter(128);
-        writer.U8(Version);
+        writer.U8(IsForDevice ? DeviceVersion : Version);
         writer.Bytes(Secret.Span);
         writer.Bytes(Fingerprint.Span);
         writer.U8((byte)Addresses.Count);
@@ -68,14 +72,36 @@ public sealed record InvitationCode
     }
 
     /// <param name="error">One line for a person: what is wrong with the text.</param>
-    public static bool TryParse(string text, [NotNullWhen(true)] out InvitationCode? code, [NotNullWhen(false)] out string? error)
+    public static bool TryParse(string text, [NotNullWhen(true)] out InvitationCode? code, [NotNullWhen(false)] out string? error) => TryParse(text, isForDevice: false, out code, out error);
+
+    /// <param name="isForDevice">Which of the two is expected.</param>
+    /// <param name="error">One line for a person: what is wrong with the text.</param>
+    public static bool TryParse(string text, bool isForDevice, [NotNullWhen(true)] out InvitationCode? code, [NotNullWhen(false)] out string? error)
+    {
+        if (!TryParseAny(text, isForDevice, out code, out error))
+        {
+            return false;
+        }
+
+        if (code.IsForDevice != isForDevice)
+        {
+            error = isForDevice
+                ? "found the invitation of a peer, expected a code of `tdfs device add`; what a peer gives is for `tdfs peer accept`"
+                : "found a code for a new device of an account, expected the invitation of a peer; it is for `tdfs device join`";
+            return false;
+        }
+
+        return true;
+    }
+
+    private static bool TryParseAny(string text, bool isForDevice, [NotNullWhen(true)] out InvitationCode? code, [NotNullWhen(false)] out string? error)
     {
         ArgumentNullException.ThrowIfNull(text);
         code = null;
         text = text.Trim();
         if (text.Length > MaxTextCharacters || !text.StartsWith(Prefix, StringComparison.OrdinalIgnoreCase))
         {
-            error = $"found no invitation, expected a code that begins with {Prefix}, as `tdfs peer invite` prints it";
+            error = $"found no invitation, expected a code that begins with {Prefix}, as `tdfs {(isForDevice ? "device add" : "peer invite")}` prints it";
             return false;
         }
 
@@ -86,9 +112,9 @@ public sealed record InvitationCode
             return false;
         }
 
-        if (bytes.Length >= 1 && bytes[0] is > Version and < 32)
+        if (bytes.Length >= 1 && bytes[0] is > DeviceVersion and < 32)
         {
-            error = $"the invitation is of version {bytes[0]}, this program knows version {Version}; install a newer one";
+            error = $"the invitation is of version {bytes[0]}, this program knows versions {Version} and {DeviceVersion}; install a newer one";
             return false;
         }
 
@@ -117,7 +143,8 @@ public sealed record InvitationCode
     private static InvitationCode Read(ReadOnlySpan<byte> bytes)
     {
         var reader = new FieldReader(bytes, "invitation");
-        if (reader.U8() != Version)
+        byte version = reader.U8();
+        if (version is not (Version or DeviceVersion))
         {
             throw reader.Damaged("another version");
         }
@@ -125,7 +152,7 @@ public sealed record InvitationCode
         byte[] secret = reader.Bytes(SecretSize).ToArray();
         byte[] fingerprint = reader.Bytes(NodeIdentity.FingerprintSize).ToArray();
         int count = reader.U8();
-        if (count is < 1 or > Peer.MaxAddresses)
+        if (count > Peer.MaxAddresses || (count == 0 && version == Version))
         {
             throw reader.Damaged($"{count} addresses, 1 to {Peer.MaxAddresses} expected");
         }
@@ -149,7 +176,7 @@ public sealed record InvitationCode
         }
 
         reader.End();
-        return new InvitationCode { Secret = secret, Fingerprint = fingerprint, Addresses = addresses };
+        return new InvitationCode { Secret = secret, Fingerprint = fingerprint, Addresses = addresses, IsForDevice = version == DeviceVersion };
     }
 
     /// <summary>In groups, so that an eye finds its place again.</summary>

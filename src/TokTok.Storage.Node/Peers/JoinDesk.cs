@@ -54,6 +54,7 @@ public sealed class JoinDesk(PeerBook book, string ownName, IReadOnlyList<NodeAd
                     Place = invitation.Place.Length > 0 ? invitation.Place : before?.Place ?? name,
                     KeptForIt = invitation.KeptForIt,
                     KeptForUs = offer.KeptBytes,
+                    AbsenceDays = invitation.AbsenceDays,
                     SendRate = before?.SendRate ?? 0,
                     ReceiveRate = before?.ReceiveRate ?? 0,
                     MetAtSeconds = now,

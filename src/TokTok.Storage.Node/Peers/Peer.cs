@@ -10,6 +10,10 @@ public sealed record Peer
     public const int MaxAddresses = 4;
     public const int MaxAddressCharacters = 120;
 
+    /// <summary>A shorter term would end in a holiday.</summary>
+    public const uint MinAbsenceDays = 30;
+    public const uint MaxAbsenceDays = 36_500;
+
     /// <summary>All zero after a recovery, until it was met again.</summary>
     public required Bytes32 AccountKey { get; init; }
 
@@ -36,10 +40,19 @@ public sealed record Peer
 
     public long ReceiveRate { get; init; }
 
+    /// <summary>Bytes a day that we put through for it, to nodes that keep a line open here; 0: none.</summary>
+    public long RelayADay { get; init; }
+
+    /// <summary>The device key of the peer that puts us through to this one where it cannot be dialled; all zero: none but our own node.</summary>
+    public Bytes32 Via { get; init; }
+
     /// <summary>Seconds since 1970; 0: never.</summary>
     public long EndsAtSeconds { get; init; }
 
     public long MetAtSeconds { get; init; }
+
+    /// <summary>Days of our node's running for which we keep what is its own without hearing of it; 0: until a person says so.</summary>
+    public uint AbsenceDays { get; init; }
 
     /// <summary>The holder that it is to us; all zero: not known yet.</summary>
     public HolderId Holder { get; init; }
@@ -85,6 +98,9 @@ public sealed record Invitation
 
     /// <summary>Bytes that we keep for whoever comes.</summary>
     public long KeptForIt { get; init; }
+
+    /// <summary>As <see cref="Peer.AbsenceDays"/>, for whoever comes.</summary>
+    public uint AbsenceDays { get; init; }
 
     /// <summary>Given to whoever comes; empty: what it calls itself.</summary>
     public string Name { get; init; } = "";

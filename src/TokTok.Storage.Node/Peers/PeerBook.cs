@@ -41,6 +41,28 @@ public sealed class PeerBook(PeerFile file, TimeProvider clock, Action<string>? 
         return _list.Peers.Where(peer => peer.AccountKey == account && peer.IsLetIn(now)).MaxBy(static peer => peer.KeptForIt);
     }
 
+    /// <summary>The accounts that are let in, each with its term: the longest of its peers, and 0, which is none, where one of them has none.</summary>
+    internal IReadOnlyDictionary<Bytes32, uint> Terms()
+    {
+        long now = NowSeconds;
+        return _list.Peers.Where(peer => peer.IsLetIn(now)).GroupBy(static peer => peer.AccountKey)
+            .ToDictionary(static account => account.Key, static account => account.Any(static peer => peer.AbsenceDays == 0) ? 0 : account.Max(static peer => peer.AbsenceDays));
+    }
+
+    /// <summary>Whether an account is a peer's that was not revoked, whatever is kept for it.</summary>
+    internal bool IsKnown(Bytes32 account)
+    {
+        long now = NowSeconds;
+        return account != default && _list.Peers.Any(peer => peer.AccountKey == account && !peer.IsRevoked && !peer.HasEnded(now));
+    }
+
+    /// <summary>Bytes a day that are put through for an account at most.</summary>
+    internal long RelayOf(Bytes32 account)
+    {
+        long now = NowSeconds;
+        return _list.Peers.Where(peer => peer.AccountKey == account && !peer.IsRevoked && !peer.HasEnded(now)).Max(static peer => (long?)peer.RelayADay) ?? 0;
+    }
+
     /// <summary>Changes the file, and the list that is in force here.</summary>
     internal async ValueTask ChangeAsync(Func<PeerList, PeerList> change, CancellationToken cancel) => _list = await file.ChangeAsync(change, cancel).ConfigureAwait(false);
 }

@@ -122,20 +122,7 @@ public sealed class PeerFile(IDisk disk, string stateFolder, SecretBytes cacheKe
         Span<byte> checksum = stackalloc byte[Blake3.HashSize];
         Blake3.Hash(file.Written, checksum);
         file.Bytes(checksum);
-        string next = _path + ".new";
-        if (disk.FileExists(next))
-        {
-            disk.Delete(next);
-        }
-
-        using (IDiskFile open = disk.Open(next, DiskOpen.CreateNew))
-        {
-            open.Write(0, file.Written);                       // 1. the bytes
-            open.Sync();
-        }
-
-        disk.Rename(next, _path);                              // 2. the name
-        disk.SyncDirectory(stateFolder);
+        WholeFile.Write(disk, stateFolder, _path, file.Written);
     }
 
     private SecretBytes Key()

@@ -66,11 +66,13 @@ public sealed record PeerList
             peer.DeviceKey.Write(writer.Take(Bytes32.Size));
             writer.ShortText(peer.Name);
             writer.ShortText(peer.Place);
-            writer.U8((byte)((peer.IsRevoked ? 1 : 0) | (peer.IsLeaving ? 2 : 0)));
+            writer.U8((byte)((peer.IsRevoked ? 1 : 0) | (peer.IsLeaving ? 2 : 0) | (peer.AbsenceDays > 0 ? 4 : 0)));
             writer.I64(peer.KeptForIt);
             writer.I64(peer.KeptForUs);
             writer.I64(peer.SendRate);
             writer.I64(peer.ReceiveRate);
+            writer.I64(peer.RelayADay);
+            peer.Via.Write(writer.Take(Bytes32.Size));
             writer.I64(peer.EndsAtSeconds);
             writer.I64(peer.MetAtSeconds);
             peer.Holder.Write(writer.Take(HolderId.Size));
@@ -78,6 +80,11 @@ public sealed record PeerList
             foreach (string address in peer.Addresses)
             {
                 writer.ShortText(address);
+            }
+
+            if (peer.AbsenceDays > 0)
+            {
+                writer.U32(peer.AbsenceDays);
             }
         }
 
@@ -92,6 +99,14 @@ public sealed record PeerList
             writer.I64(invitation.KeptForIt);
             writer.ShortText(invitation.Name);
             writer.ShortText(invitation.Place);
+        }
+
+        if (Invitations.Any(static invitation => invitation.AbsenceDays > 0))
+        {
+            foreach (Invitation invitation in Invitations)
+            {
+                writer.U32(invitation.AbsenceDays);
+            }
         }
     }
 
@@ -129,6 +144,19 @@ public sealed record PeerList
             });
         }
 
+        if (reader.Remaining > 0)
+        {
+            for (int i = 0; i < invitations.Count; i++)
+            {
+                invitations[i] = invitations[i] with { AbsenceDays = Absence(ref reader, least: 0) };
+            }
+
+            if (invitations.TrueForAll(static invitation => invitation.AbsenceDays == 0))
+            {
+                throw reader.Damaged("it has terms of invitations and none of them is one");
+            }
+        }
+
         reader.End();
         return new PeerList { Peers = peers, Invitations = invitations };
     }
@@ -140,9 +168,9 @@ public sealed record PeerList
         string name = Name(ref reader, mayBeEmpty: false);
         string place = Name(ref reader, mayBeEmpty: false);
         byte flags = reader.U8();
-        if (flags > 3)
+        if (flags > 7)
         {
-            throw reader.Damaged($"flags are {flags}, at most 3 expected");
+            throw reader.Damaged($"flags are {flags}, at most 7 expected");
         }
 
         var peer = new Peer
@@ -157,6 +185,8 @@ public sealed record PeerList
             KeptForUs = Positive(ref reader, "a quota"),
             SendRate = Positive(ref reader, "a rate"),
             ReceiveRate = Positive(ref reader, "a rate"),
+            RelayADay = Positive(ref reader, "a quota"),
+            Via = Bytes32.Read(reader.Bytes(Bytes32.Size)),
             EndsAtSeconds = Positive(ref reader, "a time"),
             MetAtSeconds = Positive(ref reader, "a time"),
             Holder = HolderId.Read(reader.Bytes(HolderId.Size)),
@@ -177,7 +207,13 @@ public sealed record PeerList
             }
         }
 
-        return peer with { Addresses = addresses };
+        return peer with { Addresses = addresses, AbsenceDays = (flags & 4) != 0 ? Absence(ref reader, least: Peer.MinAbsenceDays) : 0 };
+    }
+
+    private static uint Absence(ref FieldReader reader, uint least)
+    {
+        uint days = reader.U32();
+        return days >= least && (days == 0 || days is >= Peer.MinAbsenceDays and <= Peer.MaxAbsenceDays) ? days : throw reader.Damaged($"found a term of {days} days, expected {Peer.MinAbsenceDays} to {Peer.MaxAbsenceDays}");
     }
 
     private static long Positive(ref FieldReader reader, string field)

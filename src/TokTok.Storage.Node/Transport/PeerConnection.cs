@@ -28,34 +28,44 @@ public sealed record ExpectedIdentity
 
 /// <summary>The dialling side: requests to one peer, over as few connections as do.</summary>
 /// <remarks>
-/// Format: docs/protocol.md 3.1, 3.2. A request that got no answer is sent again, twice; each may be repeated. A peer that did not answer is left alone for ten seconds: what is asked of it
-/// meanwhile fails at once, so that one dead peer costs a run seconds and not minutes. Answers are bounded in length and in time.
-/// Locks: _gate guards _silentSince; nothing waits inside.
+/// Format: docs/protocol.md 3.1, 3.2. A request that got no answer is sent again, twice; each may be repeated. A peer that did not answer is left alone for ten seconds, or for four times as long as it made us
+/// wait: what is asked of it meanwhile fails at once, so that one dead peer costs a run seconds and not minutes. Answers are bounded in length and in time. Relays are its own, and disposed of with it.
+/// Locks: _gate guards _silent; nothing waits inside.
 /// </remarks>
 public sealed class PeerConnection : IDisposable
 {
     private const int PieceBytes = 64 * 1024;
-    private const int MaxBusy = 20;
+    private const int SilenceShare = 4; // of the time that it made us wait
 
     private static readonly TimeSpan s_connectTime = TimeSpan.FromSeconds(4);
+    private static readonly TimeSpan s_relayedTime = TimeSpan.FromSeconds(10); // two handshakes, one within the other
+    private static readonly TimeSpan s_headStart = TimeSpan.FromMilliseconds(300);
     private static readonly TimeSpan s_answerTime = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan s_silence = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan s_silenceMost = TimeSpan.FromMinutes(10);
     private static readonly TimeSpan s_busyTurn = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan s_busyTime = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan[] s_again = [TimeSpan.FromMilliseconds(200), TimeSpan.FromSeconds(1)];
+
+    // A window that grows with the connection's speed, to 16 MiB, would let a peer fill as much of our memory for each request; ours stays as the protocol says.
+    static PeerConnection() => AppContext.SetSwitch("System.Net.SocketsHttpHandler.Http2FlowControl.DisableDynamicWindowSizing", true);
 
     private readonly Lock _gate = new();
     private readonly IReadOnlyList<NodeAddress> _addresses;
     private readonly ExpectedIdentity _expected;
     private readonly NodeCertificate _own;
     private readonly TimeProvider _clock;
+    private readonly IReadOnlyList<PeerConnection> _relays;
     private readonly HttpClient _http;
     private readonly RateLimit _send;
     private readonly RateLimit _receive;
+    private long _sent;
+    private long _came;
     private volatile NodeIdentity? _identity;
     private volatile NodeIdentity? _stranger;
-    private (long At, string Why)? _silentSince;
+    private (long At, TimeSpan For, string Why)? _silent;
 
-    public PeerConnection(string name, IReadOnlyList<NodeAddress> addresses, ExpectedIdentity expected, NodeCertificate own, TimeProvider clock, long sendRate = 0, long receiveRate = 0)
+    public PeerConnection(string name, IReadOnlyList<NodeAddress> addresses, ExpectedIdentity expected, NodeCertificate own, TimeProvider clock, long sendRate = 0, long receiveRate = 0, IReadOnlyList<PeerConnection>? relays = null)
     {
         ArgumentNullException.ThrowIfNull(addresses);
         Name = name;
@@ -63,6 +73,7 @@ public sealed class PeerConnection : IDisposable
         _expected = expected;
         _own = own;
         _clock = clock;
+        _relays = relays ?? [];
         _send = new RateLimit(sendRate, clock);
         _receive = new RateLimit(receiveRate, clock);
         _http = new HttpClient(Handler(), disposeHandler: true)
@@ -74,6 +85,9 @@ public sealed class PeerConnection : IDisposable
 
     /// <summary>What people call it.</summary>
     public string Name { get; }
+
+    /// <summary>Bytes that were sent to it and came from it since this was asked last.</summary>
+    public (long Sent, long Came) TakeMoved() => (Interlocked.Exchange(ref _sent, 0), Interlocked.Exchange(ref _came, 0));
 
     /// <summary>Who answered last; null: nobody yet.</summary>
     public NodeIdentity? Identity => _identity;
@@ -90,7 +104,8 @@ public sealed class PeerConnection : IDisposable
     internal async ValueTask<byte[]> AskAsync(string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, CancellationToken cancel, bool mayRepeat = true)
     {
         ThrowIfSilent();
-        for (int busy = 0; ; busy++)
+        long began = _clock.GetTimestamp();
+        while (true)
         {
             (int status, byte[] answer) = await AskAgainAsync(operation, head, body, maxAnswerBytes, mayRepeat, cancel).ConfigureAwait(false);
             if (status == Protocol.Status.Done)
@@ -98,7 +113,7 @@ public sealed class PeerConnection : IDisposable
                 return answer;
             }
 
-            if (status != Protocol.Status.TooMany || busy == MaxBusy)
+            if (status != Protocol.Status.TooMany || _clock.GetElapsedTime(began) > s_busyTime)
             {
                 throw Refused(status, answer);
             }
@@ -107,20 +122,82 @@ public sealed class PeerConnection : IDisposable
         }
     }
 
-    /// <summary>Lets the next request try at once, after one that its sender knows how to go on with.</summary>
-    internal void Forgive()
+    /// <summary>Whether the last request failed without an answer: the next ones fail at once, for a while.</summary>
+    public bool IsSilent
     {
-        lock (_gate)
+        get
         {
-            _silentSince = null;
+            lock (_gate)
+            {
+                return _silent is not null;
+            }
         }
     }
 
-    public void Dispose() => _http.Dispose();
+    /// <summary>Lets the next request try at once: its sender knows how to go on with the last one, or was answered on another connection.</summary>
+    public void Forgive()
+    {
+        lock (_gate)
+        {
+            _silent = null;
+        }
+    }
+
+    public void Dispose()
+    {
+        _http.Dispose();
+        foreach (PeerConnection relay in _relays)
+        {
+            relay.Dispose();
+        }
+    }
+
+    /// <summary>Begins a request whose two bodies are a stream each way (docs/protocol.md 3.9).</summary>
+    /// <exception cref="PeerException">It is not granted.</exception>
+    internal async ValueTask<Stream> OpenLineAsync(string operation, ReadOnlyMemory<byte> head, CancellationToken cancel)
+    {
+        var content = new LineContent(head);
+        var request = new HttpRequestMessage(HttpMethod.Post, operation) { Version = HttpVersion.Version20, VersionPolicy = HttpVersionPolicy.RequestVersionExact, Content = content };
+        HttpResponseMessage? response = null;
+        var life = new CancellationTokenSource(); // the caller's token ends the beginning alone: what ends the request ends the line
+        try
+        {
+            using CancellationTokenRegistration asked = cancel.UnsafeRegister(static state => CancelQuietly((CancellationTokenSource)state!), life);
+            using ITimer slow = _clock.CreateTimer(static state => CancelQuietly((CancellationTokenSource)state!), life, s_answerTime, Timeout.InfiniteTimeSpan);
+            response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, life.Token).ConfigureAwait(false);
+            Stream from = await response.Content.ReadAsStreamAsync(life.Token).ConfigureAwait(false);
+            if ((int)response.StatusCode != Protocol.Status.Done)
+            {
+                byte[] refusal = new byte[Protocol.MaxRefusalBytes];
+                int length = await from.ReadAtLeastAsync(refusal, refusal.Length, throwOnEndOfStream: false, life.Token).ConfigureAwait(false);
+                throw Refused((int)response.StatusCode, refusal[..length]);
+            }
+
+            return new LineStream(response, from, content, life);
+        }
+        catch (Exception failure) when (failure is HttpRequestException or IOException or SocketException or AuthenticationException || (failure is OperationCanceledException && !cancel.IsCancellationRequested))
+        {
+            Drop();
+            throw Unreachable(Explain(failure));
+        }
+        catch
+        {
+            Drop();
+            throw;
+        }
+
+        void Drop()
+        {
+            content.End();
+            response?.Dispose();
+            life.Dispose();
+        }
+    }
 
     private async ValueTask<(int Status, byte[] Answer)> AskAgainAsync(
         string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, bool mayRepeat, CancellationToken cancel)
     {
+        long began = _clock.GetTimestamp();
         for (int attempt = 0; ; attempt++)
         {
             string why;
@@ -129,7 +206,7 @@ public sealed class PeerConnection : IDisposable
                 (int Status, byte[] Answer) answered = await AskOnceAsync(operation, head, body, maxAnswerBytes, cancel).ConfigureAwait(false);
                 lock (_gate)
                 {
-                    _silentSince = null;
+                    _silent = null;
                 }
 
                 return answered;
@@ -146,9 +223,11 @@ public sealed class PeerConnection : IDisposable
 
             if (attempt == s_again.Length || !mayRepeat)
             {
+                // What hangs is left alone for longer than what refuses at once: it takes a fifth of its asker's time at most.
+                TimeSpan waited = SilenceShare * _clock.GetElapsedTime(began);
                 lock (_gate)
                 {
-                    _silentSince = (_clock.GetTimestamp(), why);
+                    _silent = (_clock.GetTimestamp(), Max(s_silence, waited < s_silenceMost ? waited : s_silenceMost), why);
                 }
 
                 throw Unreachable(why);
@@ -169,6 +248,7 @@ public sealed class PeerConnection : IDisposable
             VersionPolicy = HttpVersionPolicy.RequestVersionExact,
             Content = new PacedContent(head, body, _send),
         };
+        Interlocked.Add(ref _sent, head.Length + body.Length);
         using HttpResponseMessage response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, time.Token).ConfigureAwait(false);
         int status = (int)response.StatusCode;
         int limit = status == Protocol.Status.Done ? maxAnswerBytes : Protocol.MaxRefusalBytes;
@@ -192,6 +272,7 @@ public sealed class PeerConnection : IDisposable
             }
 
             filled += part;
+            Interlocked.Add(ref _came, part);
             await _receive.TakeAsync(part, cancel).ConfigureAwait(false);
             if (filled > limit)
             {
@@ -223,7 +304,7 @@ public sealed class PeerConnection : IDisposable
         KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
         MaxResponseHeadersLength = Protocol.MaxHeaderBytes / 1024,
         MaxConnectionsPerServer = 2,
-        ConnectTimeout = s_connectTime,
+        ConnectTimeout = _relays.Count == 0 ? s_connectTime : s_relayedTime,
         ConnectCallback = ConnectAsync,
         SslOptions = new SslClientAuthenticationOptions
         {
@@ -248,8 +329,42 @@ public sealed class PeerConnection : IDisposable
         },
     };
 
-    /// <summary>The first address that takes the connection.</summary>
+    /// <summary>The first address that takes the connection, or the first relay that puts through, if no address took it at once.</summary>
     private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancel)
+    {
+        if (_relays.Count == 0)
+        {
+            return await DialAsync(cancel).ConfigureAwait(false);
+        }
+
+        using var giveUp = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+        Task<Stream> dialled = DialAsync(giveUp.Token);
+        await Task.WhenAny(dialled, Task.Delay(s_headStart, _clock, cancel)).ConfigureAwait(false);
+        if (dialled.IsCompletedSuccessfully)
+        {
+            return await dialled.ConfigureAwait(false);
+        }
+
+        Task<Stream> relayed = RelayedAsync(giveUp.Token);
+        Task<Stream> first = await Task.WhenAny(dialled, relayed).ConfigureAwait(false);
+        Task<Stream> other = first == dialled ? relayed : dialled;
+        if (!first.IsCompletedSuccessfully)
+        {
+            (first, other) = (other, first);
+        }
+
+        try
+        {
+            return await first.ConfigureAwait(false);
+        }
+        finally
+        {
+            await giveUp.CancelAsync().ConfigureAwait(false);
+            _ = other.ContinueWith(static late => (late.IsCompletedSuccessfully ? late.Result : null)?.Dispose(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+        }
+    }
+
+    private async Task<Stream> DialAsync(CancellationToken cancel)
     {
         SocketException? last = null;
         foreach (NodeAddress address in _addresses)
@@ -276,11 +391,38 @@ public sealed class PeerConnection : IDisposable
         throw last ?? new SocketException((int)SocketError.AddressNotAvailable);
     }
 
+    /// <summary>A relay is told whom we want by the beginning of a hash of its key, as an invitation says it too.</summary>
+    private async Task<Stream> RelayedAsync(CancellationToken cancel)
+    {
+        ReadOnlyMemory<byte> device = _expected.Fingerprint ?? FingerprintOf(_expected.DeviceKey!.Value);
+        PeerException? last = null;
+        foreach (PeerConnection relay in _relays)
+        {
+            try
+            {
+                return await relay.OpenLineAsync(Protocol.Operation.Relay, device, cancel).ConfigureAwait(false);
+            }
+            catch (PeerException failure)
+            {
+                last = failure;
+            }
+        }
+
+        throw last!;
+    }
+
+    private static byte[] FingerprintOf(Bytes32 device)
+    {
+        byte[] key = new byte[Bytes32.Size];
+        device.Write(key);
+        return NodeIdentity.FingerprintOf(key);
+    }
+
     private void ThrowIfSilent()
     {
         lock (_gate)
         {
-            if (_silentSince is (long at, string why) && _clock.GetElapsedTime(at) < s_silence)
+            if (_silent is (long at, TimeSpan silence, string why) && _clock.GetElapsedTime(at) < silence)
             {
                 throw Unreachable(why);
             }
@@ -322,6 +464,8 @@ public sealed class PeerConnection : IDisposable
                         SocketError.TimedOut => "it does not answer",
                         _ => socket.Message,
                     };
+                case PeerException relay:
+                    return $"it cannot be dialled, and nobody puts through to it ({relay.Message})";
                 case AuthenticationException:
                     return "the handshake failed: it is no node, or one of another release";
                 case OperationCanceledException or TimeoutException:

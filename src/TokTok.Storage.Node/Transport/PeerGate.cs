@@ -1,4 +1,5 @@
 using System.IO.Pipelines;
+using System.Net;
 using System.Net.Security;
 using System.Security.Authentication;
 using System.Security.Cryptography.X509Certificates;
@@ -15,7 +16,7 @@ namespace TokTok.Storage.Node.Transport;
 /// <summary>The door of a node: TLS 1.3 with both sides' identity, and how many connections whom is allowed.</summary>
 /// <remarks>
 /// Format: docs/protocol.md 3.1, 3.2. Kestrel's own TLS needs the host that we do without; this is a middleware below HTTP/2.
-/// Whoever proves an identity comes through, known or not: what it may ask is <see cref="Holders.HolderService"/>'s to say. Strangers are few and do not stay.
+/// Whoever proves an identity comes through, known or not: what it may ask is <see cref="Holders.HolderService"/>'s to say. Who has not proven one yet, and strangers, are few and do not stay.
 /// Locks: _gate guards the counts; nothing waits inside.
 /// </remarks>
 internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown, TimeProvider clock)
@@ -31,7 +32,9 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
 
     private readonly Lock _gate = new();
     private readonly Dictionary<Bytes32, int> _accounts = [];
-    private int _strangers;
+    private readonly Crowd _handshakes = new(Protocol.MaxHandshakes);
+    private readonly Crowd _strangers = new(Protocol.MaxStrangers);
+    private int _all;
 
     /// <summary>Runs one connection, from its handshake to its end.</summary>
     internal async Task RunAsync(ConnectionContext connection, ConnectionDelegate next)
@@ -40,6 +43,8 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
         using var stream = new PipeStream(plain);
         using var ssl = new SslStream(stream, leaveInnerStreamOpen: true);
         NodeIdentity? identity = null;
+        IPAddress? from = (connection.RemoteEndPoint as IPEndPoint)?.Address;
+        Crowd.Member waiting = _handshakes.Enter(from, () => connection.Abort(new ConnectionAbortedException("others want in")));
         try
         {
             using var time = new CancellationTokenSource(Protocol.HandshakeTime, clock);
@@ -50,6 +55,10 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
             connection.Abort(new ConnectionAbortedException("no handshake"));
             return;
         }
+        finally
+        {
+            _handshakes.Leave(waiting);
+        }
 
         if (identity is null || ssl.NegotiatedApplicationProtocol != SslApplicationProtocol.Http2)
         {
@@ -58,21 +67,34 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
         }
 
         Bytes32 account = Bytes32.Read(identity.AccountKey);
-        bool isStranger = !isKnown(account);
-        if (!TryEnter(account, isStranger))
+        if (!isKnown(account))
+        {
+            Crowd.Member stranger = _strangers.Enter(from, () => connection.Abort(new ConnectionAbortedException("other strangers want in")));
+            try
+            {
+                await RunAsync(connection, next, ssl, identity, isStranger: true).ConfigureAwait(false);
+            }
+            finally
+            {
+                _strangers.Leave(stranger);
+                connection.Transport = plain;
+            }
+        }
+        else if (TryEnter(account))
+        {
+            try
+            {
+                await RunAsync(connection, next, ssl, identity, isStranger: false).ConfigureAwait(false);
+            }
+            finally
+            {
+                Leave(account);
+                connection.Transport = plain;
+            }
+        }
+        else
         {
             connection.Abort(new ConnectionAbortedException("too many connections"));
-            return;
-        }
-
-        try
-        {
-            await RunAsync(connection, next, ssl, identity, isStranger).ConfigureAwait(false);
-        }
-        finally
-        {
-            Leave(account, isStranger);
-            connection.Transport = plain;
         }
     }
 
@@ -83,7 +105,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
         connection.Features.Set<ITlsApplicationProtocolFeature>(new TlsFeature());
         PipeReader from = PipeReader.Create(ssl, new StreamPipeReaderOptions(bufferSize: PipeBytes, leaveOpen: true));
         PipeWriter to = PipeWriter.Create(ssl, new StreamPipeWriterOptions(minimumBufferSize: PipeBytes, leaveOpen: true));
-        connection.Transport = new Pair(from, to);
+        connection.Transport = new PipePair(from, to);
         ITimer end = isStranger
             ? clock.CreateTimer(_ => connection.Abort(new ConnectionAbortedException("a stranger's time is over")), null, Protocol.StrangerTime, Timeout.InfiniteTimeSpan)
             : clock.CreateTimer(_ => connection.Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose(), null, Protocol.ConnectionEnd, Timeout.InfiniteTimeSpan);
@@ -131,41 +153,28 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
         },
     };
 
-    private bool TryEnter(Bytes32 account, bool isStranger)
+    private bool TryEnter(Bytes32 account)
     {
         lock (_gate)
         {
-            if (isStranger)
-            {
-                if (_strangers >= Protocol.MaxStrangers)
-                {
-                    return false;
-                }
-
-                _strangers++;
-                return true;
-            }
-
             int count = _accounts.GetValueOrDefault(account);
-            if (count >= Protocol.MaxConnectionsPerAccount)
+            if (count >= Protocol.MaxConnectionsPerAccount || _all >= Protocol.MaxConnections)
             {
                 return false;
             }
 
             _accounts[account] = count + 1;
+            _all++;
             return true;
         }
     }
 
-    private void Leave(Bytes32 account, bool isStranger)
+    private void Leave(Bytes32 account)
     {
         lock (_gate)
         {
-            if (isStranger)
-            {
-                _strangers--;
-            }
-            else if (_accounts[account] == 1)
+            _all--;
+            if (_accounts[account] == 1)
             {
                 _accounts.Remove(account);
             }
@@ -174,13 +183,6 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
                 _accounts[account]--;
             }
         }
-    }
-
-    private sealed class Pair(PipeReader input, PipeWriter output) : IDuplexPipe
-    {
-        public PipeReader Input => input;
-
-        public PipeWriter Output => output;
     }
 
     /// <summary>Tells Kestrel that the connection is a secure one, and of HTTP/2.</summary>

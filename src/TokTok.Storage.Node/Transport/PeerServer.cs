@@ -1,5 +1,4 @@
 using System.Net;
-using Microsoft.AspNetCore.Connections;
 using Microsoft.AspNetCore.Hosting.Server;
 using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
@@ -8,6 +7,7 @@ using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
+using TokTok.Storage.Core;
 using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Node.Identity;
 using TokTok.Storage.Node.Wire;
@@ -22,24 +22,30 @@ public sealed class PeerServer : IAsyncDisposable
 
     private readonly KestrelServer _server;
     private readonly Application _application;
+    private readonly LineListenerFactory _lines;
 
-    private PeerServer(KestrelServer server, Application application) => (_server, _application) = (server, application);
+    private PeerServer(KestrelServer server, Application application, LineListenerFactory lines) => (_server, _application, _lines) = (server, application, lines);
 
     /// <summary>Where it listens: the port that was taken, where 0 was asked for.</summary>
     public required IPEndPoint Endpoint { get; init; }
 
     /// <summary>Serves until it is disposed of. The service stays the caller's.</summary>
     /// <exception cref="IOException">The endpoint is taken, or not this machine's.</exception>
-    public static async Task<PeerServer> StartAsync(IPEndPoint endpoint, NodeCertificate own, HolderService service, TimeProvider clock, Action<string>? trouble, CancellationToken cancel)
+    public static Task<PeerServer> StartAsync(IPEndPoint endpoint, NodeCertificate own, HolderService service, TimeProvider clock, Action<string>? trouble, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(service);
+        return StartAsync(endpoint, own, service.IsKnown, service.AnswerAsync, clock, trouble, cancel);
+    }
+
+    /// <param name="answer">What answers in a service's stead: tests lie here.</param>
+    internal static async Task<PeerServer> StartAsync(
+        IPEndPoint endpoint, NodeCertificate own, Func<Bytes32, bool> isKnown, Func<HttpContext, Task> answer, TimeProvider clock, Action<string>? trouble, CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(endpoint);
-        ArgumentNullException.ThrowIfNull(service);
-        var gate = new PeerGate(own, service.IsKnown, clock);
-        var server = new KestrelServer(
-            Options.Create(KestrelOptions(endpoint, gate)),
-            new SocketTransportFactory(Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance),
-            NullLoggerFactory.Instance);
-        var application = new Application(service, trouble);
+        var gate = new PeerGate(own, isKnown, clock);
+        var lines = new LineListenerFactory(new SocketTransportFactory(Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance));
+        var server = new KestrelServer(Options.Create(KestrelOptions(endpoint, gate)), lines, NullLoggerFactory.Instance);
+        var application = new Application(answer, trouble);
         try
         {
             await server.StartAsync(application, cancel).ConfigureAwait(false);
@@ -51,8 +57,12 @@ public sealed class PeerServer : IAsyncDisposable
         }
 
         var address = new Uri(server.Features.Get<IServerAddressesFeature>()!.Addresses.First());
-        return new PeerServer(server, application) { Endpoint = new IPEndPoint(endpoint.Address, address.Port) };
+        return new PeerServer(server, application, lines) { Endpoint = new IPEndPoint(endpoint.Address, address.Port) };
     }
+
+    /// <summary>Serves whoever was put through over a line, as if it had dialled.</summary>
+    /// <returns>When its connection has ended, and the stream with it.</returns>
+    internal Task Accept(Stream line) => _lines.Accept(line);
 
     /// <summary>Requests under way may end, for a while; then they are cut off, and end as soon as the disk has answered what they last asked of it.</summary>
     public async ValueTask DisposeAsync()
@@ -69,7 +79,7 @@ public sealed class PeerServer : IAsyncDisposable
     private static KestrelServerOptions KestrelOptions(IPEndPoint endpoint, PeerGate gate)
     {
         var kestrel = new KestrelServerOptions { AddServerHeader = false, AllowSynchronousIO = false };
-        kestrel.Limits.MaxConcurrentConnections = Protocol.MaxConnections;
+        kestrel.Limits.MaxConcurrentConnections = null; // PeerGate's to say: it knows whom to send away
         kestrel.Limits.MaxRequestLineSize = Protocol.MaxLineBytes;
         kestrel.Limits.MaxRequestHeadersTotalSize = Protocol.MaxHeaderBytes;
         kestrel.Limits.MaxRequestHeaderCount = Protocol.MaxHeaders;
@@ -94,7 +104,7 @@ public sealed class PeerServer : IAsyncDisposable
     }
 
     /// <summary>What Kestrel hands requests to. Requests that it has cut off are counted here, one more as long as the server lives: it does not wait for them.</summary>
-    private sealed class Application(HolderService service, Action<string>? trouble) : IHttpApplication<HttpContext>
+    private sealed class Application(Func<HttpContext, Task> answer, Action<string>? trouble) : IHttpApplication<HttpContext>
     {
         private readonly TaskCompletionSource _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
         private int _running = 1;
@@ -117,9 +127,9 @@ public sealed class PeerServer : IAsyncDisposable
             Interlocked.Increment(ref _running);
             try
             {
-                await service.AnswerAsync(context).ConfigureAwait(false);
+                await answer(context).ConfigureAwait(false);
             }
-            catch (Exception cut) when (cut is OperationCanceledException or ConnectionAbortedException or ConnectionResetException or Microsoft.AspNetCore.Http.BadHttpRequestException)
+            catch (Exception cut) when (cut is OperationCanceledException or IOException) // Kestrel's own are of these; the disk's are told by the service
             {
                 context.Abort(); // the dialler has gone, or was too slow
             }

@@ -44,3 +44,10 @@ internal sealed class PipeStream(IDuplexPipe pipe) : Stream
 
     public override void SetLength(long value) => throw new NotSupportedException();
 }
+
+internal sealed class PipePair(PipeReader input, PipeWriter output) : IDuplexPipe
+{
+    public PipeReader Input => input;
+
+    public PipeWriter Output => output;
+}

@@ -19,6 +19,16 @@ internal static class FragmentWindows
         return ((int)from, (int)(to - from));
     }
 
+    /// <summary>A window of 64 KiB, or what the slice has of one, that nobody can foresee: what an audit asks for.</summary>
+    internal static (int Offset, int Count) Random(int slice, IRandomSource random)
+    {
+        Span<byte> bytes = stackalloc byte[sizeof(ulong)];
+        random.Fill(bytes);
+        int windows = (slice + Protocol.WindowBytes - 1) / Protocol.WindowBytes;
+        int offset = (int)(System.Buffers.Binary.BinaryPrimitives.ReadUInt64LittleEndian(bytes) % (ulong)windows) * Protocol.WindowBytes;
+        return (offset, Math.Min(Protocol.WindowBytes, slice - offset));
+    }
+
     /// <summary>Whether a request's range is one that can be answered.</summary>
     internal static bool IsRange(int slice, uint offset, uint count) =>
         count is >= 1 and <= Protocol.MaxReadBytes && offset < slice && (long)offset + count <= slice

@@ -31,12 +31,12 @@ public sealed record HelloAnswer
     {
         var writer = new FieldWriter(MaxBytes);
         Holder.Write(writer.Take(HolderId.Size));
-        writer.I64(QuotaBytes);
-        writer.I64(FragmentBytes);
-        writer.I64(ObjectBytes);
-        writer.I64(RoomBytes);
+        writer.I64(Math.Min(QuotaBytes, Protocol.MaxSaidBytes));
+        writer.I64(Math.Min(FragmentBytes, Protocol.MaxSaidBytes));
+        writer.I64(Math.Min(ObjectBytes, Protocol.MaxSaidBytes));
+        writer.I64(Math.Min(RoomBytes, Protocol.MaxSaidBytes));
         writer.U32((uint)ReleasedCount);
-        writer.I64(ReleasedBytes);
+        writer.I64(Math.Min(ReleasedBytes, Protocol.MaxSaidBytes));
         writer.I64(ClockSeconds);
         writer.ShortText(Program);
         return writer.ToArray();
@@ -48,12 +48,12 @@ public sealed record HelloAnswer
         var answer = new HelloAnswer
         {
             Holder = HolderId.Read(reader.Bytes(HolderId.Size)),
-            QuotaBytes = NotNegative(reader.I64()),
-            FragmentBytes = NotNegative(reader.I64()),
-            ObjectBytes = NotNegative(reader.I64()),
-            RoomBytes = NotNegative(reader.I64()),
+            QuotaBytes = Size(reader.I64()),
+            FragmentBytes = Size(reader.I64()),
+            ObjectBytes = Size(reader.I64()),
+            RoomBytes = Size(reader.I64()),
             ReleasedCount = reader.Count(Protocol.MaxListed, "the count of released arenas"),
-            ReleasedBytes = NotNegative(reader.I64()),
+            ReleasedBytes = Size(reader.I64()),
             ClockSeconds = reader.I64(),
             Program = reader.ShortText("the program"),
         };
@@ -61,5 +61,7 @@ public sealed record HelloAnswer
         return answer;
     }
 
-    private static long NotNegative(long value) => value >= 0 ? value : throw new DamagedFormatException($"hello: found {value}, expected 0 or more");
+    /// <summary>What a peer says of sizes is added up here and there: more than anybody has is no size.</summary>
+    private static long Size(long value) =>
+        value is >= 0 and <= Protocol.MaxSaidBytes ? value : throw new DamagedFormatException($"hello: found {value} bytes, expected 0 to {Protocol.MaxSaidBytes}");
 }

@@ -42,6 +42,20 @@ public sealed record JoinOffer(long KeptBytes, string Name, IReadOnlyList<NodeAd
     }
 }
 
+/// <summary>The new device's side of an enrolment over the network.</summary>
+public static class Enrol
+{
+    /// <summary>Brings the request to who was proven to have given the code out.</summary>
+    /// <exception cref="Transport.PeerException">It does not answer, or refuses.</exception>
+    public static async ValueTask<byte[]> AskAsync(Transport.PeerConnection connection, InvitationCode code, ReadOnlyMemory<byte> sealedRequest, CancellationToken cancel)
+    {
+        ArgumentNullException.ThrowIfNull(connection);
+        ArgumentNullException.ThrowIfNull(code);
+        byte[] request = [.. Enrolment.IdOf(code.Secret.Span), .. sealedRequest.Span];
+        return await connection.AskAsync(Protocol.Operation.Enrol, request, Enrolment.MaxAnswerBytes, cancel).ConfigureAwait(false);
+    }
+}
+
 /// <summary>The joiner's side of a join.</summary>
 public static class Join
 {

@@ -19,6 +19,9 @@ public static class Protocol
     internal const int MaxConnections = 256;
     internal const int MaxConnectionsPerAccount = 8;
     internal const int MaxStrangers = 16;
+    internal const int MaxHandshakes = 64;
+    internal const int MaxLinesPerDevice = 4;
+    internal const int MaxLines = 512;
     internal const int MaxStrangerBodyBytes = 4096;
     internal const int MinBytesPerSecond = 16 * 1024;
     internal const int MaxUploadsPerAccount = 2;
@@ -33,6 +36,11 @@ public static class Protocol
     internal const int MaxReadBytes = 1024 * 1024;
     internal const int MaxInspected = 256;
     internal const int MaxListed = 4_194_304;
+    internal const int MaxListedAtOnce = 1024;
+    internal const long MaxListingBytes = 128L * 1024 * 1024;
+    internal const long MaxSaidBytes = 1L << 60;
+    internal const int MaxShortAnswers = 8;
+    internal const int UploadStepBytes = 256 * 1024;
     internal const int MaxGroups = 1088;
     internal const int MaxObjects = 65_536;
     internal const int MaxAppendBytes = 1024 * 1024;
@@ -84,6 +92,7 @@ public static class Protocol
         internal const string Restore = "restore";
         internal const string Purge = "purge";
         internal const string Delete = "delete";
+        internal const string Renew = "renew";
         internal const string CancelReleases = "cancel-releases";
         internal const string Objects = "objects";
         internal const string ObjectRead = "object-read";
@@ -91,5 +100,8 @@ public static class Protocol
         internal const string ObjectPut = "object-put";
         internal const string ObjectDelete = "object-delete";
         internal const string Join = "join";
+        internal const string Enrol = "enrol";
+        internal const string Wait = "wait";
+        internal const string Relay = "relay";
     }
 }

@@ -29,6 +29,7 @@ internal static class CommandTree
         ("up", UpVerb.Create),
         ("node", NodeVerb.Create),
         ("peer", PeerVerb.Create),
+        ("device", DeviceVerb.Create),
         ("reclaim", ReclaimVerb.Create),
         ("check", CheckVerb.Create),
         ("repair", RepairVerb.Create),

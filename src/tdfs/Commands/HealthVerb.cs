@@ -49,6 +49,7 @@ internal static class HealthVerb
                         json.WriteNumber("places", info.PlaceCount);
                         json.WriteNumber("wanted", info.Wanted);
                         json.WriteString("verified", info.VerifiedNs is long ns ? Show.IsoTime(ns) : null);
+                        Report.WriteEvidence(json, info.Evidence);
                         Report.WriteList(json, "lostPaths", info.LostPaths);
                     },
                     text =>
@@ -62,7 +63,9 @@ internal static class HealthVerb
                         }
 
                         text.WriteLine($"{Show.Count(info.FileCount, "file")}, {Show.Count(info.BlockCount, "block")}: {Show.Count(info.HealthyBlockCount)} whole, {Show.Count(info.DegradedBlockCount)} held by parity, {Show.Count(info.LostBlockCount)} lost");
-                        text.WriteLine(info.VerifiedNs is not null ? "Every byte of the fragments was read." : "By the holders' records; --read-all reads every byte.");
+                        text.WriteLine(info.VerifiedNs is not null ? "Every byte of the fragments was read."
+                            : info.Evidence.PeerCount == 0 ? "By the holders' records; --read-all reads every byte."
+                            : $"By the holders' records: {Report.Evidence(info.Evidence, run.Output.Clock)}; --read-all reads every byte.");
                         foreach (string lost in info.LostPaths)
                         {
                             text.WriteLine("lost: " + lost);

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Node.Peers;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
@@ -26,16 +27,19 @@ internal static class PeerVerb
         peer.Add(List(context));
         peer.Add(Set(context));
         peer.Add(Revoke(context));
+        peer.Add(Leave(context));
+        peer.Add(PeerAuditVerb.Create(context));
         return peer;
     }
 
     private static Verb Invite(VerbContext context)
     {
         Option<string?> keep = KeepOption();
+        Option<string?> absence = AbsenceOption();
         Option<string?> validFor = new("--for") { Description = "How long the code can be used; a day unless said otherwise", HelpName = "duration" };
         Option<string?> name = NameOption();
         Option<string?> place = PlaceOption();
-        Verb invite = new("invite", "Prints a code for one other machine", "tdfs peer invite --keep \"100 GiB\" --name bob --for 2h") { keep, validFor, name, place };
+        Verb invite = new("invite", "Prints a code for one other machine", "tdfs peer invite --keep \"100 GiB\" --name bob --for 2h") { keep, validFor, absence, name, place };
         invite.Does(context, async (run, cancel) =>
         {
             TimeSpan duration = Duration(run, validFor) ?? TimeSpan.FromDays(1);
@@ -44,7 +48,7 @@ internal static class PeerVerb
                 throw new UserError(ExitCode.Usage, $"found --for '{run.Get(validFor)}', expected up to 365d");
             }
 
-            var request = new InviteRequest { KeptBytes = Size(run, keep), ValidFor = duration, Name = NameOf(run, name), Place = NameOf(run, place) };
+            var request = new InviteRequest { KeptBytes = Size(run, keep), ValidFor = duration, AbsenceDays = Absence(run, absence), Name = NameOf(run, name), Place = NameOf(run, place) };
             using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
             InviteResult result = await peers.InviteAsync(request, cancel).ConfigureAwait(false);
             run.Output.Result(
@@ -64,14 +68,16 @@ internal static class PeerVerb
 
     private static Verb Accept(VerbContext context)
     {
+        Option<string?> absence = AbsenceOption();
         Argument<string[]> code = new("code") { Description = "As `tdfs peer invite` printed it", Arity = ArgumentArity.OneOrMore };
         Option<string?> keep = KeepOption();
         Option<string?> name = NameOption();
         Option<string?> place = PlaceOption();
-        Verb accept = new("accept", "Takes up an invitation: each machine then knows the other", "tdfs peer accept CODE --name ann") { code, keep, name, place };
+        Option<string?> via = ViaOption("The peer that puts us through to the inviter, should nobody be able to dial it");
+        Verb accept = new("accept", "Takes up an invitation: each machine then knows the other", "tdfs peer accept CODE --name ann") { code, keep, absence, name, place, via };
         accept.Does(context, async (run, cancel) =>
         {
-            var request = new AcceptRequest { Code = string.Join(' ', run.Get(code)), KeptBytes = Size(run, keep), Name = NameOf(run, name), Place = NameOf(run, place) };
+            var request = new AcceptRequest { Code = string.Join(' ', run.Get(code)), KeptBytes = Size(run, keep), AbsenceDays = Absence(run, absence), Name = NameOf(run, name), Place = NameOf(run, place), Via = run.Get(via) };
             using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
             PeerInfo peer = await peers.AcceptAsync(request, cancel).ConfigureAwait(false);
             Tell(run, peer, $"{peer.Name} keeps {Show.Size(peer.KeptForUsBytes)} for this machine, and {Show.Size(peer.KeptForItBytes)} are kept for it; the next import uses it as place {peer.Place}");
@@ -101,7 +107,7 @@ internal static class PeerVerb
                     json.WriteEndArray();
                     json.WriteNumber("openInvitations", listing.OpenInvitationCount);
                 },
-                text => Write(text, listing));
+                text => Write(text, listing, run.Output.Clock));
             return listing.Peers.Any(static peer => peer.Problem is not null) ? ExitCode.Reported : ExitCode.Ok;
         });
         return list;
@@ -115,10 +121,13 @@ internal static class PeerVerb
         Option<string?> place = PlaceOption();
         Option<string?> up = new("--send") { Description = "Bytes a second to it at most, such as \"1 MiB\"; \"0\": no limit", HelpName = "rate" };
         Option<string?> down = new("--receive") { Description = "Bytes a second from it at most; \"0\": no limit", HelpName = "rate" };
+        Option<string?> relay = new("--relay") { Description = "Bytes a day that are put through for it, to nodes that nobody can dial; \"0\": none", HelpName = "size" };
+        Option<string?> via = ViaOption("The peer that puts us through to it, should nobody be able to dial it; none: no peer");
+        Option<string?> absence = AbsenceOption();
         Option<string?> ends = new("--ends-in") { Description = "It is let in no more after this time; \"0s\": never", HelpName = "duration" };
         Option<string[]> addresses = new("--address") { Description = "Dial it here from now on; may be given several times", HelpName = "host:port" };
         Option<bool> cancelReleases = new("--cancel-releases") { Description = "Take back whatever this account released there in the last 30 days" };
-        Verb set = new("set", "Changes what is kept for a peer, its name, place, addresses or rates", "tdfs peer set bob --keep \"200 GiB\" --send \"1 MiB\"") { name, keep, newName, place, up, down, ends, addresses, cancelReleases };
+        Verb set = new("set", "Changes what is kept for a peer, its name, place, addresses or rates", "tdfs peer set bob --keep \"200 GiB\" --send \"1 MiB\"") { name, keep, newName, place, up, down, relay, via, absence, ends, addresses, cancelReleases };
         set.Does(context, async (run, cancel) =>
         {
             string[] dialled = run.Get(addresses) ?? [];
@@ -135,7 +144,10 @@ internal static class PeerVerb
                 KeptBytes = Size(run, keep),
                 SendRate = Rate(run, up),
                 ReceiveRate = Rate(run, down),
+                RelayADay = Size(run, relay),
+                Via = run.Get(via),
                 EndsIn = Duration(run, ends),
+                AbsenceDays = Absence(run, absence),
                 Addresses = dialled,
             };
             bool cancels = run.Get(cancelReleases);
@@ -147,7 +159,7 @@ internal static class PeerVerb
             using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
             PeerInfo peer = await peers.SetAsync(request, cancel).ConfigureAwait(false);
             long taken = cancels ? await peers.CancelReleasesAsync(peer.Name, cancel).ConfigureAwait(false) : 0;
-            Tell(run, peer, cancels ? $"{peer.Name}: {Show.Count(taken, "arena")} taken back" : $"{peer.Name}: {Show.Size(peer.KeptForItBytes)} kept for it, place {peer.Place}");
+            Tell(run, peer, cancels ? $"{peer.Name}: {Show.Count(taken, "arena")} taken back" : $"{peer.Name}: {Show.Size(peer.KeptForItBytes)} kept for it, place {peer.Place}{(peer.AbsenceDays > 0 ? $"; released after {peer.AbsenceDays} days without a word of it, and a month of grace" : "")}");
             return ExitCode.Ok;
         });
         return set;
@@ -167,9 +179,41 @@ internal static class PeerVerb
         return revoke;
     }
 
+    private static Verb Leave(VerbContext context)
+    {
+        Argument<string> name = new("name") { Description = "Its name, as `tdfs peer list` shows it" };
+        Option<bool> stay = new("--stay") { Description = "Not after all: it is a holder as before" };
+        Verb leave = new("leave", "Moves everything of this store away from a peer, and then gives it up; what we keep for it stays", "tdfs peer leave bob", "tdfs peer leave bob --stay   # not after all") { name, stay };
+        leave.Does(context, async (run, cancel) =>
+        {
+            string peer = run.Get(name);
+            if (run.Get(stay))
+            {
+                using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
+                Tell(run, await peers.StayAsync(peer, cancel).ConfigureAwait(false), $"{peer} stays a holder of this store; what was moved from it stays where it went");
+                return ExitCode.Ok;
+            }
+
+            IStoreSession store = await run.OpenAsync(StoreAccess.Write, cancel, takesTurns: true).ConfigureAwait(false);
+            await using (store.ConfigureAwait(false))
+            {
+                using ProgressWriter progress = run.Output.StartProgress();
+                LeaveResult left = await store.LeaveAsync(peer, progress, cancel).ConfigureAwait(false);
+                progress.Dispose();
+                Tell(run, left.Peer, $"{peer} has nothing of this store that is needed any more, and is given up; {Show.Size(left.MovedBytes)} went elsewhere");
+                return Report.Problems(run.Output, left.Problem is null ? [] : [$"{left.Problem}; it was not told that it may delete what it has"]) ? ExitCode.Reported : ExitCode.Ok;
+            }
+        });
+        return leave;
+    }
+
     private static Option<string?> KeepOption() => new("--keep") { Description = "How much is kept for it here, such as \"100 GiB\"; [node] quota unless said otherwise", HelpName = "size" };
 
+    private static Option<string?> AbsenceOption() => new("--absence") { Description = "How long what it keeps here stays without a word of it, such as \"365d\"; \"0s\", as unless said otherwise: until you say so", HelpName = "duration" };
+
     private static Option<string?> NameOption() => new("--name") { Description = "What to call it; as it calls itself unless said otherwise", HelpName = "name" };
+
+    private static Option<string?> ViaOption(string description) => new("--via") { Description = description, HelpName = "name" };
 
     private static Option<string?> PlaceOption() => new("--place") { Description = "What it is lost together with, a household say; a place of its own unless said otherwise", HelpName = "place" };
 
@@ -185,8 +229,16 @@ internal static class PeerVerb
         json.WriteNumber("keptForUsBytes", peer.KeptForUsBytes);
         json.WriteNumber("sendRate", peer.SendRate);
         json.WriteNumber("receiveRate", peer.ReceiveRate);
+        json.WriteNumber("relayADayBytes", peer.RelayADayBytes);
+        json.WriteNumber("absenceDays", peer.AbsenceDays);
+        if (peer.AbsenceForUsDays is uint absence)
+        {
+            json.WriteNumber("absenceForUsDays", absence);
+        }
+
         json.WriteBoolean("revoked", peer.IsRevoked);
         json.WriteBoolean("ended", peer.HasEnded);
+        json.WriteBoolean("leaving", peer.IsLeaving);
         if (peer.EndsAtSeconds > 0)
         {
             json.WriteString("ends", Show.IsoTime(peer.EndsAtSeconds * 1_000_000_000));
@@ -198,18 +250,38 @@ internal static class PeerVerb
             json.WriteNumber("releasedBytes", peer.ReleasedBytes ?? 0);
         }
 
+        if (peer.Evidence is not null)
+        {
+            Report.WriteEvidence(json, peer.Evidence);
+        }
+
+        if (peer.Ledger is { } ledger)
+        {
+            json.WriteStartObject("ledger");
+            json.WriteString("since", Show.IsoTime(ledger.SinceSeconds * 1_000_000_000));
+            json.WriteNumber("keptForUsByteHours", ledger.KeptForUs);
+            json.WriteNumber("keptForItByteHours", ledger.KeptForIt);
+            json.WriteNumber("sentToItBytes", ledger.SentToIt);
+            json.WriteNumber("cameFromItBytes", ledger.CameFromIt);
+            json.WriteNumber("broughtByItBytes", ledger.BroughtByIt);
+            json.WriteNumber("takenByItBytes", ledger.TakenByIt);
+            json.WriteNumber("auditsPassed", ledger.AuditsPassed);
+            json.WriteNumber("auditsFailed", ledger.AuditsFailed);
+            json.WriteEndObject();
+        }
+
         if (peer.Problem is not null)
         {
             json.WriteString("problem", peer.Problem);
         }
     }
 
-    private static void Write(TextWriter text, PeerListing listing)
+    private static void Write(TextWriter text, PeerListing listing, TimeProvider clock)
     {
-        Table table = new("PEER", "PLACE", ">KEPT FOR IT", ">KEEPS FOR US", ">OF THAT USED", ">RELEASED", "AT", "");
+        Table table = new("PEER", "PLACE", ">KEPT FOR IT", ">KEEPS FOR US", ">OF THAT USED", ">RELEASED", ">WHILE AWAY", "AT", "");
         foreach (PeerInfo peer in listing.Peers)
         {
-            string state = peer.IsRevoked ? "REVOKED" : peer.HasEnded ? "ENDED" : peer.Problem is not null ? "DOES NOT ANSWER" : "";
+            string state = peer.IsRevoked ? "REVOKED" : peer.HasEnded ? "ENDED" : peer.IsLeaving ? "LEAVING" : peer.Problem is not null ? "DOES NOT ANSWER" : "";
             table.Add(
                 peer.Name,
                 peer.Place,
@@ -217,11 +289,58 @@ internal static class PeerVerb
                 Show.Size(peer.KeptForUsBytes),
                 peer.UsedBytes is long used ? Show.Size(used) : "-",
                 peer.ReleasedBytes is long released ? Show.Size(released) : "-",
+                peer.AbsenceForUsDays switch { null => "-", 0 => "kept", uint days => $"{days} days" },
                 peer.Addresses.Count > 0 ? string.Join(' ', peer.Addresses) : "-",
                 state);
         }
 
         table.Write(text);
+        if (listing.Peers.Any(static peer => peer.Evidence is not null))
+        {
+            Table seen = new("PEER", ">AUDITS PASSED", ">FAILED", "TRUTH", "UPTIME", "PROVEN", "HEARD", "");
+            foreach (PeerInfo peer in listing.Peers)
+            {
+                if (peer.Evidence is { } evidence)
+                {
+                    seen.Add(
+                        peer.Name,
+                        Show.Count((long)Math.Min(evidence.Passed, long.MaxValue)),
+                        Show.Count((long)Math.Min(evidence.Failed, long.MaxValue)),
+                        Percent(evidence.TruthPercent),
+                        Percent(evidence.UptimePercent),
+                        Show.Ago(evidence.ProvenAtSeconds, clock),
+                        Show.Ago(evidence.HeardAtSeconds, clock),
+                        evidence.Standing == HolderStanding.Good ? "" : Report.Standing(evidence.Standing).ToUpperInvariant());
+                }
+            }
+
+            text.WriteLine();
+            seen.Write(text);
+        }
+
+        if (listing.Peers.Any(static peer => peer.Ledger is not null))
+        {
+            Table given = new("PEER", ">IT KEPT", ">WE KEPT", ">BALANCE", ">WE SENT", ">CAME", ">IT BROUGHT", ">IT TOOK");
+            foreach (PeerInfo peer in listing.Peers)
+            {
+                if (peer.Ledger is { } ledger)
+                {
+                    given.Add(
+                        peer.Name,
+                        ByteDays((Int128)ledger.KeptForUs),
+                        ByteDays((Int128)ledger.KeptForIt),
+                        ByteDays(ledger.Balance),
+                        Show.Size((long)Math.Min(ledger.SentToIt, long.MaxValue)),
+                        Show.Size((long)Math.Min(ledger.CameFromIt, long.MaxValue)),
+                        Show.Size((long)Math.Min(ledger.BroughtByIt, long.MaxValue)),
+                        Show.Size((long)Math.Min(ledger.TakenByIt, long.MaxValue)));
+                }
+            }
+
+            text.WriteLine();
+            given.Write(text);
+        }
+
         foreach (PeerInfo peer in listing.Peers.Where(static peer => peer.Problem is not null))
         {
             text.WriteLine($"{TerminalText.Clean(peer.Problem!)}");
@@ -232,6 +351,11 @@ internal static class PeerVerb
             text.WriteLine($"{Show.Count(listing.OpenInvitationCount, "invitation")} can still be used");
         }
     }
+
+    /// <summary>Byte-hours as "1.50 GiB days".</summary>
+    private static string ByteDays(Int128 byteHours) => Show.Size((long)Int128.Clamp(byteHours / 24, -long.MaxValue, long.MaxValue)) + " days";
+
+    private static string Percent(double percent) => string.Create(System.Globalization.CultureInfo.InvariantCulture, $"{percent:0.0} %");
 
     private static long? Size(VerbRun run, Option<string?> option) => run.Get(option) switch
     {
@@ -251,6 +375,14 @@ internal static class PeerVerb
         null => null,
         { } text when Units.TryParseDuration(text, out TimeSpan duration) => duration,
         { } text => throw new UserError(ExitCode.Usage, $"found {option.Name} '{text}', expected {Units.DurationForm}"),
+    };
+
+    private static uint? Absence(VerbRun run, Option<string?> option) => Duration(run, option) switch
+    {
+        null => null,
+        { Ticks: 0 } => 0,
+        { } term when Math.Ceiling(term.TotalDays) is >= Peer.MinAbsenceDays and <= Peer.MaxAbsenceDays and var days => (uint)days,
+        _ => throw new UserError(ExitCode.Usage, $"found {option.Name} '{run.Get(option)}', expected \"{Peer.MinAbsenceDays}d\" to \"{Peer.MaxAbsenceDays}d\", or \"0s\" for no term"),
     };
 
     private static string? NameOf(VerbRun run, Option<string?> option) => run.Get(option) switch

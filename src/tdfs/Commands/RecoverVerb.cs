@@ -15,6 +15,7 @@ internal static class RecoverVerb
         Option<bool> readAll = new("--read-all") { Description = "With --drill: read every byte of every fragment, not only structures and names" };
         Option<int?> wordsFd = new("--words-fd") { Description = "Read the words from this file descriptor, on one line", HelpName = "n" };
         Option<string?> peer = new("--peer") { Description = "A peer that keeps something of this account: it leads to the others", HelpName = "host:port" };
+        Option<bool> newDevice = new("--new-device") { Description = "This machine becomes another device of the account, as the others may live" };
         Verb verb = new(
             "recover",
             "Rebuilds a lost store from its 24 words and the holders that storage.toml names, or one peer's address",
@@ -22,7 +23,7 @@ internal static class RecoverVerb
             "tdfs recover            # on the new machine, holders attached and named in storage.toml",
             "tdfs recover --peer box.example.org:4919")
         {
-            drill, readAll, wordsFd, peer,
+            drill, readAll, wordsFd, peer, newDevice,
         };
         verb.Does(context, async (run, cancel) =>
         {
@@ -33,9 +34,14 @@ internal static class RecoverVerb
             }
 
             StorageConfig config = run.LoadConfig();
+            if (run.Get(newDevice) && isDrill)
+            {
+                throw new UserError(ExitCode.Usage, "found --new-device with --drill, expected one of them: a drill makes no device");
+            }
+
             using SecretBuffer words = ReadWords(context, run.Get(wordsFd), cancel);
             using SecretBuffer? passphrase = isDrill ? null : run.Passphrases.ReadNew(cancel);
-            RecoverRequest request = new() { Config = config, Words = words, NewPassphrase = passphrase, IsDrill = isDrill, ReadAll = run.Get(readAll), PeerAddress = run.Get(peer) };
+            RecoverRequest request = new() { Config = config, Words = words, NewPassphrase = passphrase, IsDrill = isDrill, ReadAll = run.Get(readAll), PeerAddress = run.Get(peer), AsNewDevice = run.Get(newDevice) };
             using ProgressWriter progress = run.Output.StartProgress();
             RecoverResult result = await run.Host.RecoverAsync(request, progress, cancel).ConfigureAwait(false);
             progress.Dispose();
@@ -71,7 +77,7 @@ internal static class RecoverVerb
         return verb;
     }
 
-    private static SecretBuffer ReadWords(VerbContext context, int? descriptor, CancellationToken cancel) => descriptor is int number
+    internal static SecretBuffer ReadWords(VerbContext context, int? descriptor, CancellationToken cancel) => descriptor is int number
         ? GivenDescriptor.ReadLine(number, "--words-fd", "the words", cancel)
         : TerminalPrompt.TryAsk("The 24 words, on one line: ", "the words", context.Terminal, cancel)
             ?? throw new UserError(ExitCode.Keys, "found no terminal to ask for the words, expected one, or --words-fd N");

@@ -1,3 +1,4 @@
+using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
 
@@ -15,6 +16,7 @@ internal static class StatusVerb
             await using (store.ConfigureAwait(false))
             {
                 StoreStatus status = store.Care.Status();
+                status = status with { WaitingFor = [.. status.WaitingFor, .. await store.Devices.WaitingForAsync(cancel).ConfigureAwait(false)] };
                 run.Output.Result(
                     json =>
                     {
@@ -34,6 +36,7 @@ internal static class StatusVerb
                         }
 
                         Report.WriteList(json, "waitingFor", status.WaitingFor);
+                        Report.WriteEvidence(json, status.Evidence);
                         json.WriteStartArray("holders");
                         foreach (HolderStatus holder in status.Holders)
                         {
@@ -41,6 +44,7 @@ internal static class StatusVerb
                             json.WriteString("path", holder.Path);
                             json.WriteString("place", holder.Place);
                             json.WriteBoolean("present", holder.IsPresent);
+                            json.WriteString("standing", Report.Standing(holder.Standing));
                             json.WriteNumber("usedBytes", holder.UsedBytes);
                             if (holder.QuotaBytes is long quota)
                             {
@@ -52,15 +56,19 @@ internal static class StatusVerb
                         }
 
                         json.WriteEndArray();
+                        if (status.Leaving.Count > 0)
+                        {
+                            Report.WriteList(json, "leaving", [.. status.Leaving.Select(static holder => holder.Place)]);
+                        }
                     },
-                    text => WriteText(text, status));
+                    text => WriteText(text, status, run.Output.Clock));
                 return ExitCode.Ok;
             }
         });
         return verb;
     }
 
-    private static void WriteText(TextWriter text, StoreStatus status)
+    private static void WriteText(TextWriter text, StoreStatus status, TimeProvider clock)
     {
         text.WriteLine($"store       {TerminalText.Clean(status.StorePath)}");
         text.WriteLine($"redundancy  {status.RedundancyClass}: survives the loss of {Show.Count(status.SurvivablePlaceCount, "place")}");
@@ -69,7 +77,12 @@ internal static class StatusVerb
         text.WriteLine($"trash       {Show.Size(status.TrashBytes)}");
         if (status.CacheBytes is long cached)
         {
-            text.WriteLine($"cache       {Show.Size(cached)} of holders that are slow, far or often away");
+            text.WriteLine($"cache       {Show.Size(cached)} of what lies at peers, and at folders that are cached");
+        }
+
+        if (status.Evidence.PeerCount > 0)
+        {
+            text.WriteLine($"peers       {Report.Evidence(status.Evidence, clock)}");
         }
 
         foreach (string reason in status.WaitingFor)
@@ -79,9 +92,14 @@ internal static class StatusVerb
 
         text.WriteLine();
         Table table = new("HOLDER", "PLACE", ">USED", ">QUOTA", ">FREE", "");
+        foreach (HolderStatus h in status.Leaving)
+        {
+            table.Add(TerminalText.Clean(h.Path), h.Place, Show.Size(h.UsedBytes), "-", "-", "LEAVING");
+        }
+
         foreach (HolderStatus h in status.Holders)
         {
-            table.Add(TerminalText.Clean(h.Path), h.Place, Show.Size(h.UsedBytes), h.QuotaBytes is long quota ? Show.Size(quota) : "-", Show.Size(h.FreeBytes), h.IsPresent ? "" : "MISSING");
+            table.Add(TerminalText.Clean(h.Path), h.Place, Show.Size(h.UsedBytes), h.QuotaBytes is long quota ? Show.Size(quota) : "-", Show.Size(h.FreeBytes), h.Standing switch { HolderStanding.Lost => "LOST", HolderStanding.Late => "LATE", _ => h.IsPresent ? "" : "MISSING" });
         }
 
         table.Write(text);

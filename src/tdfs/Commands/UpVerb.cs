@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Net;
+using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
@@ -37,6 +38,7 @@ internal static class UpVerb
 
                 using CancellationTokenSource ends = CancellationTokenSource.CreateLinkedTokenSource(cancel);
                 Task snapshots = TakeAsync(run, store, config, ends.Token);
+                Task audits = AuditAsync(run, store, ends.Token);
                 IEnumerable<Task<ExitCode>> places = mounts.Select(mount => MountAsync(run, store, mount, cancel));
                 places = isServed ? places.Append(ServeAsync(run, store, config.WebDavListen!, served, cancel)) : places;
                 places = keeps ? places.Append(KeepAsync(run, store, cancel)) : places;
@@ -48,6 +50,7 @@ internal static class UpVerb
 
                 await ends.CancelAsync().ConfigureAwait(false);
                 await snapshots.ConfigureAwait(false);
+                await audits.ConfigureAwait(false);
                 return codes.FirstOrDefault(static code => code != ExitCode.Ok);
             }
         });
@@ -112,6 +115,29 @@ internal static class UpVerb
             (ExitCode code, string message) = ErrorHandler.Explain(failure);
             run.Output.Say($"tdfs: {message}"); // the other mounts go on
             return code;
+        }
+    }
+
+    /// <summary>One audit of each peer a turn; what it finds is said as it is found.</summary>
+    private static async Task AuditAsync(VerbRun run, IStoreSession store, CancellationToken cancel)
+    {
+        using PeriodicTimer timer = new(Auditor.Every, run.Output.Clock);
+        try
+        {
+            while (await timer.WaitForNextTickAsync(cancel).ConfigureAwait(false))
+            {
+                try
+                {
+                    await store.Audits.RunAsync(null, 1, cancel).ConfigureAwait(false);
+                }
+                catch (Exception failure) when (failure is not OperationCanceledException)
+                {
+                    run.Output.Say($"tdfs: audit: {ErrorHandler.Explain(failure).Message}; the next one is in {Show.Duration(Auditor.Every)}");
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
         }
     }
 

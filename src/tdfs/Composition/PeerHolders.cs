@@ -14,9 +14,10 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// <summary>The peers that keep for this store, as holders beside its folders.</summary>
 /// <remarks>
 /// All are dialled at once when a store is opened. One that does not answer is an absent holder, as a disk that is not mounted: the run goes on with the others (docs/architecture.md).
+/// One that cannot be dialled is reached by a line that it keeps open to our own node, or to the peer that the list names for it (docs/protocol.md 3.9).
 /// In the catalog's and the anchor's words a peer's address is <c>peer://DEVICE-KEY@host:port,host:port</c>, so that words and one holder lead to all of them.
 /// </remarks>
-internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say)
+internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider clock, System.Net.IPEndPoint? ownNode, Action<string> say)
 {
     private const string Scheme = "peer://";
     private const int MaxAddressBytes = 255;
@@ -54,20 +55,26 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
         }
 
         long now = clock.GetUtcNow().ToUnixTimeSeconds();
-        Peer[] keepers = [.. list.Peers.Where(peer => peer.IsHolder && !peer.HasEnded(now) && !peer.IsLeaving)];
+        Peer[] keepers = [.. list.Peers.Where(peer => peer.IsHolder && !peer.HasEnded(now))];
         if (keepers.Length == 0)
         {
             return [];
         }
 
         var own = new NodeCertificate(keyring.Device, keyring.Certificate, clock);
-        ConfiguredHolder[] opened = await Task.WhenAll(keepers.Select(peer => OpenAsync(peer, own, cancel))).ConfigureAwait(false);
+        return [.. await DialAsync(file, list, keepers, own, mayWrite, cancel).ConfigureAwait(false)];
+    }
+
+    /// <summary>Dials peers, all at once.</summary>
+    internal async ValueTask<ConfiguredHolder[]> DialAsync(PeerFile file, PeerList list, Peer[] peers, NodeCertificate own, bool mayWrite, CancellationToken cancel)
+    {
+        ConfiguredHolder[] opened = await Task.WhenAll(peers.Select(peer => OpenAsync(peer, list, own, cancel))).ConfigureAwait(false);
         if (mayWrite)
         {
-            await LearnAsync(file, list, keepers, opened, cancel).ConfigureAwait(false);
+            await LearnAsync(file, list, peers, opened, cancel).ConfigureAwait(false);
         }
 
-        return [.. opened];
+        return opened;
     }
 
     /// <summary>A writer that went on without the list would give up every holder in it.</summary>
@@ -85,14 +92,29 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
         }
     }
 
-    internal PeerConnection Dial(Peer peer, NodeCertificate own) => new(
-        peer.Name,
-        [.. peer.Addresses.Select(static text => NodeAddress.TryParse(text, out NodeAddress? address) ? address : throw new FormatException(text))],
-        new ExpectedIdentity { DeviceKey = peer.DeviceKey, AccountKey = peer.AccountKey },
-        own,
-        clock,
-        peer.SendRate,
-        peer.ReceiveRate);
+    internal PeerConnection Dial(Peer peer, PeerList list, NodeCertificate own) =>
+        new(peer.Name, AddressesOf(peer), ExpectedOf(peer), own, clock, peer.SendRate, peer.ReceiveRate, Relays(peer.Via, list, own));
+
+    /// <summary>A connection that goes to where a peer can be dialled, and no other way.</summary>
+    internal PeerConnection DialDirectly(Peer peer, NodeCertificate own) => new(peer.Name, AddressesOf(peer), ExpectedOf(peer), own, clock, peer.SendRate, peer.ReceiveRate);
+
+    /// <summary>Whoever may have a line of somebody who cannot be dialled: our own node, and one peer.</summary>
+    internal List<PeerConnection> Relays(Bytes32 via, PeerList list, NodeCertificate own)
+    {
+        var relays = new List<PeerConnection>();
+        if (ownNode is not null)
+        {
+            string host = ownNode.Address.Equals(System.Net.IPAddress.Any) ? "127.0.0.1" : ownNode.Address.Equals(System.Net.IPAddress.IPv6Any) ? "::1" : ownNode.Address.ToString();
+            relays.Add(new PeerConnection("this machine's node", [new NodeAddress(host, (ushort)ownNode.Port)], new ExpectedIdentity { DeviceKey = Bytes32.Read(own.DeviceKey) }, own, clock));
+        }
+
+        if (via != default && list.FindDevice(via) is { IsRevoked: false } relay)
+        {
+            relays.Add(DialDirectly(relay, own));
+        }
+
+        return relays;
+    }
 
     internal static string AddressOf(Peer peer)
     {
@@ -138,18 +160,23 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
         };
     }
 
-    private async Task<ConfiguredHolder> OpenAsync(Peer peer, NodeCertificate own, CancellationToken cancel)
+    private static IReadOnlyList<NodeAddress> AddressesOf(Peer peer) =>
+        [.. peer.Addresses.Select(static text => NodeAddress.TryParse(text, out NodeAddress? address) ? address : throw new FormatException(text))];
+
+    private static ExpectedIdentity ExpectedOf(Peer peer) => new() { DeviceKey = peer.DeviceKey, AccountKey = peer.AccountKey };
+
+    private async Task<ConfiguredHolder> OpenAsync(Peer peer, PeerList list, NodeCertificate own, CancellationToken cancel)
     {
-        PeerConnection connection = Dial(peer, own);
+        PeerConnection connection = Dial(peer, list, own);
         try
         {
             PeerHolder holder = await PeerHolder.OpenAsync(connection, say, cancel).ConfigureAwait(false);
-            return new ConfiguredHolder(peer.Place, AddressOf(peer), holder, null) { QuotaBytes = holder.Hello.QuotaBytes, IsCached = true };
+            return new ConfiguredHolder(peer.Place, AddressOf(peer), holder, null) { QuotaBytes = holder.Hello.QuotaBytes, IsCached = true, IsLeaving = peer.IsLeaving };
         }
         catch (PeerException problem)
         {
             connection.Dispose();
-            return new ConfiguredHolder(peer.Place, AddressOf(peer), null, $"peer {problem.Message}") { QuotaBytes = peer.KeptForUs, IsCached = true };
+            return new ConfiguredHolder(peer.Place, AddressOf(peer), null, $"peer {problem.Message}") { QuotaBytes = peer.KeptForUs, IsCached = true, IsLeaving = peer.IsLeaving, KnownId = peer.Holder };
         }
         catch
         {

@@ -19,6 +19,9 @@ namespace TokTok.Storage.Tdfs.Composition;
 internal sealed class StoreCare(
     BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRootWalker walker, Func<Func<BlockStore, ValueTask<bool>>, CancellationToken, ValueTask> inTurns) : IStoreCare
 {
+    /// <summary>Null: nothing is known of peers here.</summary>
+    internal StoreAudits? Audits { get; init; }
+
     public IReadOnlyList<string> DebugStructures => StoreDump.Structures;
 
     public StoreStatus Status()
@@ -54,6 +57,9 @@ internal sealed class StoreCare(
             TrashBytes = trashed.Sum(static arena => (long)arena.Layout.FragmentCount * arena.Layout.SliceBytes),
             WaitingFor = waiting,
             Holders = [.. store.Holders.Where(static holder => !holder.IsGone).Select(StatusOf)],
+            Leaving = [.. store.Holders.Where(static holder => holder is { IsGone: true, Address.Length: > 0 })
+                .Select(holder => StatusOf(holder) with { UsedBytes = kept.Sum(arena => arena.Fragments.Count(fragment => fragment.Holder == holder.Number) * (long)arena.Layout.SliceBytes) })],
+            Evidence = Audits?.Evidence() ?? new StoreEvidence(0, 0, 0),
             VolumeCount = Volume.Names(store).Count,
         };
     }
@@ -121,18 +127,21 @@ internal sealed class StoreCare(
 
     private HolderStatus StatusOf(StoreHolder holder)
     {
-        long free = 0;
-        bool isPresent = holder.Holder is not null;
+        long? free = FreeBytes(disk, holder); // it may have gone since the store was opened
+        return new HolderStatus(PeerHolders.Show(holder), holder.Place, free is not null, store.Catalog.HeldBytes(holder.Number), holder.QuotaBytes, free ?? 0) { Standing = Audits?.StandingOf(holder) ?? default };
+    }
+
+    /// <summary>What a holder's disk, or a peer, has room for; null: it cannot be reached.</summary>
+    internal static long? FreeBytes(IDisk disk, StoreHolder holder)
+    {
         try
         {
-            free = holder.Holder is PeerHolder peer ? peer.Hello.RoomBytes : isPresent ? disk.FreeBytes(holder.Address) : 0;
+            return holder.Holder switch { null or PeerHolder { Connection.IsSilent: true } => null, PeerHolder peer => peer.Hello.RoomBytes, _ => disk.FreeBytes(holder.Address) };
         }
         catch (DiskException)
         {
-            isPresent = false; // it went since the store was opened
+            return null;
         }
-
-        return new HolderStatus(PeerHolders.Show(holder), holder.Place, isPresent, store.Catalog.HeldBytes(holder.Number), holder.QuotaBytes, free);
     }
 
     private static Action<string, long, long> Reporter(IProgressSink progress) => (phase, done, total) => progress.Report(total > 0

@@ -40,7 +40,7 @@ internal sealed partial class StoreHost
     }
 
     /// <summary>The peers that the anchor names, and the one that was dialled, become the recovered device's own list.</summary>
-    private async ValueTask WritePeersAsync(StorageConfig target, Keyring keyring, Anchor? anchor, PeerHolder? met, string? address, CancellationToken cancel)
+    private async ValueTask WritePeersAsync(StorageConfig target, Keyring keyring, IReadOnlyList<AnchorHolder> holders, PeerHolder? met, string? address, CancellationToken cancel)
     {
         string path = target.StorePath + "/" + PeerFile.Name;
         long now = clock.GetUtcNow().ToUnixTimeSeconds();
@@ -51,7 +51,7 @@ internal sealed partial class StoreHost
         }
 
         PeerList list = PeerList.Empty;
-        foreach (AnchorHolder known in anchor?.Holders ?? [])
+        foreach (AnchorHolder known in holders)
         {
             if (PeerHolders.FromAnchor(known.Id, known.Place, known.Address, now) is { } peer)
             {
@@ -80,7 +80,7 @@ internal sealed partial class StoreHost
         if (list.Peers.Count > 0)
         {
             list = list with { Peers = [.. list.Peers.Select(static peer => peer with { Addresses = [.. peer.Addresses.Distinct(StringComparer.Ordinal).Take(Peer.MaxAddresses)] })] };
-            await new PeerHolders(disk, random, clock, say).FileOf(target.StorePath, keyring).ChangeAsync(_ => list, cancel).ConfigureAwait(false);
+            await new PeerHolders(disk, random, clock, null, say).FileOf(target.StorePath, keyring).ChangeAsync(_ => list, cancel).ConfigureAwait(false);
         }
     }
 }

@@ -10,6 +10,7 @@ using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files;
+using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Tdfs.Agent;
 using TokTok.Storage.Tdfs.Config;
@@ -144,8 +145,10 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
                 ?? throw new UserError(
                     ExitCode.Keys, $"none of {reachable.Length} holders knows an account of these words; check the words, and the holders in {config.File}{(problems.Count > 0 ? $" (found besides: {problems[0]})" : "")}");
             // The lost device's number goes on under another incarnation: should the lost machine write again, that is another line, and nothing of it is overwritten.
-            uint device = found.Anchor?.Device ?? found.Devices.DefaultIfEmpty(FirstDevice).First();
-            using Keyring keyring = Keyring.Create(account, device, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
+            // Where there are several, or the user says so, nobody can tell which of them this machine was, and the others may live: it is another one.
+            bool isNew = request.AsNewDevice || found.Certificates.Select(static certificate => certificate.DeviceNumber).Distinct().Count() > 1;
+            uint device = isNew ? NextDevice(found) : found.Anchor?.Device ?? found.Devices.DefaultIfEmpty(FirstDevice).First();
+            using Keyring keyring = Keyring.Create(account, device, request.DeviceName ?? DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds(), random);
             foreach (KeyDomain domain in found.Domains)
             {
                 keyring.Add(domain);
@@ -155,8 +158,13 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
             try
             {
                 disk.CreateDirectory(target.StorePath);
-                await WritePeersAsync(target, keyring, found.Anchor, peer, request.PeerAddress, cancel).ConfigureAwait(false);
-                BlockStore store = await OpenStoreAsync(target, keyring, request.IsDrill ? Facades.StoreAccess.Read : Facades.StoreAccess.Write, "recover", NewHolders.None, mustExist: false, cancel, isRehearsal: request.IsDrill).ConfigureAwait(false);
+                if (isNew && !request.IsDrill)
+                {
+                    BeginJoin(target);
+                }
+
+                await WritePeersAsync(target, keyring, found.Anchor?.Holders ?? [], peer, request.PeerAddress, cancel).ConfigureAwait(false);
+                BlockStore store = await OpenStoreAsync(target, keyring, request.IsDrill ? Facades.StoreAccess.Read : Facades.StoreAccess.Write, "recover", request.AsNewDevice ? NewHolders.Replace : NewHolders.None, mustExist: false, cancel, isRehearsal: request.IsDrill).ConfigureAwait(false);
                 await using (store.ConfigureAwait(false))
                 {
                     await store.AdoptUnknownAsync(cancel).ConfigureAwait(false);
@@ -174,6 +182,11 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
                     {
                         await store.PublishAsync(cancel).ConfigureAwait(false);
                         LockKeyring(target, keyring, request.NewPassphrase);
+                        if (isNew)
+                        {
+                            disk.Delete(target.StorePath + "/" + JoinNote);
+                            say($"this machine is device {device} ({keyring.DeviceName}) of {(await store.DevicesAsync(cancel).ConfigureAwait(false)).Count}; one that was lost holds up reclaim until 'tdfs device retire'");
+                        }
                     }
 
                     StoreVolumes volumes = VolumesOf(store, keyring, target);
@@ -514,7 +527,8 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
         List<ConfiguredHolder> holders = OpenFolders(config, access);
         try
         {
-            holders.AddRange(await new PeerHolders(disk, random, clock, say).OpenAsync(config.StorePath, keyring, access == Facades.StoreAccess.Write, cancel).ConfigureAwait(false));
+            holders.AddRange(await new PeerHolders(disk, random, clock, config.Node.Listen, say).OpenAsync(config.StorePath, keyring, access == Facades.StoreAccess.Write, cancel).ConfigureAwait(false));
+            holders = LostPeers.GiveUp(holders, new ScoreFile(disk, config.StorePath, keyring.CacheKey, random, clock).Read(), config.Survive);
             return await OpenStoreAsync(config, options, keys, holders, access, verb, newHolders, cancel).ConfigureAwait(false);
         }
         catch
@@ -562,6 +576,11 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
             if (store.HasIntents)
             {
                 await TakeInIntentsAsync(store, clock, say, cancel).ConfigureAwait(false);
+            }
+
+            if (store.HasPostponed)
+            {
+                await store.MeetOthersAsync(cancel).ConfigureAwait(false); // what waited for these
             }
 
             StatCache.Clean(disk, config.StorePath + "/caches", store.Catalog.Heads().Select(static signed => signed.Head.Volume));

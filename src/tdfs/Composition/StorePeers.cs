@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Node.Identity;
 using TokTok.Storage.Node.Peers;
@@ -18,9 +19,11 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// <remarks>The keyring's owner is told apart: a verb's own is disposed of with this, a session's is not.</remarks>
 internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool ownsKeyring, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say) : IPeers
 {
+    private const string NoRelay = "none";
+
     private static readonly TimeSpan s_notYet = TimeSpan.FromSeconds(3);
 
-    private readonly PeerHolders _holders = new(disk, random, clock, say);
+    private readonly PeerHolders _holders = new(disk, random, clock, config.Node.Listen, say);
 
     private PeerFile File => _holders.FileOf(config.StorePath, keyring);
 
@@ -49,7 +52,7 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
         {
             await ChangeAsync(
                 list => list.With(
-                    new Invitation { SecretHash = InvitationCode.HashOf(secret), MadeAtSeconds = Now, ExpiresAtSeconds = expires, KeptForIt = kept, Name = request.Name ?? "", Place = request.Place ?? "" }, Now),
+                    new Invitation { SecretHash = InvitationCode.HashOf(secret), MadeAtSeconds = Now, ExpiresAtSeconds = expires, KeptForIt = kept, AbsenceDays = request.AbsenceDays ?? 0, Name = request.Name ?? "", Place = request.Place ?? "" }, Now),
                 cancel).ConfigureAwait(false);
         }
         catch (InvalidOperationException full)
@@ -79,7 +82,10 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
         }
 
         long kept = request.KeptBytes ?? (config.Node.Listen is null ? 0 : config.Node.QuotaBytes);
-        using var connection = new PeerConnection("the inviter", code.Addresses, new ExpectedIdentity { Fingerprint = code.Fingerprint }, Own, clock);
+        PeerList known = Read();
+        Bytes32 via = request.Via is { } relay ? Find(known, relay).DeviceKey : default;
+        NodeCertificate own = Own;
+        using var connection = new PeerConnection("the inviter", code.Addresses, new ExpectedIdentity { Fingerprint = code.Fingerprint }, own, clock, relays: _holders.Relays(via, known, own));
         JoinOffer offer = await JoinAsync(connection, code, new JoinOffer(kept, Peer.CleanName(keyring.DeviceName), OwnAddresses()), cancel).ConfigureAwait(false);
         NodeIdentity inviter = connection.Identity!;
         Bytes32 device = Bytes32.Read(inviter.DeviceKey);
@@ -96,8 +102,11 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
                     Place = request.Place ?? known?.Place ?? name,
                     KeptForIt = kept,
                     KeptForUs = offer.KeptBytes,
+                    AbsenceDays = request.AbsenceDays ?? known?.AbsenceDays ?? 0,
                     SendRate = known?.SendRate ?? 0,
                     ReceiveRate = known?.ReceiveRate ?? 0,
+                    RelayADay = known?.RelayADay ?? 0,
+                    Via = via != default ? via : known?.Via ?? default,
                     MetAtSeconds = Now,
                     Holder = known?.Holder ?? default,
                     // What it was reached by comes first.
@@ -119,13 +128,14 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
                 return Info(peer);
             }
 
-            using PeerConnection connection = _holders.Dial(peer, own);
+            using PeerConnection connection = _holders.Dial(peer, list, own);
             try
             {
                 using PeerHolder holder = await PeerHolder.OpenAsync(connection, null, cancel).ConfigureAwait(false);
-                return Info(peer) with { KeptForUsBytes = holder.Hello.QuotaBytes, UsedBytes = holder.Hello.FragmentBytes + holder.Hello.ObjectBytes, ReleasedBytes = holder.Hello.ReleasedBytes };
+                LeaseTerms lease = await holder.RenewAsync(cancel).ConfigureAwait(false);
+                return Info(peer) with { AbsenceForUsDays = lease.AbsenceDays, KeptForUsBytes = holder.Hello.QuotaBytes, UsedBytes = holder.Hello.FragmentBytes + holder.Hello.ObjectBytes, ReleasedBytes = holder.Hello.ReleasedBytes };
             }
-            catch (PeerException problem)
+            catch (Exception problem) when (problem is PeerException or DiskException or DamagedFormatException)
             {
                 return Info(peer) with { Problem = problem.Message };
             }
@@ -155,8 +165,11 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
                     Name = name,
                     Place = request.Place ?? peer.Place,
                     KeptForIt = request.KeptBytes ?? peer.KeptForIt,
+                    AbsenceDays = request.AbsenceDays ?? peer.AbsenceDays,
                     SendRate = request.SendRate ?? peer.SendRate,
                     ReceiveRate = request.ReceiveRate ?? peer.ReceiveRate,
+                    RelayADay = request.RelayADay ?? peer.RelayADay,
+                    Via = request.Via is not { } via ? peer.Via : via == NoRelay ? default : via == peer.Name ? throw new UserError(ExitCode.Usage, $"found --via {via}, expected another peer") : Find(before, via).DeviceKey,
                     EndsAtSeconds = request.EndsIn is not { } ends ? peer.EndsAtSeconds : ends == TimeSpan.Zero ? 0 : Now + (long)ends.TotalSeconds,
                     Addresses = request.Addresses.Count > 0 ? request.Addresses : peer.Addresses,
                 };
@@ -178,15 +191,78 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
         return Info(list.Find(name)!);
     }
 
-    public async ValueTask<long> CancelReleasesAsync(string name, CancellationToken cancel)
+    public ValueTask<PeerInfo> StayAsync(string name, CancellationToken cancel) => SetLeavingAsync(name, false, cancel);
+
+    /// <summary>Who is to leave.</summary>
+    internal Peer FindHolder(string name)
     {
         Peer peer = Find(Read(), name);
+        return peer.IsHolder && !peer.HasEnded(Now) ? peer
+            : throw new UserError(ExitCode.Usage, peer.IsRevoked ? $"{name} is revoked: `tdfs repair` moves what it kept for this store" : $"{name} keeps nothing for this store; `tdfs peer revoke` lets it in no more");
+    }
+
+    internal async ValueTask<PeerInfo> SetLeavingAsync(string name, bool isLeaving, CancellationToken cancel)
+    {
+        PeerList list = await ChangeAsync(
+            before =>
+            {
+                Peer peer = Find(before, name);
+                return !peer.IsHolder ? throw new UserError(ExitCode.Usage, $"{name} keeps nothing for this store")
+                    : peer.IsLeaving == isLeaving ? before
+                    : before with { Peers = [.. before.Peers.Select(each => each == peer ? peer with { IsLeaving = isLeaving } : each)] };
+            },
+            cancel).ConfigureAwait(false);
+        return Info(list.Find(name)!);
+    }
+
+    /// <summary>Releases what a peer has of this device, if it answers.</summary>
+    /// <param name="isOurs">Arenas that no other device of the account needs there.</param>
+    /// <param name="objects">Whether the small objects go too: no other device of the account has any.</param>
+    /// <returns>Why not all was released; null: it was.</returns>
+    internal async ValueTask<string?> ReleaseAllAsync(Peer peer, Func<ArenaId, bool> isOurs, bool objects, CancellationToken cancel)
+    {
+        using PeerConnection connection = _holders.Dial(peer, Read(), Own);
+        try
+        {
+            using PeerHolder holder = await PeerHolder.OpenAsync(connection, null, cancel).ConfigureAwait(false);
+            foreach (HeldArenaEntry entry in (await holder.ListAsync(cancel).ConfigureAwait(false)).Where(entry => isOurs(entry.Id)))
+            {
+                await holder.DeleteAsync(entry.Id, cancel).ConfigureAwait(false);
+            }
+
+            foreach (HolderObject each in objects ? await holder.ListObjectsAsync("", cancel).ConfigureAwait(false) : [])
+            {
+                await holder.DeleteObjectAsync(each.Name, cancel).ConfigureAwait(false);
+            }
+
+            return null;
+        }
+        catch (Exception failure) when (failure is PeerException or DiskException)
+        {
+            return failure.Message;
+        }
+    }
+
+    /// <summary>A peer is no holder of ours any more, and is forgotten unless we keep something for it.</summary>
+    internal async ValueTask EndAsync(string name, CancellationToken cancel) => _ = await ChangeAsync(
+        before =>
+        {
+            Peer ended = Find(before, name);
+            return ended.KeptForIt == 0 ? before.Without(ended)
+                : before with { Peers = [.. before.Peers.Select(each => each == ended ? ended with { IsLeaving = false, KeptForUs = 0, Holder = default } : each)] };
+        },
+        cancel).ConfigureAwait(false);
+
+    public async ValueTask<long> CancelReleasesAsync(string name, CancellationToken cancel)
+    {
+        PeerList list = Read();
+        Peer peer = Find(list, name);
         if (!peer.IsHolder)
         {
             throw new UserError(ExitCode.Usage, $"{name} keeps nothing for this store");
         }
 
-        using PeerHolder holder = await PeerHolder.OpenAsync(_holders.Dial(peer, Own), null, cancel).ConfigureAwait(false);
+        using PeerHolder holder = await PeerHolder.OpenAsync(_holders.Dial(peer, list, Own), null, cancel).ConfigureAwait(false);
         return await holder.CancelReleasesAsync(cancel).ConfigureAwait(false);
     }
 
@@ -203,11 +279,14 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
             _ = Read(); // a list that cannot be read is told before anybody dials
             var book = new PeerBook(File, clock, say);
             var desk = new JoinDesk(book, Peer.CleanName(keyring.DeviceName), OwnAddresses());
-            using var service = new HolderService(house, book, desk, Program(), random, clock, say);
+            NodeCertificate own = Own;
+            var enrols = new EnrolDesk(new EnrolmentFile(disk, config.StorePath, keyring.CacheKey, random, clock), keyring, random, clock, say);
+            enrols.Refresh();
+            using var service = new HolderService(house, book, desk, Bytes32.Read(own.AccountKey), Program(), random, clock, say) { Enrols = enrols };
             PeerServer server;
             try
             {
-                server = await PeerServer.StartAsync(listen, Own, service, clock, say, cancel).ConfigureAwait(false);
+                server = await PeerServer.StartAsync(listen, own, service, clock, say, cancel).ConfigureAwait(false);
             }
             catch (Exception failure) when (failure is IOException or SocketException)
             {
@@ -217,18 +296,53 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
             await using (server.ConfigureAwait(false))
             {
                 serving(server.Endpoint);
+                Task lines = new LineKeeper(book, peer => _holders.DialDirectly(peer, own), server, clock).RunAsync(cancel);
                 using var timer = new PeriodicTimer(PeerBook.Turn, clock);
+                var counted = new HashSet<Bytes32>();
+                long countedAt = clock.GetTimestamp();
                 try
                 {
                     while (await timer.WaitForNextTickAsync(cancel).ConfigureAwait(false))
                     {
                         await service.TickAsync(cancel).ConfigureAwait(false);
+                        if (clock.GetElapsedTime(countedAt) >= Ledger.Every)
+                        {
+                            countedAt = clock.GetTimestamp();
+                            await CountAsync(service, counted).ConfigureAwait(false);
+                        }
                     }
                 }
                 catch (OperationCanceledException)
                 {
                 }
+
+                await lines.ConfigureAwait(false);
+                await CountAsync(service, counted).ConfigureAwait(false);
             }
+        }
+    }
+
+    private Ledger GiveAndTake => new(disk, config.StorePath, keyring.CacheKey, keyring.Device, random, clock);
+
+    /// <summary>Writes down what is kept for each account that has asked for anything since the node began, and what it moved.</summary>
+    private async ValueTask CountAsync(HolderService service, HashSet<Bytes32> counted)
+    {
+        try
+        {
+            long now = Now;
+            await GiveAndTake.ChangeAsync(
+                (await service.TakeMovedAsync(CancellationToken.None).ConfigureAwait(false)).ToDictionary(
+                    static each => each.Account,
+                    each =>
+                    {
+                        bool isFirst = counted.Add(each.Account);
+                        return (Func<LedgerEntry, LedgerEntry>)(entry => entry.WithOurs(each.KeptBytes, each.BroughtBytes, each.TakenBytes, isFirst, now));
+                    }),
+                CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (DiskException failure)
+        {
+            say($"{failure.Message}; what was moved is not in the ledger");
         }
     }
 
@@ -281,9 +395,14 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
         KeptForUsBytes = peer.KeptForUs,
         SendRate = peer.SendRate,
         ReceiveRate = peer.ReceiveRate,
+        RelayADayBytes = peer.RelayADay,
         IsRevoked = peer.IsRevoked,
+        IsLeaving = peer.IsLeaving,
+        AbsenceDays = peer.AbsenceDays,
         EndsAtSeconds = peer.EndsAtSeconds,
         HasEnded = peer.HasEnded(Now),
+        Evidence = peer.Holder != default && new ScoreFile(disk, config.StorePath, keyring.CacheKey, random, clock).Read().Of(peer.Holder) is { } score ? PeerEvidence.Of(score) : null,
+        Ledger = peer.AccountKey == default ? null : GiveAndTake.Read().FirstOrDefault(each => each.Account == peer.AccountKey),
     };
 
     private static string Fingerprint(Peer peer)
@@ -314,7 +433,7 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
     }
 
     /// <summary>What others are told to dial.</summary>
-    private IReadOnlyList<NodeAddress> OwnAddresses()
+    internal IReadOnlyList<NodeAddress> OwnAddresses()
     {
         if (config.Node.Listen is not { } listen)
         {

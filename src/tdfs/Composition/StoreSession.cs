@@ -3,6 +3,7 @@ using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files;
+using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Node;
@@ -20,8 +21,15 @@ namespace TokTok.Storage.Tdfs.Composition;
 internal sealed class StoreSession(
     BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock, WriterTurns turns, Action<string> say) : IStoreSession
 {
+    /// <summary>How often a node looks for what other devices have published.</summary>
+    private static readonly TimeSpan s_meetTurn = TimeSpan.FromMinutes(5);
+
     private readonly OpenVolumes _open = new();
+    private readonly HolderWatch _watch = new(store, config, keyring, disk, random, clock, say);
+    private readonly CancellationTokenSource _ends = new();
+    private readonly SemaphoreSlim _mending = new(1, 1);
     private NodeServer? _server;
+    private Task _watching = Task.CompletedTask;
 
     public IStoreCare Care => CareWith(new TreeWalker(), turns.RunAsync);
 
@@ -31,7 +39,15 @@ internal sealed class StoreSession(
 
     public IWebDav WebDav => new VolumeWebDav(Opener);
 
-    public IPeers Peers => new StorePeers(config, keyring, ownsKeyring: false, disk, random, clock, say);
+    public IPeers Peers => OwnPeers;
+
+    private StorePeers OwnPeers => new(config, keyring, ownsKeyring: false, disk, random, clock, say);
+
+    public IAudits Audits => OwnAudits;
+
+    private StoreAudits OwnAudits => new(store, config.StorePath, keyring.CacheKey, disk, random, clock, say) { Ledger = new Ledger(disk, config.StorePath, keyring.CacheKey, keyring.Device, random, clock) };
+
+    public IDevices Devices => new StoreDevices(store, keyring, config, disk, random, clock, say);
 
     private string Path => config.StorePath;
 
@@ -50,7 +66,12 @@ internal sealed class StoreSession(
         {
             say($"{path}: {failure.Message}; no other verb can write while this one runs");
         }
+
+        _watching = WatchAsync(_ends.Token);
     }
+
+    public ValueTask<LeaveResult> LeaveAsync(string peer, IProgressSink progress, CancellationToken cancel) =>
+        new PeerDeparture(store, OwnPeers, _watch, new OpenWalker(_open), holder => StoreCare.FreeBytes(disk, holder) ?? 0, ShareMendingAsync, InTurnsAsync).RunAsync(peer, progress, cancel);
 
     public async ValueTask DisposeAsync()
     {
@@ -59,10 +80,108 @@ internal sealed class StoreSession(
             await _server.DisposeAsync().ConfigureAwait(false);
         }
 
+        await _ends.CancelAsync().ConfigureAwait(false);
+        await _watching.ConfigureAwait(false);
+        if (store.IsWritable)
+        {
+            try
+            {
+                await OwnAudits.CountAsync([], CancellationToken.None).ConfigureAwait(false);
+            }
+            catch (DiskException failure)
+            {
+                say($"{failure.Message}; what was moved is not in the ledger"); // and nothing else depends on it
+            }
+        }
+
         await store.DisposeAsync().ConfigureAwait(false);
         StoreHost.LetGoOfHolders(store);
+        _watch.Dispose();
+        _ends.Dispose();
+        _mending.Dispose();
         keyring.Dispose();
         _open.Dispose();
+    }
+
+    /// <summary>Beside other verbs, but one at a time of those that give sealed arenas' fragments to other holders.</summary>
+    private async ValueTask<IDisposable> ShareMendingAsync(CancellationToken cancel)
+    {
+        await _mending.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            return new Mending(_mending, await _open.Gate.ShareAsync(cancel).ConfigureAwait(false));
+        }
+        catch
+        {
+            _mending.Release();
+            throw;
+        }
+    }
+
+    private sealed class Mending(SemaphoreSlim turn, IDisposable shared) : IDisposable
+    {
+        public void Dispose()
+        {
+            shared.Dispose();
+            turn.Release();
+        }
+    }
+
+    /// <summary>What the account's other devices published is taken up alone, with every tree held: then nothing is under way that counts on what they have released.</summary>
+    private async ValueTask MeetOthersAsync(CancellationToken cancel)
+    {
+        if (await store.HasNewsAsync(cancel).ConfigureAwait(false))
+        {
+            await InTurnsAsync(
+                async met =>
+                {
+                    await met.MeetOthersAsync(cancel).ConfigureAwait(false);
+                    return false;
+                },
+                cancel).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>A node runs for weeks: who was away when it began, or came since, becomes a holder while it runs, and gets what is missing.</summary>
+    private async Task WatchAsync(CancellationToken ends)
+    {
+        var mender = new NodeMender(store, config.RepairRate, clock, ShareMendingAsync, say);
+        using PeriodicTimer timer = new(HolderWatch.Turn, clock);
+        long metAt = clock.GetTimestamp();
+        string? told = null;
+        try
+        {
+            while (await timer.WaitForNextTickAsync(ends).ConfigureAwait(false))
+            {
+                try
+                {
+                    bool hasChanged = await _watch.LookAsync(ends).ConfigureAwait(false);
+                    if (config.RepairsByItself)
+                    {
+                        await mender.RunAsync(hasChanged, ends).ConfigureAwait(false);
+                    }
+
+                    if (hasChanged || clock.GetElapsedTime(metAt) >= s_meetTurn)
+                    {
+                        metAt = clock.GetTimestamp();
+                        await MeetOthersAsync(ends).ConfigureAwait(false);
+                    }
+
+                    told = null;
+                }
+                catch (Exception failure) when (failure is DiskException or StoreException or DamagedFormatException)
+                {
+                    if (told != failure.Message)
+                    {
+                        told = failure.Message;
+                        say($"holders: {failure.Message}");
+                    }
+                }
+            }
+        }
+        catch (OperationCanceledException)
+        {
+        }
     }
 
     /// <summary>The door of verbs that came by the socket: the store that is open already.</summary>
@@ -73,6 +192,7 @@ internal sealed class StoreSession(
         public async ValueTask<IStoreSession> OpenAsync(OpenRequest request, CancellationToken cancel) => request.Access switch
         {
             _ when request.Config.StorePath != node.Path => throw new UserError(ExitCode.Usage, $"found {request.Config.StorePath}, expected {node.Path}, which the running node serves"),
+            StoreAccess.Write when request.TakesTurns => new Guest(node, []),
             StoreAccess.Write when request.ReplacesAbsentHolders => new Guest(node, await node.HoldAloneAsync(cancel).ConfigureAwait(false)),
             StoreAccess.Write => new Guest(node, [await node._open.Gate.ShareAsync(cancel).ConfigureAwait(false)]),
             _ => new Guest(node, []),
@@ -90,11 +210,13 @@ internal sealed class StoreSession(
 
         public ValueTask<BurnResult> BurnAsync(OpenRequest request, string volume, CancellationToken cancel) => throw new UserError(ExitCode.Locked, NotHere);
 
+        public ValueTask<JoinResult> JoinAsync(JoinRequest request, CancellationToken cancel) => throw new UserError(ExitCode.Locked, NotHere);
+
         public ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel) => throw new UserError(ExitCode.Locked, NotHere);
     }
 
     private StoreCare CareWith(IRootWalker walker, Func<Func<BlockStore, ValueTask<bool>>, CancellationToken, ValueTask> inTurns) =>
-        new(store, keyring, config, disk, hasPassphrase, walker, inTurns);
+        new(store, keyring, config, disk, hasPassphrase, walker, inTurns) { Audits = OwnAudits };
 
     private async ValueTask<List<IDisposable>> HoldAloneAsync(CancellationToken cancel)
     {
@@ -150,7 +272,13 @@ internal sealed class StoreSession(
 
         public IWebDav WebDav => node.WebDav;
 
+        public IAudits Audits => node.Audits;
+
         public IPeers Peers => node.Peers;
+
+        public ValueTask<LeaveResult> LeaveAsync(string peer, IProgressSink progress, CancellationToken cancel) => node.LeaveAsync(peer, progress, cancel);
+
+        public IDevices Devices => node.Devices;
 
         public ValueTask DisposeAsync()
         {

@@ -381,6 +381,7 @@ internal sealed partial class StoreVolumes(
             Wanted = wanted,
             VerifiedNs = readAll ? (clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * 100 : null,
             LostPaths = lost,
+            Evidence = new StoreAudits(store, config.StorePath, cacheKey, disk, random, clock, static _ => { }).Evidence(),
         };
     }
 

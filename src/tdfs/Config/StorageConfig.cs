@@ -62,6 +62,12 @@ internal sealed record StorageConfig
 
     public int LiveThresholdPercent { get; init; }
 
+    /// <summary>Whether a running node gives fragments without a holder to places that can take them.</summary>
+    public bool RepairsByItself { get; init; }
+
+    /// <summary>Bytes a second that it writes by that at most; 0: no limit.</summary>
+    public long RepairRate { get; init; }
+
     public LogLevel LogLevel { get; init; }
 
     /// <summary>Null: nothing is logged to a file.</summary>
@@ -88,6 +94,7 @@ internal sealed record StorageConfig
         TableBinder keys = root.Table("keys");
         TableBinder import = root.Table("import");
         TableBinder reclaim = root.Table("reclaim");
+        TableBinder repair = root.Table("repair");
         TableBinder log = root.Table("log");
         root.Finish();
 
@@ -128,6 +135,8 @@ internal sealed record StorageConfig
             },
             TrashFor = reclaim.Duration("trash-for", "7d", "365d"),
             LiveThresholdPercent = reclaim.Integer("live-threshold", 70, 1, 99),
+            RepairsByItself = repair.Boolean("automatic", true),
+            RepairRate = repair.Size("rate", "8 MiB", "0", "1 TiB"),
             LogLevel = log.Choice("level", "info", "error", "warning", "info", "debug") switch
             {
                 "error" => LogLevel.Error,
@@ -138,7 +147,7 @@ internal sealed record StorageConfig
             LogFile = ReadPath(log, "file", "", folder, home),
         };
 
-        foreach (TableBinder table in (TableBinder[])[store, chunking, compression, memory, cache, keep, webDav, node, snapshots, keys, import, reclaim, log])
+        foreach (TableBinder table in (TableBinder[])[store, chunking, compression, memory, cache, keep, webDav, node, snapshots, keys, import, reclaim, repair, log])
         {
             table.Finish();
         }
@@ -209,7 +218,7 @@ internal sealed record StorageConfig
             Listen = endpoint,
             Addresses = addresses,
             Folder = ReadPath(table, "folder", "~/.local/share/tdfs-peers", folder, home)!,
-            QuotaBytes = table.Size("quota", "10 GiB", "0", "1024 PiB"),
+            QuotaBytes = table.Size("quota", "1 GiB", "0", "1024 PiB"),
             FloorBytes = table.Size("floor", "5 GiB", "0", "1024 PiB"),
         };
     }

@@ -1,4 +1,5 @@
 using System.Net;
+using TokTok.Storage.Node.Audit;
 
 namespace TokTok.Storage.Tdfs.Facades;
 
@@ -20,6 +21,9 @@ internal interface IPeers : IDisposable
     /// <summary>From here on it is let in no more, and nothing is asked of it.</summary>
     ValueTask<PeerInfo> RevokeAsync(string name, CancellationToken cancel);
 
+    /// <summary>A peer that was leaving is a holder as before.</summary>
+    ValueTask<PeerInfo> StayAsync(string name, CancellationToken cancel);
+
     /// <summary>Takes back what this account released at a peer in the last 30 days; says how many arenas.</summary>
     ValueTask<long> CancelReleasesAsync(string name, CancellationToken cancel);
 
@@ -34,6 +38,9 @@ internal sealed record InviteRequest
     public long? KeptBytes { get; init; }
 
     public required TimeSpan ValidFor { get; init; }
+
+    /// <summary>Days of running for which what it keeps here stays without hearing of it; 0 or null: until a person says so.</summary>
+    public uint? AbsenceDays { get; init; }
 
     /// <summary>What to call whoever comes; null: as it calls itself.</summary>
     public string? Name { get; init; }
@@ -51,6 +58,12 @@ internal sealed record AcceptRequest
 
     /// <summary>Bytes to keep for the inviter; null: [node] quota where this machine listens, else nothing.</summary>
     public long? KeptBytes { get; init; }
+
+    /// <summary>As <see cref="InviteRequest.AbsenceDays"/>.</summary>
+    public uint? AbsenceDays { get; init; }
+
+    /// <summary>The peer that puts us through to the inviter where it cannot be dialled.</summary>
+    public string? Via { get; init; }
 
     public string? Name { get; init; }
 
@@ -73,8 +86,17 @@ internal sealed record SetPeerRequest
 
     public long? ReceiveRate { get; init; }
 
+    /// <summary>Bytes a day that are put through for it; 0: none.</summary>
+    public long? RelayADay { get; init; }
+
+    /// <summary>The peer that puts us through to it; "none": nobody but our own node.</summary>
+    public string? Via { get; init; }
+
     /// <summary>From now; zero: it never ends.</summary>
     public TimeSpan? EndsIn { get; init; }
+
+    /// <summary>As <see cref="InviteRequest.AbsenceDays"/>; 0: no term.</summary>
+    public uint? AbsenceDays { get; init; }
 
     public IReadOnlyList<string> Addresses { get; init; } = [];
 }
@@ -100,7 +122,19 @@ internal sealed record PeerInfo
 
     public required long ReceiveRate { get; init; }
 
+    /// <summary>Bytes a day that are put through for it.</summary>
+    public required long RelayADayBytes { get; init; }
+
     public required bool IsRevoked { get; init; }
+
+    /// <summary>Days of this node's running for which what it keeps here stays without hearing of it; 0: until a person says so.</summary>
+    public uint AbsenceDays { get; init; }
+
+    /// <summary>The same the other way round, as it says; null: it was not asked.</summary>
+    public uint? AbsenceForUsDays { get; init; }
+
+    /// <summary>Nothing new goes there, and repair moves away what it has.</summary>
+    public bool IsLeaving { get; init; }
 
     /// <summary>Seconds since 1970; 0: never.</summary>
     public required long EndsAtSeconds { get; init; }
@@ -111,6 +145,12 @@ internal sealed record PeerInfo
     public long? UsedBytes { get; init; }
 
     public long? ReleasedBytes { get; init; }
+
+    /// <summary>Give and take with its account; null: there was none yet.</summary>
+    public LedgerEntry? Ledger { get; init; }
+
+    /// <summary>What was seen of it; null: it never was asked for anything.</summary>
+    public PeerEvidence? Evidence { get; init; }
 
     /// <summary>Why it did not answer.</summary>
     public string? Problem { get; init; }

@@ -1,4 +1,5 @@
 using TokTok.Storage.Core;
+using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Output;
 using TokTok.Storage.Tdfs.Passphrases;
@@ -29,6 +30,9 @@ internal interface IStoreHost
 
     /// <summary>Erases a burnable volume's keys, and with them its data. Durable when it returns.</summary>
     ValueTask<BurnResult> BurnAsync(OpenRequest request, string volume, CancellationToken cancel);
+
+    /// <summary>Makes this machine another device of an account, by a code of one that is.</summary>
+    ValueTask<JoinResult> JoinAsync(JoinRequest request, CancellationToken cancel);
 
     /// <summary>Rebuilds the state folder from words and holders; a drill builds it in a temporary folder and takes that away again.</summary>
     ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel);
@@ -62,6 +66,9 @@ internal sealed record OpenRequest
 
     /// <summary>A configured folder whose holder is absent gets a new one, if the folder is empty or missing: for repair alone.</summary>
     public bool ReplacesAbsentHolders { get; init; }
+
+    /// <summary>Long work that shares the store with other verbs of a running node, and is alone for single steps.</summary>
+    public bool TakesTurns { get; init; }
 }
 
 /// <summary>A new store. The owner disposes it, which zeroes the words.</summary>
@@ -123,6 +130,12 @@ internal sealed record RecoverRequest
     /// <summary>host:port of a peer that keeps something of this account; null: the folders of storage.toml alone.</summary>
     public string? PeerAddress { get; init; }
 
+    /// <summary>The machine becomes another device of the account, and goes on in no other's place.</summary>
+    public bool AsNewDevice { get; init; }
+
+    /// <summary>What the device is called; null: as the machine.</summary>
+    public string? DeviceName { get; init; }
+
     /// <summary>In a drill: read every byte, as a check does.</summary>
     public bool ReadAll { get; init; }
 }
@@ -145,7 +158,19 @@ internal interface IStoreSession : IAsyncDisposable
     IWebDav WebDav { get; }
 
     IPeers Peers { get; }
+
+    IAudits Audits { get; }
+
+    /// <summary>Moves everything of this store away from a peer, releases what it has, and ends it as a holder. One that is interrupted goes on when it is asked for again.</summary>
+    /// <remarks>Refuses (<see cref="UserError"/>), before anything moves, where something would be kept weaker than is asked for, or would have no room.</remarks>
+    ValueTask<LeaveResult> LeaveAsync(string peer, IProgressSink progress, CancellationToken cancel);
+
+    IDevices Devices { get; }
 }
+
+/// <param name="MovedBytes">Fragments and blocks that were written elsewhere.</param>
+/// <param name="Problem">Why the peer was not told that it may delete what it has; null: it was.</param>
+internal sealed record LeaveResult(PeerInfo Peer, long MovedBytes, string? Problem);
 
 /// <summary>What Blocks does for the verbs: keep the store whole.</summary>
 internal interface IStoreCare
@@ -197,10 +222,20 @@ internal sealed record StoreStatus
 
     public required IReadOnlyList<HolderStatus> Holders { get; init; }
 
+    /// <summary>Holders that repair moves everything away from; used is what they still have.</summary>
+    public IReadOnlyList<HolderStatus> Leaving { get; init; } = [];
+
+    /// <summary>What peers have shown of what they say.</summary>
+    public StoreEvidence Evidence { get; init; } = new(0, 0, 0);
+
     public required int VolumeCount { get; init; }
 }
 
-internal sealed record HolderStatus(string Path, string Place, bool IsPresent, long UsedBytes, long? QuotaBytes, long FreeBytes);
+internal sealed record HolderStatus(string Path, string Place, bool IsPresent, long UsedBytes, long? QuotaBytes, long FreeBytes)
+{
+    /// <summary>Of a peer: by what was seen of it.</summary>
+    public HolderStanding Standing { get; init; }
+}
 
 /// <summary>Damage by place; empty lists mean a clean store.</summary>
 internal sealed record CheckResult

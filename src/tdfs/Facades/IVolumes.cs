@@ -243,6 +243,9 @@ internal sealed record VolumeInfo
 
 internal sealed record HealthInfo
 {
+    /// <summary>What peers have shown of what they say.</summary>
+    public StoreEvidence Evidence { get; init; } = new(0, 0, 0);
+
     public required long FileCount { get; init; }
 
     public required long BlockCount { get; init; }

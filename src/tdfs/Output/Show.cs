@@ -46,6 +46,19 @@ internal static class Show
         return text.ToString(CultureInfo.InvariantCulture);
     }
 
+    /// <summary>"just now", "5 minutes ago", "3 hours ago", "2 days ago".</summary>
+    internal static string Ago(TimeSpan past) => past switch
+    {
+        { TotalMinutes: < 1 } => "just now",
+        { TotalHours: < 1 } => Count((long)past.TotalMinutes, "minute") + " ago",
+        { TotalDays: < 1 } => Count((long)past.TotalHours, "hour") + " ago",
+        _ => Count((long)past.TotalDays, "day") + " ago",
+    };
+
+    /// <summary>A time in seconds since 1970 as "3 hours ago"; 0: "never".</summary>
+    internal static string Ago(long atSeconds, TimeProvider clock) =>
+        atSeconds == 0 ? "never" : Ago(TimeSpan.FromSeconds(Math.Max(0, clock.GetUtcNow().ToUnixTimeSeconds() - atSeconds)));
+
     /// <summary>Nanoseconds since 1970 as "2026-11-21 04:30:05" in the zone given; beyond the years 1 to 9999 as seconds.</summary>
     internal static string Time(long unixNs, TimeZoneInfo zone)
     {

@@ -44,6 +44,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         ["up"] = ["up"],
         ["node"] = ["node"],
         ["peer"] = ["peer", "list"],
+        ["device"] = ["device", "list"],
         ["reclaim"] = ["reclaim"],
         ["check"] = ["check"],
         ["repair"] = ["repair"],
@@ -61,6 +62,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
     private static readonly string[] s_withoutCatalog = ["node", "peer"];
     private static readonly string[] s_withoutConfig = ["agent", "completion"];
     private static readonly string s_code = new InvitationCode { Secret = new byte[10], Fingerprint = new byte[16], Addresses = [new NodeAddress("127.0.0.1", 1)] }.ToString();
+    private static readonly string s_deviceCode = new InvitationCode { Secret = new byte[10], Fingerprint = new byte[16], Addresses = [], IsForDevice = true }.ToString();
     private static readonly string[] s_writing = ["import", "snapshot", "mark", "rollback", "forget", "mount", "webdav", "up", "reclaim", "repair", "reindex"];
 
     public static TheoryData<string> Verbs => [.. Lines.Keys];
@@ -416,6 +418,32 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             },
             new Case("a damaged peer list", line) { Config = "[node]\nlisten = \"127.0.0.1:4919\"\nfolder = \"{dir}/kept\"\n", Prepare = static stage => File.WriteAllText(stage.Store + "/peers", "not a list") },
         ],
+        "device" =>
+        [
+            new Case("nothing to do", ["device"]),
+            new Case("a device that nobody knows", ["device", "retire", "desk"]),
+            new Case("a number that nobody has", ["device", "revoke", "7"]),
+            new Case("this very device", ["device", "retire", "1"]),
+            new Case("retiring beside another writer", ["device", "retire", "2"]) { IsBesideWriter = true },
+            new Case("no device at all", ["device", "retire"]),
+            new Case("a code for no time", ["device", "add", "--for", "0s"]),
+            new Case("a code for too long", ["device", "add", "--for", "8d"]),
+            new Case("a time that is none", ["device", "add", "--for", "soon"]),
+            new Case("nobody would answer", ["device", "add", "--no-wait"]),
+            new Case("codes that were damaged", ["device", "add"]) { Prepare = static stage => File.WriteAllText(stage.Store + "/enrolments", "not a list") },
+            new Case("neither code nor words", ["device", "join", "--store", "{dir}/new"]),
+            new Case("code and words", ["device", "join", s_deviceCode, "--words", "--store", "{dir}/new"]),
+            new Case("a mistyped code", ["device", "join", s_deviceCode[..^1] + "x", "--store", "{dir}/new"]),
+            new Case("half a code", ["device", "join", s_deviceCode[..20], "--store", "{dir}/new"]),
+            new Case("no code", ["device", "join", "hello", "--store", "{dir}/new"]),
+            new Case("the invitation of a peer", ["device", "join", s_code, "--store", "{dir}/new"]),
+            new Case("a device's code for a peer", ["peer", "accept", s_deviceCode]),
+            new Case("a store is there already", ["device", "join", s_deviceCode]),
+            new Case("a catalog whose keyring is gone", ["device", "join", s_deviceCode]) { Prepare = static stage => File.Delete(stage.Store + "/keyring") },
+            new Case("no folder to meet at", ["device", "join", s_deviceCode, "--store", "{dir}/new"]),
+            new Case("a name with a line end", ["device", "join", s_deviceCode, "--name", "a\nb", "--store", "{dir}/new"]),
+            new Case("words that are none", ["device", "join", "--words-fd", "{words}", "--store", "{dir}/new"]) { Words = "not words at all" },
+        ],
         "peer" =>
         [
             new Case("nothing to do", ["peer"]),
@@ -437,7 +465,12 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("nothing to change", ["peer", "set", "bob"]),
             new Case("an address that is none", ["peer", "set", "bob", "--address", "box"]),
             new Case("a rate that is too low", ["peer", "set", "bob", "--send", "1 KiB"]),
+            new Case("a term that ends in a holiday", ["peer", "set", "bob", "--absence", "7d"]),
+            new Case("nobody to leave", ["peer", "leave", "bob"]),
+            new Case("nobody to stay", ["peer", "leave", "bob", "--stay"]),
             new Case("nobody to revoke", ["peer", "revoke", "bob"]),
+            new Case("nobody to audit", ["peer", "audit", "bob"]),
+            new Case("audits without number", ["peer", "audit", "--count", "0"]),
         ],
         "forget" =>
         [

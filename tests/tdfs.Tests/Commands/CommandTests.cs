@@ -1,6 +1,7 @@
 using System.Net;
 using System.Text.Json;
 using TokTok.Storage.Core;
+using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Tests.Passphrases;
 
@@ -21,7 +22,7 @@ public sealed class CommandTests : IDisposable
     {
         Assert.Equal(0, await _transcript.RunAsync("--help"));
         string[] verbs = [.. _transcript.Data.Split("Commands:")[1].Split('\n').Select(l => l.Trim().Split(' ')[0]).Where(v => v.Length > 0)];
-        Assert.Equal(29, verbs.Length);
+        Assert.Equal(30, verbs.Length);
         foreach (string verb in verbs)
         {
             Assert.Equal(0, await _transcript.RunAsync(verb, "--help"));
@@ -107,6 +108,28 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public async Task Devices_are_added_joined_listed_and_let_go()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("device", "add", "--for", "2h"));
+        Assert.Equal("tdfs-000000\n", _transcript.Data);
+        Assert.Contains("within 2h", _transcript.Talk, StringComparison.Ordinal);
+        Assert.Contains("/mnt/blue", _transcript.Talk, StringComparison.Ordinal);
+        Assert.Contains("desk is device 2", _transcript.Talk, StringComparison.Ordinal);
+        _transcript.Host.Joined = null;
+        Assert.Equal((int)ExitCode.NotFound, await _transcript.RunAsync("device", "add"));
+        Assert.Equal(0, await _transcript.RunAsync("device", "add", "--no-wait"));
+        Assert.Equal(0, await _transcript.RunAsync("device", "list"));
+        Assert.Contains("2026-11-20", _transcript.Data, StringComparison.Ordinal);
+        Assert.Contains("3.00 MiB", _transcript.Data, StringComparison.Ordinal);
+        Assert.Equal(0, await _transcript.RunAsync("device", "retire", "desk"));
+        Assert.Contains("is retired; device 1 owns", _transcript.Data, StringComparison.Ordinal);
+        Assert.Equal(0, await _transcript.RunAsync("device", "revoke", "2", "--json"));
+        Assert.Contains("\"state\": \"revoked\"", _transcript.Data, StringComparison.Ordinal);
+        Assert.Contains(("retire", "desk"), _transcript.Host.Asked);
+        Assert.Contains(("revoke device", "2"), _transcript.Host.Asked);
+    }
+
+    [Fact]
     public async Task A_code_is_all_that_an_invitation_writes_to_stdout()
     {
         Assert.Equal(0, await _transcript.RunAsync("peer", "invite", "--keep", "3 GiB", "--for", "2h", "--name", "bob", "--place", "hill"));
@@ -119,13 +142,44 @@ public sealed class CommandTests : IDisposable
     public async Task Peers_are_listed_with_what_each_keeps_for_the_other()
     {
         Assert.Equal(0, await _transcript.RunAsync("peer", "list"));
-        Assert.Contains("bob   hill      1.00 GiB      2.00 GiB      5.00 MiB       0 B  192.0.2.7:4919", _transcript.Data);
+        Assert.Contains("bob   hill      1.00 GiB      2.00 GiB      5.00 MiB       0 B    365 days  192.0.2.7:4919", _transcript.Data);
         Assert.Contains("1 invitation can still be used", _transcript.Data);
         _transcript.Host.Peer = _transcript.Host.Peer with { Problem = "bob (192.0.2.7:4919): nothing listens there", UsedBytes = null };
         Assert.Equal(1, await _transcript.RunAsync("peer", "list", "--json"));
         JsonElement peer = Assert.Single(Json().GetProperty("peers").EnumerateArray());
         Assert.Equal("bob (192.0.2.7:4919): nothing listens there", peer.GetProperty("problem").GetString());
         Assert.False(peer.TryGetProperty("usedBytes", out _));
+    }
+
+    [Fact]
+    public async Task Audits_are_told_in_a_sentence_and_failures_by_the_exit_code()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("peer", "audit"));
+        Assert.Equal("bob: 64 audits passed\n", _transcript.Data);
+        Assert.Equal(((string?)null, 64), Assert.IsType<(string?, int)>(_transcript.Host.Asked[^1]));
+        _transcript.Host.Audit = _transcript.Host.Audit with { Passed = 10, Failed = 7 };
+        Assert.Equal(7, await _transcript.RunAsync("peer", "audit", "bob", "--count", "17"));
+        Assert.Equal(("bob", 17), Assert.IsType<(string?, int)>(_transcript.Host.Asked[^1]));
+        Assert.StartsWith("bob: 7 of 17 audits FAILED", _transcript.Data, StringComparison.Ordinal);
+        _transcript.Host.Audit = _transcript.Host.Audit with { Passed = 2, Failed = 0, Unanswered = 1 };
+        Assert.Equal(1, await _transcript.RunAsync("peer", "audit", "--json"));
+        JsonElement peer = Assert.Single(Json().GetProperty("peers").EnumerateArray());
+        Assert.Equal((1, "good", 70, 81.25), (peer.GetProperty("unanswered").GetInt32(), peer.GetProperty("standing").GetString(), peer.GetProperty("auditsPassed").GetInt32(), peer.GetProperty("truth").GetDouble()));
+    }
+
+    [Fact]
+    public async Task What_was_seen_of_a_peer_stands_below_what_it_says()
+    {
+        _transcript.Host.Peer = _transcript.Host.Peer with { Evidence = _transcript.Host.Audit.Evidence with { Standing = HolderStanding.Lost } };
+        Assert.Equal(0, await _transcript.RunAsync("peer", "list"));
+        Assert.Matches("bob +70 +1 +81\\.. % +99\\.5 % +", _transcript.Data);
+        Assert.Contains("LOST", _transcript.Data, StringComparison.Ordinal);
+        _transcript.Host.Evidence = new StoreEvidence(3, 3, 1_795_235_405);
+        Assert.Equal(0, await _transcript.RunAsync("status"));
+        Assert.Contains("peers       all 3 peers proved to have what was asked for at random, verified ", _transcript.Data, StringComparison.Ordinal);
+        _transcript.Host.Evidence = new StoreEvidence(3, 1, 0);
+        Assert.Equal(0, await _transcript.RunAsync("health", "latest"));
+        Assert.Contains("By the holders' records: 1 of 3 peers proved to have what was asked for at random, `tdfs peer audit` asks; --read-all reads every byte.", _transcript.Data, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -160,6 +214,7 @@ public sealed class CommandTests : IDisposable
     [InlineData("restore", "latest", "/x")]
     [InlineData("check")]
     [InlineData("health", "latest")]
+    [InlineData("peer", "audit")]
     [InlineData("status")]
     [InlineData("debug")]
     [InlineData("forget", "--keep", "--dry-run")]

@@ -1,4 +1,5 @@
 using System.Text;
+using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Tdfs.Commands;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
@@ -48,7 +49,7 @@ internal sealed class Transcript : IDisposable
     }
 }
 
-internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes, IMounts, IWebDav, IPeers
+internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes, IMounts, IWebDav, IPeers, IAudits, IDevices
 {
     public SnapshotInfo Snapshot { get; set; } = Usual;
 
@@ -76,10 +77,41 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public IPeers Peers => this;
 
+    public IAudits Audits => this;
+
+    public StoreEvidence Evidence { get; set; } = new(0, 0, 0);
+
+    public AuditInfo Audit { get; set; } = new(
+        "bob", 64, 0, 0,
+        new PeerEvidence { Standing = HolderStanding.Good, Passed = 70, Failed = 1, TruthPercent = 81.25, UptimePercent = 99.5, HeardAtSeconds = 1_795_235_405, ProvenAtSeconds = 1_795_235_405 });
+
+    public ValueTask<IReadOnlyList<AuditInfo>> RunAsync(string? peer, int count, CancellationToken cancel) => Asking((peer, count), (IReadOnlyList<AuditInfo>)[Audit]);
+
+    public IDevices Devices => this;
+
+    public DeviceStatus Device { get; set; } = new() { Number = 2, Name = "desk", State = "active", EnrolledAtSeconds = 1_795_000_000, LastSeen = new DateOnly(2026, 11, 20), UnseenBytes = 3 << 20 };
+
+    public string? Joined { get; set; } = "desk";
+
+    ValueTask<IReadOnlyList<DeviceStatus>> IDevices.ListAsync(CancellationToken cancel) => Asking<IReadOnlyList<DeviceStatus>>("device list", [Device]);
+
+    public ValueTask<OfferResult> OfferAsync(TimeSpan validFor, CancellationToken cancel) =>
+        Asking(("offer", validFor), new OfferResult("tdfs-000000", 1_795_235_405, 2, ["192.0.2.1:4919"], ["/mnt/blue"]));
+
+    public ValueTask<string?> WaitAsync(OfferResult offer, CancellationToken cancel) => Asking("wait", Joined);
+
+    public ValueTask<DeviceStatus> RetireAsync(string device, CancellationToken cancel) => Asking(("retire", device), Device with { State = "retired", Adopter = 1 });
+
+    ValueTask<DeviceStatus> IDevices.RevokeAsync(string device, CancellationToken cancel) => Asking(("revoke device", device), Device with { State = "revoked", Adopter = 1 });
+
+    public ValueTask<IReadOnlyList<string>> WaitingForAsync(CancellationToken cancel) => ValueTask.FromResult<IReadOnlyList<string>>([]);
+
+    public ValueTask<JoinResult> JoinAsync(JoinRequest request, CancellationToken cancel) => Asking(request, new JoinResult(2, "desk", 3, 5, 7));
+
     public PeerInfo Peer { get; set; } = new()
     {
         Name = "bob", Place = "hill", Fingerprint = "0011223344556677", Addresses = ["192.0.2.7:4919"], KeptForItBytes = 1 << 30, KeptForUsBytes = 2L << 30,
-        SendRate = 0, ReceiveRate = 0, IsRevoked = false, EndsAtSeconds = 0, HasEnded = false, UsedBytes = 5 << 20, ReleasedBytes = 0,
+        SendRate = 0, ReceiveRate = 0, RelayADayBytes = 0, IsRevoked = false, EndsAtSeconds = 0, HasEnded = false, UsedBytes = 5 << 20, ReleasedBytes = 0, AbsenceForUsDays = 365,
     };
 
     public IReadOnlyList<string> DebugStructures => ["catalog", "arena"];
@@ -121,6 +153,10 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<PeerInfo> RevokeAsync(string name, CancellationToken cancel) => Asking(("revoke", name), Peer);
 
+    public ValueTask<PeerInfo> StayAsync(string name, CancellationToken cancel) => Asking(("stay", name), Peer);
+
+    public ValueTask<LeaveResult> LeaveAsync(string peer, IProgressSink progress, CancellationToken cancel) => Asking(("leave", peer), new LeaveResult(Peer, 1 << 20, null));
+
     public ValueTask<long> CancelReleasesAsync(string name, CancellationToken cancel) => Asking(("cancel", name), 3L);
 
     public ValueTask ServeAsync(Action<System.Net.IPEndPoint> serving, CancellationToken cancel)
@@ -146,6 +182,7 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
     {
         StorePath = "/s", RedundancyClass = "2+1", SurvivablePlaceCount = 1, HasPassphrase = false, ArenaCount = 4, StoredBytes = 4096, ParityBytes = 2048, JournalBytes = 1, TrashBytes = 0,
         WaitingFor = ["device 2"], VolumeCount = 1, Holders = [new HolderStatus("/h", "here", false, 10, null, 20)],
+        Evidence = Evidence,
     };
 
     public ValueTask<CheckResult> CheckAsync(bool readAll, IProgressSink progress, CancellationToken cancel) =>
@@ -234,7 +271,7 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
     public ValueTask<(string Snapshot, byte[] Path)> WhereIsAsync(string local, CancellationToken cancel) => Asking<(string, byte[])>(local, ("v@1", []));
 
     public ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, bool readAll, IProgressSink progress, CancellationToken cancel) =>
-        ValueTask.FromResult(new HealthInfo { FileCount = 1, BlockCount = 2, HealthyBlockCount = 1, DegradedBlockCount = 1, LostBlockCount = Damage.Count, LostPaths = Damage });
+        ValueTask.FromResult(new HealthInfo { FileCount = 1, BlockCount = 2, HealthyBlockCount = 1, DegradedBlockCount = 1, LostBlockCount = Damage.Count, LostPaths = Damage, Evidence = Evidence });
 
     private ValueTask<T> Asking<T>(object asked, T answer)
     {

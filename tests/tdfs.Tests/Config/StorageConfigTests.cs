@@ -101,6 +101,9 @@ public sealed class StorageConfigTests
             [import]
             workers = 3
             exclude = ["*.o", "/tmp"]
+            [repair]
+            automatic = false
+            rate = "0"
             [log]
             level = "debug"
             file = "/var/log/tdfs"
@@ -123,6 +126,7 @@ public sealed class StorageConfigTests
         Assert.Equal(TimeSpan.FromHours(2), config.UnlockFor);
         Assert.Equal(3, config.Import.Workers);
         Assert.Equal(["*.o", "/tmp"], config.Import.Exclude);
+        Assert.Equal((false, 0L), (config.RepairsByItself, config.RepairRate));
         Assert.Equal(LogLevel.Debug, config.LogLevel);
         Assert.Equal("/var/log/tdfs", config.LogFile);
     }
@@ -136,6 +140,7 @@ public sealed class StorageConfigTests
         Assert.Equal(new ChunkingConfig { MeanBytes = 262144, MinBytes = 65536, MaxBytes = 1048576, InlineBytes = 1024 }, config.Chunking);
         Assert.Equal(TimeSpan.FromMinutes(15), config.UnlockFor);
         Assert.Equal(TimeSpan.FromDays(7), config.TrashFor);
+        Assert.Equal((true, 8L << 20), (config.RepairsByItself, config.RepairRate));
         Assert.Null(config.LogFile);
     }
 

@@ -18,10 +18,11 @@ internal sealed class PeerMachine : IAsyncDisposable
 
     internal string Kept => Path.Join(Store.Folder, "kept");
 
-    internal static async Task<PeerMachine> StartAsync()
+    /// <param name="isHidden">Nobody can dial it: the address that it tells others is one where nothing listens.</param>
+    internal static async Task<PeerMachine> StartAsync(bool isHidden = false)
     {
         int port = FreePort();
-        string settings = string.Create(CultureInfo.InvariantCulture, $"[node]\nlisten = \"127.0.0.1:{port}\"\nfolder = \"kept\"\nfloor = \"0\"\nquota = \"1 GiB\"\n[keys]\nunlock-for = \"0s\"\n");
+        string settings = string.Create(CultureInfo.InvariantCulture, $"[node]\nlisten = \"127.0.0.1:{port}\"\n{(isHidden ? "address = [\"127.0.0.1:1\"]\n" : "")}folder = \"kept\"\nfloor = \"0\"\nquota = \"1 GiB\"\n[keys]\nunlock-for = \"0s\"\n");
         var machine = new PeerMachine(await new DrillStore(1, settings).InitAsync(), port);
         await machine.ServeAsync();
         return machine;

@@ -82,6 +82,72 @@ public sealed class PeerDrillTests
         (await bob.Store.RunAsync("peer", "revoke", "no-such-peer")).Expect(10);
     }
 
+    /// <summary>Two homes behind routers that let nobody in, and a machine that both can reach.</summary>
+    [Fact(Timeout = 300_000)]
+    public async Task Machines_that_nobody_can_dial_keep_for_each_other_through_one_that_both_can_reach()
+    {
+        await using PeerMachine ann = await PeerMachine.StartAsync(isHidden: true);
+        await using PeerMachine bob = await PeerMachine.StartAsync(isHidden: true);
+        await using PeerMachine dan = await PeerMachine.StartAsync();
+        foreach ((PeerMachine machine, string name) in ((PeerMachine, string)[])[(ann, "ann"), (bob, "bob")])
+        {
+            string code = (await dan.Store.RunAsync("peer", "invite", "--name", name, "-q")).Expect(0).Text.Trim();
+            (await machine.Store.RunAsync("peer", "accept", code, "--name", "dan")).Expect(0);
+            (await dan.Store.RunAsync("peer", "set", name, "--relay", "1 GiB")).Expect(0);
+        }
+
+        string invited = (await ann.Store.RunAsync("peer", "invite", "--name", "bob", "-q")).Expect(0).Text.Trim();
+        (await bob.Store.RunAsync("peer", "accept", invited, "--name", "ann", "--via", "nobody")).Expect(10);
+        Assert.Contains("nobody puts through to it", (await bob.Store.RunAsync("peer", "accept", invited, "--name", "ann")).Expect(12).Talk, StringComparison.Ordinal);
+        Outcome joined;
+        do
+        {
+            joined = await bob.Store.RunAsync("peer", "accept", invited, "--name", "ann", "--via", "dan"); // ann's node comes upon dan within two seconds
+        }
+        while (joined.Code == 12);
+        joined.Expect(0);
+        (await ann.Store.RunAsync("peer", "set", "bob", "--via", "dan")).Expect(0);
+
+        while ((await ann.Store.RunAsync("peer", "list")).Code != 0)
+        {
+            // until bob's node has lines at dan's, too
+        }
+
+        string source = Tree(ann.Store);
+        (await ann.Store.RunAsync("import", source, "--volume", "v", "--no-progress")).Expect(0);
+        (await ann.Store.RunAsync("repair", "--no-progress")).Expect(0); // on a busy machine bob may have been too slow for the import
+        JsonElement status = await ann.Store.JsonAsync("status");
+        Assert.Equal("2+1", status.GetProperty("redundancy").GetString());
+        Assert.Empty(status.GetProperty("waitingFor").EnumerateArray());
+        Assert.InRange(Directory.GetFiles(bob.Kept, "*", SearchOption.AllDirectories).Sum(static file => new FileInfo(file).Length), 4 << 20, 20 << 20);
+        await ann.Store.AssertCleanAsync();
+        await ann.Store.AssertRestoresAsync("v@1", source);
+
+        // And the one in the middle reaches both over the connections that they opened.
+        while ((await dan.Store.RunAsync("peer", "list")).Code != 0)
+        {
+        }
+    }
+
+    [Fact(Timeout = 120_000)]
+    public async Task What_is_agreed_on_for_an_absence_shows_on_both_sides()
+    {
+        await using PeerMachine bob = await PeerMachine.StartAsync();
+        using DrillStore ann = await new DrillStore(1, Settings).InitAsync();
+        string code = (await bob.Store.RunAsync("peer", "invite", "--absence", "365d", "-q")).Expect(0).Text.Trim();
+        (await ann.RunAsync("peer", "accept", code, "--name", "bob")).Expect(0);
+        Assert.Equal(365u, (await ann.JsonAsync("peer", "list")).GetProperty("peers")[0].GetProperty("absenceForUsDays").GetUInt32());
+        Assert.Contains("365 days", (await ann.RunAsync("peer", "list")).Expect(0).Text, StringComparison.Ordinal);
+        JsonElement there = (await bob.Store.JsonAsync("peer", "list")).GetProperty("peers")[0];
+        Assert.Equal(365u, there.GetProperty("absenceDays").GetUInt32());
+
+        string name = there.GetProperty("name").GetString()!;
+        Assert.Contains("released after 90 days without a word of it", (await bob.Store.RunAsync("peer", "set", name, "--absence", "90d")).Expect(0).Text, StringComparison.Ordinal);
+        await bob.KillAsync();
+        await bob.ServeAsync(); // a node that begins has the list as it is
+        Assert.Equal(90u, (await ann.JsonAsync("peer", "list")).GetProperty("peers")[0].GetProperty("absenceForUsDays").GetUInt32());
+    }
+
     [Fact(Timeout = 120_000)]
     public async Task A_quota_that_is_lowered_below_what_is_kept_deletes_nothing_and_says_so()
     {

@@ -1,0 +1,25 @@
+using TokTok.Storage.Core;
+
+namespace TokTok.Storage.Node;
+
+/// <summary>Replaces a small file: its reader has the old bytes or the new ones.</summary>
+internal static class WholeFile
+{
+    internal static void Write(IDisk disk, string folder, string path, ReadOnlySpan<byte> bytes)
+    {
+        string next = path + ".new";
+        if (disk.FileExists(next))
+        {
+            disk.Delete(next);
+        }
+
+        using (IDiskFile file = disk.Open(next, DiskOpen.CreateNew))
+        {
+            file.Write(0, bytes);                  // 1. the bytes; a crash leaves a temporary
+            file.Sync();
+        }
+
+        disk.Rename(next, path);                   // 2. the name
+        disk.SyncDirectory(folder);
+    }
+}

@@ -1,0 +1,83 @@
+using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Blocks.Upkeep;
+using TokTok.Storage.Node.Transport;
+using TokTok.Storage.Tdfs.Output;
+
+namespace TokTok.Storage.Tdfs.Composition;
+
+/// <summary>The repair that a node does by itself: fragments without a holder go to places that have none of their arena.</summary>
+/// <remarks>
+/// It begins when an arena lacks a fragment and some place can take it: a fragment that found no holder when it was written, or whose holder leaves or was revoked. What lies at a holder that
+/// is only absent is left where it is; damage is for `tdfs repair`, which reads everything. It moves what is missing and nothing else, at the rate that storage.toml sets, and ends when nothing
+/// more can be placed. Shares the store with other verbs, arena by arena. After a failure it rests, so that a full or failing holder is not asked again at every look.
+/// </remarks>
+/// <param name="share">Keeps out, as long as it is held, whoever changes sealed arenas.</param>
+internal sealed class NodeMender(BlockStore store, long bytesPerSecond, TimeProvider clock, Func<CancellationToken, ValueTask<IDisposable>> share, Action<string> say)
+{
+    internal static readonly TimeSpan Rest = TimeSpan.FromMinutes(10);
+
+    private readonly RateLimit _rate = new(bytesPerSecond, clock);
+    private long? _failedAt;
+
+    /// <summary>Places what can be placed.</summary>
+    /// <param name="hasChanged">Holders came or went just now: a failure before says nothing any more, and what they missed of catalog and journal is brought.</param>
+    internal async ValueTask RunAsync(bool hasChanged, CancellationToken cancel)
+    {
+        if (!hasChanged && _failedAt is long at && clock.GetElapsedTime(at) < Rest)
+        {
+            return;
+        }
+
+        _failedAt = null;
+        var scrubber = new Scrubber(store);
+        uint[] ordinals = [.. scrubber.Homeless().Where(scrubber.HasPlaceFor).Select(static arena => arena.Ordinal)];
+        long fragments = 0;
+        long bytes = 0;
+        string? trouble = null;
+        foreach (uint ordinal in ordinals)
+        {
+            MendReport mended;
+            using (await share(cancel).ConfigureAwait(false))
+            {
+                if (store.Catalog.Arena(ordinal) is not { } arena || arena.State == ArenaState.Trashed)
+                {
+                    continue; // reclaim was quicker
+                }
+
+                mended = await scrubber.PlaceAsync(arena, cancel).ConfigureAwait(false);
+            }
+
+            fragments += mended.RepairedFragments;
+            bytes += mended.WrittenBytes;
+            trouble ??= mended.Failure?.Message ?? (mended.Unrepairable.Count > 0 ? mended.Unrepairable[0] : null);
+            if (mended.Failure is not null)
+            {
+                break;
+            }
+
+            await _rate.TakeAsync((int)Math.Min(int.MaxValue, mended.WrittenBytes), cancel).ConfigureAwait(false);
+        }
+
+        if (fragments > 0 || hasChanged)
+        {
+            using (await share(cancel).ConfigureAwait(false))
+            {
+                await store.PublishAsync(cancel).ConfigureAwait(false);
+            }
+        }
+
+        int left = ordinals.Length == 0 ? 0 : scrubber.Homeless().Count;
+        if (trouble is not null)
+        {
+            _failedAt = clock.GetTimestamp();
+            say($"repair: {Placed()}, {Show.Count(left, "arena")} still lack fragments ({trouble}); it goes on in {Show.Duration(Rest)}, or with `tdfs repair`");
+        }
+        else if (fragments > 0)
+        {
+            say($"repair: {Placed()}, {(left == 0 ? "nothing is missing now" : $"{Show.Count(left, "arena")} wait for another place")}");
+        }
+
+        string Placed() => $"{Show.Count(fragments, "fragment")} ({Show.Size(bytes)}) found a holder";
+    }
+}

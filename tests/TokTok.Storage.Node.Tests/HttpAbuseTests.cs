@@ -1,0 +1,282 @@
+using System.Net;
+using System.Net.Sockets;
+using System.Security.Authentication;
+using TokTok.Storage.Node.Holders;
+using TokTok.Storage.Node.Wire;
+
+namespace TokTok.Storage.Node.Tests;
+
+[CollectionDefinition(nameof(AloneForMemory), DisableParallelization = true)]
+public sealed class AloneForMemory;
+
+/// <summary>What the known abuses of HTTP/2, and floods of connections, do to a node: an end of that connection, no growth, and an honest peer that is served beside and after them.</summary>
+[Collection(nameof(AloneForMemory))]
+public sealed class HttpAbuseTests : IAsyncLifetime
+{
+    private const long Quota = 64L << 20;
+    private const long Growth = 24L << 20;
+
+    private readonly TestDevice _ann = new("ann");
+    private readonly TestDevice _eve = new("eve");
+    private ServedNode _node = null!;
+    private PeerHolder _honest = null!;
+    private long _before;
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    public async ValueTask InitializeAsync()
+    {
+        _node = await ServedNode.StartAsync(_ann.AsPeer(Quota), _eve.AsPeer(Quota));
+        _honest = await _node.OpenAsync(_ann);
+        _before = GC.GetTotalMemory(forceFullCollection: true);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        _honest.Dispose();
+        await _node.DisposeAsync();
+        _ann.Dispose();
+        _eve.Dispose();
+    }
+
+    [Fact]
+    public async Task Requests_that_are_taken_back_at_once_by_the_ten_thousands()
+    {
+        byte[] block = RawHttp2.Block("list");
+        await using RawHttp2 client = await DialAsync();
+        await client.BeginAsync(Cancel);
+        Task<uint?> end = client.EndAsync(Cancel);
+        int sent = 0;
+        try
+        {
+            for (; sent < 20_000; sent++)
+            {
+                int stream = (2 * sent) + 1;
+                await client.SendAsync([.. RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders | RawHttp2.EndStream, stream, block), .. RawHttp2.Frame(RawHttp2.Reset, 0, stream, [0, 0, 0, 8])], Cancel);
+                if (sent % 2000 == 0)
+                {
+                    await ServesAsync();
+                }
+            }
+        }
+        catch (Exception ended) when (ended is IOException or SocketException)
+        {
+            Assert.True(sent > 0);
+        }
+
+        await client.DisposeAsync();
+        await end;
+        await ServesAsync();
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Headers_without_end(bool inOneField)
+    {
+        await using RawHttp2 client = await DialAsync();
+        await client.BeginAsync(Cancel);
+        Task<uint?> end = client.EndAsync(Cancel);
+        byte[] more = inOneField ? RawHttp2.Literal("x-long", new string('a', 60_000)) : [.. Enumerable.Range(0, 900).SelectMany(static i => RawHttp2.Literal($"x-{i}", new string('a', 50)))];
+        bool isEnded = await FloodAsync(client, end, RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndStream, 1, RawHttp2.Block("hello")), RawHttp2.Frame(RawHttp2.Continuation, 0, 1, more.AsSpan(0, Math.Min(more.Length, 16_000))), 2000);
+        Assert.True(isEnded, "32 MB of headers were taken");
+        await ServesAsync();
+    }
+
+    /// <summary>One indexed field of 4,000 bytes, named 8,000 times by a byte each: 32 MB of headers in 8 KB (RFC 7541 7.3).</summary>
+    [Fact]
+    public async Task Few_bytes_that_unpack_to_many_headers()
+    {
+        await using RawHttp2 client = await DialAsync();
+        await client.BeginAsync(Cancel);
+        byte[] bomb = [.. RawHttp2.Block("hello"), 0x40, .. RawHttp2.Literal("x-bomb", new string('b', 3900))[1..], .. Enumerable.Repeat((byte)0xBE, 8000)];
+        await client.SendAsync(RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders | RawHttp2.EndStream, 1, bomb), Cancel);
+        Assert.NotEqual(0u, await client.EndAsync(Cancel) ?? 1);
+        await ServesAsync();
+    }
+
+    [Fact]
+    public async Task Frames_that_no_client_may_send_end_the_connection()
+    {
+        byte[] hello = RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders | RawHttp2.EndStream, 1, RawHttp2.Block("hello"));
+        byte[] open = RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders, 1, RawHttp2.Block("object-put"));
+        (string Why, byte[] Bytes)[] abuses =
+        [
+            ("a frame of 16 MiB", [.. open, .. RawHttp2.Frame(RawHttp2.Data, 0, 1, 0xFF_FFFF, new byte[100_000])]),
+            ("an even stream", RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders | RawHttp2.EndStream, 2, RawHttp2.Block("hello"))),
+            ("a stream that ended long ago", [.. hello, .. RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders | RawHttp2.EndStream, 5, RawHttp2.Block("hello")), .. RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders | RawHttp2.EndStream, 3, RawHttp2.Block("hello"))]),
+            ("data on a stream that was never opened", RawHttp2.Frame(RawHttp2.Data, 0, 9, new byte[10])),
+            ("a pushed request", RawHttp2.Frame(RawHttp2.Push, RawHttp2.EndHeaders, 1, [0, 0, 0, 2, .. RawHttp2.Block("hello")])),
+            ("a window that overflows", RawHttp2.Frame(RawHttp2.Window, 0, 0, [0x7F, 0xFF, 0xFF, 0xFF])),
+            ("a window of nothing", RawHttp2.Frame(RawHttp2.Window, 0, 0, [0, 0, 0, 0])),
+            ("settings of 5 bytes", RawHttp2.Frame(RawHttp2.Settings, 0, 0, new byte[5])),
+            ("a ping of 7 bytes", RawHttp2.Frame(RawHttp2.Ping, 0, 0, new byte[7])),
+            ("a continuation of nothing", RawHttp2.Frame(RawHttp2.Continuation, RawHttp2.EndHeaders, 1, RawHttp2.Block("hello"))),
+            ("a ping amid headers", [.. RawHttp2.Frame(RawHttp2.HeadersFrame, 0, 1, RawHttp2.Block("hello")), .. RawHttp2.Frame(RawHttp2.Ping, 0, 0, new byte[8])]),
+            ("an index beyond the table", RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders | RawHttp2.EndStream, 1, [0xFF, 0xFF, 0xFF, 0x7F])),
+            ("a table that grows beyond what was allowed", RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders | RawHttp2.EndStream, 1, [0x3F, 0xE1, 0xFF, 0x7F, .. RawHttp2.Block("hello")])),
+            ("no HTTP/2 at all", "GET / HTTP/1.1\r\nHost: x\r\n\r\n0123456789"u8.ToArray()),
+        ];
+        foreach ((string why, byte[] bytes) in abuses)
+        {
+            await using RawHttp2 client = await DialAsync();
+            if (bytes[0] != 'G')
+            {
+                await client.BeginAsync(Cancel);
+            }
+
+            await client.SendAsync(bytes, Cancel);
+            Assert.True(await client.EndAsync(Cancel) is null or > 0, why);
+        }
+
+        await ServesAsync();
+    }
+
+    [Theory]
+    [InlineData(RawHttp2.Ping, 8)]
+    [InlineData(RawHttp2.Settings, 6)]
+    [InlineData(RawHttp2.Data, 0)]
+    [InlineData(RawHttp2.Priority, 5)]
+    [InlineData(RawHttp2.Window, 4)]
+    public async Task Frames_that_want_work_from_a_client_that_reads_no_answer(byte type, int bytes)
+    {
+        await using RawHttp2 client = await DialAsync();
+        await client.BeginAsync(Cancel);
+        byte[] payload = new byte[bytes];
+        payload.AsSpan().Fill(type == RawHttp2.Priority ? (byte)0 : (byte)1);
+        if (type == RawHttp2.Settings)
+        {
+            payload = [0, 4, 0, 1, 0, 0]; // the window of a stream
+        }
+        else if (type == RawHttp2.Window)
+        {
+            payload = [0, 0, 0, 1];
+        }
+
+        int stream = type is RawHttp2.Data or RawHttp2.Priority ? 1 : 0;
+        byte[] first = RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders, 1, RawHttp2.Block("object-put"));
+        byte[] many = [.. Enumerable.Repeat(RawHttp2.Frame(type, 0, stream, payload), 500).SelectMany(static frame => frame)];
+        _ = await FloodAsync(client, Task.FromResult<uint?>(null), first, many, 400); // 200,000 frames, or as many as it takes
+        await ServesAsync();
+    }
+
+    /// <summary>The bound of 16 KiB a second, after 10 seconds (docs/protocol.md 3.2), each way: the one test here that the clock makes wait.</summary>
+    [Fact]
+    public async Task Bodies_and_answers_that_crawl_are_cut_off()
+    {
+        using PeerHolder own = await _node.OpenAsync(_eve);
+        await own.PutObjectAsync("large", new byte[1 << 20], Cancel);
+        await using RawHttp2 slow = await DialAsync();
+        await slow.BeginAsync(Cancel);
+        await slow.SendAsync([.. RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders, 1, RawHttp2.Block("object-put", ("content-length", "1000000"))), .. RawHttp2.Frame(RawHttp2.Data, 0, 1, [5, .. "small"u8])], Cancel);
+        await using RawHttp2 deaf = await DialAsync();
+        await deaf.BeginAsync(Cancel, (4, 0)); // no window
+        byte[] read = [5, .. "large"u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0];
+        await deaf.SendAsync([.. RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders, 1, RawHttp2.Block("object-read")), .. RawHttp2.Frame(RawHttp2.Data, RawHttp2.EndStream, 1, read)], Cancel);
+        await ServesAsync();
+        await Task.WhenAll(slow.EndAsync(Cancel), deaf.EndAsync(Cancel)).WaitAsync(TimeSpan.FromSeconds(60), Cancel);
+        Assert.DoesNotContain("small", (await own.ListObjectsAsync("", Cancel)).Select(static each => each.Name));
+        await ServesAsync();
+    }
+
+    [Fact]
+    public async Task Thousands_of_connections_that_say_nothing()
+    {
+        var idle = new List<Socket>();
+        try
+        {
+            for (int i = 0; i < 3000; i++)
+            {
+                var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+                idle.Add(socket);
+                await socket.ConnectAsync(_node.Endpoint, Cancel);
+                if (i % 500 == 499)
+                {
+                    using PeerHolder another = await _node.OpenAsync(_ann); // a handshake of its own, from the same address
+                    Assert.Equal(Quota, another.Hello.QuotaBytes);
+                }
+            }
+
+            // All but the last of them were sent away, so nothing is kept for them.
+            int open = idle.Count(static socket => !(socket.Poll(0, SelectMode.SelectRead) && socket.Available == 0));
+            Assert.True(open <= Protocol.MaxHandshakes, $"{open} connections without a handshake are open");
+            await ServesAsync();
+        }
+        finally
+        {
+            idle.ForEach(static socket => socket.Dispose());
+        }
+    }
+
+    [Fact]
+    public async Task Strangers_that_fill_their_room_do_not_keep_one_from_elsewhere_out()
+    {
+        using var mallory = new TestDevice("mallory");
+        var strangers = new List<RawHttp2>();
+        try
+        {
+            for (int i = 0; i < 3 * Protocol.MaxStrangers; i++)
+            {
+                RawHttp2 stranger = await RawHttp2.DialAsync(_node.Endpoint, mallory.Tls.Current, IPAddress.Parse("127.0.0.2"), Cancel);
+                strangers.Add(stranger);
+                await stranger.BeginAsync(Cancel);
+            }
+
+            using var dave = new TestDevice("dave");
+            await using RawHttp2 honest = await RawHttp2.DialAsync(_node.Endpoint, dave.Tls.Current, null, Cancel);
+            await honest.BeginAsync(Cancel);
+            await honest.SendAsync(RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders | RawHttp2.EndStream, 1, RawHttp2.Block("hello")), Cancel);
+            (byte Type, byte Flags, int Stream, byte[] Payload)? frame;
+            do
+            {
+                frame = await honest.ReceiveAsync(Cancel);
+                Assert.NotNull(frame);
+            }
+            while (frame.Value.Type != RawHttp2.HeadersFrame);
+
+            Assert.Contains("403", System.Text.Encoding.ASCII.GetString(frame.Value.Payload), StringComparison.Ordinal);
+            await ServesAsync();
+        }
+        finally
+        {
+            foreach (RawHttp2 stranger in strangers)
+            {
+                await stranger.DisposeAsync();
+            }
+        }
+    }
+
+    private async Task<RawHttp2> DialAsync() => await RawHttp2.DialAsync(_node.Endpoint, _eve.Tls.Current, null, Cancel);
+
+    /// <summary>Sends one thing, and another many times, until the node ends it or takes no more.</summary>
+    /// <returns>Whether the node ended the connection or the stream.</returns>
+    private static async Task<bool> FloodAsync(RawHttp2 client, Task<uint?> end, byte[] first, byte[] again, int times)
+    {
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        patience.CancelAfter(TimeSpan.FromSeconds(5)); // who does not read makes the node stop reading: that is an end too
+        try
+        {
+            await client.SendAsync(first, patience.Token);
+            for (int i = 0; i < times && !end.IsCompletedSuccessfully; i++)
+            {
+                await client.SendAsync(again, patience.Token);
+            }
+        }
+        catch (Exception ended) when (ended is IOException or SocketException or OperationCanceledException or AuthenticationException)
+        {
+            Cancel.ThrowIfCancellationRequested();
+            return true;
+        }
+
+        return end.IsCompleted;
+    }
+
+    /// <summary>An honest peer gets its answer, nothing went wrong inside, and nothing has grown.</summary>
+    private async Task ServesAsync()
+    {
+        Assert.Empty(await _honest.ListAsync(Cancel));
+        Assert.Empty(_node.Troubles);
+        long grown = GC.GetTotalMemory(forceFullCollection: true) - _before;
+        Assert.True(grown < Growth, $"{grown:N0} bytes more than before");
+    }
+}

@@ -56,6 +56,8 @@ public sealed class RsyncDrillTests
             setfattr -n user.empty plain/5
             chown 1000:1000 plain/10; chown 4000000000:3999999999 plain/11; chown -h 2000:2000 link; chown 1:2 fifo
             chmod 0 plain/12; chmod 4755 plain/13; chmod 6711 plain/14; chmod 2755 group; chmod 1777 sticky; chmod 7777 plain/15
+            # without this, what is no file and arrives within the second that its source was made in keeps the time of its arrival: rsync looks at seconds there
+            find . -print0 | xargs -0 touch -h -d '2011-11-11 11:11:11.111111111Z'
             touch -d '1969-12-31 23:59:58.123456789Z' plain/20; touch -d '2105-03-04 05:06:07.000000001Z' plain/21; touch -d '2020-02-02 02:02:02.999999999Z' plain/22
             touch -h -d '2001-01-01 01:01:01.5Z' dangling; touch -d '1999-09-09 09:09:09.090909090Z' empty plain/deep
             """, source);

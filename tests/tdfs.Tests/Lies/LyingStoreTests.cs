@@ -46,7 +46,7 @@ public sealed class LyingStoreTests
         Assert.Empty((await new Scrubber(after).CheckAsync(true, null, Cancel)).Damaged);
     }
 
-    [Theory]
+    [Theory(Timeout = 180_000)]
     [InlineData(Lie.WrongBytes)]
     [InlineData(Lie.BareBytes)]
     public async Task The_cache_keeps_no_lie(Lie lie)
@@ -63,14 +63,17 @@ public sealed class LyingStoreTests
             string first = store.HolderOf(store.Catalog.Arenas()[0].Fragments[0].Holder)!.Address;
             LyingAnswers lies = world.Nodes[world.Fixture.HolderPaths.IndexOf(first)].Lies;
             lies.Lie = lie;
-            await StoreFixture.AssertAllAsync(store, written);
+            while (!world.Fixture.Notes.Any(static note => note.Contains("was read from other fragments", StringComparison.Ordinal)))
+            {
+                await StoreFixture.AssertAllAsync(store, written); // a holder that is slow for a moment is read around, and tells no lie then
+            }
+
             lies.Lie = Lie.None;
             await StoreFixture.AssertAllAsync(store, written);
         }
 
         // Where the lie lay in the cache, every read would go around it for ever.
         world.Fixture.Options = world.Fixture.Options with { Cache = WindowCache.TryOpen(world.Fixture.Disk, "/cache", key, WindowCache.LeastBytes, 0, world.Fixture.Random)! };
-        Assert.Contains(world.Fixture.Notes, static note => note.Contains("was read from other fragments", StringComparison.Ordinal));
         world.Fixture.Notes.Clear();
         await using BlockStore after = await world.OpenAsync();
         await StoreFixture.AssertAllAsync(after, written);

@@ -1,4 +1,5 @@
 using TokTok.Storage.Blocks.Cache;
+using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Recovery;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Blocks.Tests.Store;
@@ -59,8 +60,9 @@ public sealed class LyingStoreTests
         world.Fixture.Options = world.Fixture.Options with { Cache = cache };
         await using (BlockStore store = await world.OpenAsync())
         {
-            // one that has a data fragment: parity is not read where nothing is wrong
-            string first = store.HolderOf(store.Catalog.Arenas()[0].Fragments[0].Holder)!.Address;
+            // One that has a data fragment, for parity is not read where nothing is wrong; of the full arena, for the other's end holds nothing that anyone asks for.
+            ArenaRecord full = store.Catalog.Arenas().MaxBy(static arena => arena.ClumpCount)!;
+            string first = store.HolderOf(full.Fragments[0].Holder)!.Address;
             LyingAnswers lies = world.Nodes[world.Fixture.HolderPaths.IndexOf(first)].Lies;
             lies.Lie = lie;
             while (!world.Fixture.Notes.Any(static note => note.Contains("was read from other fragments", StringComparison.Ordinal)))

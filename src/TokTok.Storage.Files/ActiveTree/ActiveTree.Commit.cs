@@ -9,6 +9,9 @@ public sealed partial class ActiveTree
     /// <summary>A commit of so much written memory is large.</summary>
     private const long CollectedBytes = 16L << 20;
 
+    /// <summary>A moment is quiet when nothing changed for this part of the commit interval.</summary>
+    private const int TicksInInterval = 5;
+
     private static readonly TimeSpan s_retryInterval = TimeSpan.FromSeconds(5);
 
     private readonly SemaphoreSlim _commitGate = new(1, 1);
@@ -25,6 +28,12 @@ public sealed partial class ActiveTree
     private int _isBegun;
     private volatile string? _toldFailure; // why commits in the background fail at present
     private long _failedAt;
+
+    // The timer's own.
+    private ulong _seenStamp;
+    private long _seenCommits;
+    private long _cleanAt; // when nothing was to be committed, or a commit had just been made
+    private long _durableAt; // when nothing was to be made durable, or the clock last saw to it
     private volatile Task _begun = Task.CompletedTask;
 
     /// <summary>Commits that made a new root.</summary>
@@ -147,13 +156,24 @@ public sealed partial class ActiveTree
         }
     }
 
-    /// <summary>Commits beside the operations, once at a time.</summary>
-    private void BeginCommit()
+    /// <summary>What the clock asks for. A commit takes processors and the disk from whoever is at work, and makes blocks of what will change again; so it waits for a quiet moment, and what nobody synced becomes durable by intents.</summary>
+    /// <remarks>The timer's callbacks alone come here, which do not overlap by more than chance; what they share at worst brings a commit early.</remarks>
+    private void Tick()
     {
+        ulong stamp = Volatile.Read(ref _stamp);
+        bool isQuiet = stamp == _seenStamp;
+        _seenStamp = stamp;
         bool isIdle;
         lock (_dirtyGate)
         {
             isIdle = _dirty.Count == 0;
+        }
+
+        // A commit that was not the clock's counts as well.
+        if (isIdle || CommitCount != _seenCommits)
+        {
+            _seenCommits = CommitCount;
+            _cleanAt = _durableAt = _clock.GetTimestamp();
         }
 
         if (isIdle)
@@ -166,13 +186,30 @@ public sealed partial class ActiveTree
             return;
         }
 
+        // Timers come a little early and late: half a tick is neither.
+        TimeSpan interval = _options.CommitInterval - (_options.CommitInterval / (2 * TicksInInterval));
+        if (_clock.GetElapsedTime(_cleanAt) >= (isQuiet ? interval : _options.LongestInterval))
+        {
+            BeginCommit();
+        }
+        else if (_clock.GetElapsedTime(_durableAt) >= interval)
+        {
+            _durableAt = _clock.GetTimestamp();
+            BeginCommit(mayLog: true);
+        }
+    }
+
+    /// <summary>Commits beside the operations, once at a time.</summary>
+    /// <param name="mayLog">Intents will do, where they are quicker.</param>
+    private void BeginCommit(bool mayLog = false)
+    {
         if (Interlocked.Exchange(ref _isBegun, 1) == 0)
         {
             _begun = Task.Run(async () =>
             {
                 try
                 {
-                    await CommitAsync(CancellationToken.None).ConfigureAwait(false);
+                    await MakeDurableAsync(mayLog, CancellationToken.None).ConfigureAwait(false);
                     _toldFailure = null;
                 }
                 catch (Exception failure) when (Trouble.TryTell(failure, out _))

@@ -99,6 +99,11 @@ public sealed partial class ActiveTree
 
         // Blocks and committed content never change: what was seen under the gate is one state of the file.
         bool isScattered = open.IsScattered(offset, bytes);
+        if (parts.Count == 1 && parts[0] is { Block: null } only && only.Length == bytes)
+        {
+            _ahead.Read(open.Row, content, offset, bytes);
+        }
+
         try
         {
             foreach (ReadPart part in parts)

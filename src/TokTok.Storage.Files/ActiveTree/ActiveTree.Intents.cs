@@ -30,7 +30,7 @@ public sealed partial class ActiveTree
 
     private long _scatteredBytes; // written here and there since the last batch, or the last cut
     private int _isAheadBegun;
-    private volatile Task _ahead = Task.CompletedTask;
+    private volatile Task _batchAhead = Task.CompletedTask;
 
     /// <summary>Batches of intents that were made durable.</summary>
     public long LoggedCount { get; private set; }
@@ -114,7 +114,7 @@ public sealed partial class ActiveTree
             return;
         }
 
-        _ahead = Task.Run(async () =>
+        _batchAhead = Task.Run(async () =>
         {
             if (!await _logGate.WaitAsync(0).ConfigureAwait(false))
             {
@@ -145,7 +145,10 @@ public sealed partial class ActiveTree
     }
 
     /// <summary>Returns when no batch is being written ahead: for tests.</summary>
-    internal Task AheadAsync() => _ahead;
+    internal Task AheadAsync() => _batchAhead;
+
+    /// <summary>Returns when nothing of what the clock or a bound asked for is under way: for tests.</summary>
+    internal async Task BegunAsync() => await _begun.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 
     private bool MayLog() => !_mayLogNothing && (
         _isCut ? !_mustCommit && _cutHead is { } atCut && _store.Heads.Any(current => current.Volume == atCut.Volume && current.Root == atCut.Root) :

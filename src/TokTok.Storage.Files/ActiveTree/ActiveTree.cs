@@ -38,6 +38,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
     private readonly TableCache _tables;
     private readonly ExtentCache _extents;
     private readonly DataCache _data;
+    private readonly BlocksAhead _ahead;
     private readonly ContentBuilder _builder;
     private readonly HandleTable _handles = new();
     private readonly Posix.PosixNames _people = new();
@@ -75,6 +76,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         _tables = new TableCache(_blocks, options.TreeCacheBytes / 2);
         _extents = new ExtentCache(_blocks, options.TreeCacheBytes / 2);
         _data = new DataCache(_blocks, options.DataCacheBytes);
+        _ahead = new BlocksAhead(_extents, _data);
         _builder = new ContentBuilder(_blocks, store.ChunkerSeed(volume.Domain), options.Content, options.WholeFileBytes);
         _links = volume.Root.Links;
         if (volume.Root.Active is { } active)
@@ -114,6 +116,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         _tables = present._tables;
         _extents = present._extents;
         _data = present._data;
+        _ahead = present._ahead;
         _builder = present._builder;
         _links = snapshot.Links;
         _root = new Inode(snapshot.Root) { Lookups = 1 };
@@ -150,7 +153,9 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         if (tree._options.CommitInterval > TimeSpan.Zero)
         {
             HeapWatch.Enter();
-            tree._timer = clock.CreateTimer(static state => ((ActiveTree)state!).BeginCommit(), tree, tree._options.CommitInterval, tree._options.CommitInterval);
+            TimeSpan tick = tree._options.CommitInterval / TicksInInterval;
+            tree._cleanAt = clock.GetTimestamp();
+            tree._timer = clock.CreateTimer(static state => ((ActiveTree)state!).Tick(), tree, tick, tick);
         }
 
         return tree;
@@ -184,7 +189,8 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         }
 
         await _begun.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        await _ahead.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _batchAhead.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _ahead.DisposeAsync().ConfigureAwait(false);
         try
         {
             await CommitAsync(CancellationToken.None).ConfigureAwait(false);

@@ -22,8 +22,11 @@ public sealed record ActiveTreeOptions
     /// <summary>So much of what is written here and there goes to the journal before any sync asks: the sync then waits for the rest alone.</summary>
     public long AheadBytes { get; init; } = 2L << 20;
 
-    /// <summary>What is not asked to be durable is committed after so long; zero: never by time.</summary>
+    /// <summary>What is not asked to be durable is made so after so long, at a quiet moment by a commit, else as a sync would; zero: never by time.</summary>
     public TimeSpan CommitInterval { get; init; } = TimeSpan.FromSeconds(30);
+
+    /// <summary>After so long a commit waits for no quiet moment.</summary>
+    public TimeSpan LongestInterval { get; init; } = TimeSpan.FromMinutes(5);
 
     /// <summary>Memory for blocks of file data that were read.</summary>
     public long DataCacheBytes { get; init; } = 64L << 20;

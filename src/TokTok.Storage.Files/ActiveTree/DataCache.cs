@@ -101,6 +101,21 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
         }
     }
 
+    /// <summary>Reads a block for whoever comes for it soon.</summary>
+    /// <exception cref="DamagedBlockException">The block is missing or damaged.</exception>
+    internal void Touch(Score score, int blockBytes)
+    {
+        Slot slot = Take(score, blockBytes);
+        try
+        {
+            _ = slot.Bytes ?? Load(slot, -1);
+        }
+        finally
+        {
+            GiveBack(slot);
+        }
+    }
+
     private Slot Take(Score score, int blockBytes)
     {
         lock (_gate)

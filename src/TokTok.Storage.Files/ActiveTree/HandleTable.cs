@@ -16,6 +16,8 @@ internal sealed class OpenInode(Inode inode, OpenOptions options, int frontEnd)
     /// <summary>Whether a read begins elsewhere than where the last one of this handle ended.</summary>
     internal bool IsScattered(long offset, int bytes) => Interlocked.Exchange(ref _readTo, offset + bytes) != offset;
 
+    internal ReadRow Row { get; } = new();
+
     /// <summary>Of a directory: where its listing stands. One listing of a handle at a time, by its own gate.</summary>
     internal DirectoryListing? Listing { get; init; }
 }

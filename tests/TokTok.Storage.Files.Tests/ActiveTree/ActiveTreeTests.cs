@@ -593,6 +593,36 @@ public sealed class ActiveTreeTests
         store.BeforeCommit = null;
     }
 
+    [Theory]
+    [InlineData(12, 0, 1)] // synced by intents as long as somebody is at work, and committed at the first quiet moment
+    [InlineData(59, 0, 5)]
+    [InlineData(61, 1, 5)] // nobody works for ever
+    public async Task The_clock_commits_when_nobody_is_at_work(int busySeconds, int commits, int batches)
+    {
+        var store = new MemoryVolumeStore { Journal = new MemoryJournal() };
+        var clock = new ManualClock();
+        using Volume volume = await Volume.OpenOrCreateAsync(store, "v", SystemRandom.Instance, default);
+        var options = new ActiveTreeOptions { CommitInterval = TimeSpan.FromSeconds(10), LongestInterval = TimeSpan.FromSeconds(60) };
+        await using var tree = ActiveTree.Open(store, volume, clock, options);
+        Assert.Equal(FileError.None, tree.MakeDirectory(default, tree.RootId, "first"u8, 0x1ed, out _));
+        await tree.CommitAsync(default);
+        long first = tree.CommitCount;
+        clock.Advance(TimeSpan.FromSeconds(2));
+        for (int second = 0; second < busySeconds; second++)
+        {
+            Assert.Equal(FileError.None, tree.MakeDirectory(default, tree.RootId, Encoding.UTF8.GetBytes($"d{second}"), 0x1ed, out _));
+            clock.Advance(TimeSpan.FromSeconds(1));
+            await tree.BegunAsync();
+        }
+
+        Assert.Equal((commits, batches), (tree.CommitCount - first, tree.LoggedCount));
+        clock.Advance(TimeSpan.FromSeconds(4));
+        await tree.BegunAsync();
+        clock.Advance(TimeSpan.FromSeconds(10));
+        await tree.BegunAsync();
+        Assert.Equal(commits + 1, tree.CommitCount - first);
+    }
+
     [Fact]
     public async Task A_snapshot_keeps_what_is_removed_afterwards()
     {

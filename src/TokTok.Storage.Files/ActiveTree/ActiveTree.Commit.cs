@@ -210,6 +210,11 @@ public sealed partial class ActiveTree
                 try
                 {
                     await MakeDurableAsync(mayLog, CancellationToken.None).ConfigureAwait(false);
+                    if (mayLog)
+                    {
+                        await _blocks.FlushAsync(CancellationToken.None).ConfigureAwait(false); // a batch is durable in the state folder first: so it is at the holders as well
+                    }
+
                     _toldFailure = null;
                 }
                 catch (Exception failure) when (Trouble.TryTell(failure, out _))

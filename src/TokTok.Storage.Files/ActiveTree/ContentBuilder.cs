@@ -5,8 +5,8 @@ namespace TokTok.Storage.Files;
 
 /// <summary>Makes blocks of what was written to files: all of it for a commit, or some of it when memory is wanted.</summary>
 /// <remarks>
-/// A small file is stored whole, as an import would store it. Of a large one only what changed is cut anew: under the fixed rule the 16 KiB around it; under the other from the
-/// chunk that it begins in until a cut falls where one was before. All other extents go over as they are, in whole blocks where they can.
+/// A small file is stored whole, as an import would store it. Of a large one only what changed is cut anew: under the fixed rule the pages that were written, or the 16 KiB around them
+/// where these lie in small blocks already and would lie in many; under the other from the chunk that it begins in until a cut falls where one was before. All other extents go over as they are, in whole blocks where they can.
 /// Safe from many threads, one file each. Holds a window of two chunks, and a chunk for every hand that helps.
 /// </remarks>
 /// <param name="wholeBytes">Up to this size the whole file is cut again.</param>
@@ -141,25 +141,51 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
         return ranges;
     }
 
-    /// <summary>To the bounds of fixed blocks, but over no hole.</summary>
+    /// <summary>To the bounds of pages, or of fixed blocks where those are better made anew; but over no hole.</summary>
     private (long From, long To) Widened(FileView view, long from, long to)
     {
-        long start = from - (from % options.FixedChunkBytes);
+        int before = IsMadeAnew(view, from) ? options.FixedChunkBytes : PageBytes;
+        int behind = IsMadeAnew(view, to - 1) ? options.FixedChunkBytes : PageBytes;
+        long start = from - (from % before);
         for (long at = from; at > start;)
         {
-            FileSegment before = view.SegmentAt(at - 1);
-            if (before.Kind == SegmentKind.Hole)
+            FileSegment segment = view.SegmentAt(at - 1);
+            if (segment.Kind == SegmentKind.Hole)
             {
                 start = at;
                 break;
             }
 
-            at = before.Offset;
+            at = segment.Offset;
         }
 
-        long over = to % options.FixedChunkBytes;
-        long end = over == 0 ? to : view.DataEnd(to, to - over + options.FixedChunkBytes);
+        long over = to % behind;
+        long end = over == 0 ? to : view.DataEnd(to, to - over + behind);
         return (start, Math.Max(end, to));
+    }
+
+    /// <summary>Whether the whole fixed block around an offset becomes one: much of it was written, or it would lie in many pieces. Not where that needs a large block read, which would cost more than all the rest.</summary>
+    private bool IsMadeAnew(FileView view, long offset)
+    {
+        const int MostPieces = 3;
+        int fixedBytes = options.FixedChunkBytes;
+        long start = offset - (offset % fixedBytes);
+        long end = Math.Min(start + fixedBytes, view.Size);
+        int pieces = 0;
+        long written = 0;
+        for (long at = start; at < end; pieces++)
+        {
+            FileSegment segment = view.SegmentAt(at);
+            if (segment.Kind == SegmentKind.Block && segment.BlockBytes > 4 * fixedBytes)
+            {
+                return false;
+            }
+
+            written += segment.Kind == SegmentKind.Memory ? Math.Min(segment.End, end) - at : 0;
+            at = segment.End;
+        }
+
+        return pieces > MostPieces || 2 * written >= end - start;
     }
 
     /// <summary>Where cutting must begin for bytes that were written at an offset: at the chunk before, if these bytes follow it where it ended for want of more or was cut off.</summary>
@@ -186,7 +212,8 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
         /// <param name="to">At the least so far; then on to a cut where one was before.</param>
         internal async ValueTask RunAsync(long from, long to, CancellationToken cancel)
         {
-            int windowBytes = (int)Math.Clamp(view.Size - from, 2 * owner.FixedBytes, WindowBytes);
+            long wanted = rule == CuttingRule.Fixed ? to - from + owner.FixedBytes : view.Size - from;
+            int windowBytes = (int)Math.Clamp(wanted, 2 * owner.FixedBytes, WindowBytes);
             byte[] window = ArrayPool<byte>.Shared.Rent(windowBytes);
             try
             {
@@ -312,4 +339,7 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
     }
 
     private int FixedBytes => options.FixedChunkBytes;
+
+    /// <summary>What databases and kernels write at once (4 KiB of 16), and the least that becomes a block of its own in a large file.</summary>
+    private int PageBytes => options.FixedChunkBytes / 4;
 }

@@ -10,7 +10,7 @@ public sealed partial class ActiveTree
     private const long CollectedBytes = 16L << 20;
 
     /// <summary>A moment is quiet when nothing changed for this part of the commit interval.</summary>
-    private const int TicksInInterval = 5;
+    private const int TicksInInterval = 10;
 
     private static readonly TimeSpan s_retryInterval = TimeSpan.FromSeconds(5);
 
@@ -188,7 +188,8 @@ public sealed partial class ActiveTree
 
         // Timers come a little early and late: half a tick is neither.
         TimeSpan interval = _options.CommitInterval - (_options.CommitInterval / (2 * TicksInInterval));
-        if (_clock.GetElapsedTime(_cleanAt) >= (isQuiet ? interval : _options.LongestInterval))
+        bool isMuch = DirtyBytes >= _options.DirtyBytes / 4; // better done now than when somebody is at work again
+        if (isQuiet ? isMuch || _clock.GetElapsedTime(_cleanAt) >= interval : _clock.GetElapsedTime(_cleanAt) >= _options.LongestInterval)
         {
             BeginCommit();
         }

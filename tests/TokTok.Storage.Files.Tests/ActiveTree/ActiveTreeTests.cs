@@ -678,6 +678,28 @@ public sealed class ActiveTreeTests
         Assert.Equal(commits + 1, tree.CommitCount - first);
     }
 
+    [Theory]
+    [InlineData(150_000, true)]
+    [InlineData(50_000, false)]
+    public async Task Much_is_committed_at_the_first_quiet_moment(int bytes, bool isCommitted)
+    {
+        var clock = new ManualClock();
+        var options = new ActiveTreeOptions { CommitInterval = TimeSpan.FromSeconds(10), DirtyBytes = 400_000 };
+        using var volume = new VolumeTree(options, clock: clock);
+        volume.Create("f", 0x1a4, true);
+        volume.Open(0, "f", Both);
+        await volume.Tree.CommitAsync(default);
+        Assert.Equal(FileError.None, volume.Write(0, 0, new byte[bytes]));
+        long before = volume.Tree.CommitCount;
+        clock.Advance(TimeSpan.FromSeconds(1));
+        await volume.Tree.BegunAsync();
+        Assert.Equal(before, volume.Tree.CommitCount); // somebody was just at work
+        clock.Advance(TimeSpan.FromSeconds(1));
+        await volume.Tree.BegunAsync();
+        Assert.Equal(before + (isCommitted ? 1 : 0), volume.Tree.CommitCount);
+        volume.Close(0);
+    }
+
     [Fact]
     public async Task A_snapshot_keeps_what_is_removed_afterwards()
     {

@@ -50,7 +50,7 @@ public sealed partial class ActiveTree
     public FileError SyncAll() => MakeDurable();
 
     /// <summary>Makes everything done before the call durable, in a new root of the volume. Many that wait share one commit.</summary>
-    public ValueTask CommitAsync(CancellationToken cancel) => MakeDurableAsync(mayLog: false, cancel);
+    public ValueTask CommitAsync(CancellationToken cancel) => MakeDurableAsync(mayLog: false, standsBack: false, cancel);
 
     /// <summary>Keeps the tree as it is now as a snapshot: a cut between two operations, none earlier than the call. Durable when it returns.</summary>
     /// <param name="onlyIfChanged">Makes none where the newest snapshot is this tree.</param>
@@ -62,7 +62,9 @@ public sealed partial class ActiveTree
     }
 
     /// <summary>Makes everything done before the call durable: by intents where that is quicker, else by a commit. Many that wait share one.</summary>
-    private async ValueTask MakeDurableAsync(bool mayLog, CancellationToken cancel)
+    /// <param name="mayLog">Intents will do.</param>
+    /// <param name="standsBack">Nobody waits for it.</param>
+    private async ValueTask MakeDurableAsync(bool mayLog, bool standsBack, CancellationToken cancel)
     {
         long ticket = Interlocked.Increment(ref _ticket);
         if (mayLog && await LogGatedAsync(ticket, cancel).ConfigureAwait(false))
@@ -70,7 +72,7 @@ public sealed partial class ActiveTree
             return;
         }
 
-        await _commitGate.WaitAsync(cancel).ConfigureAwait(false);
+        await AwaitGateAsync(standsBack, cancel).ConfigureAwait(false);
         try
         {
             if (_committedTicket >= ticket)
@@ -93,6 +95,7 @@ public sealed partial class ActiveTree
             _lastFailure = null;
             try
             {
+                _pace.Begin(standsBack);
                 if (await CommitCutAsync(CancellationToken.None).ConfigureAwait(false) >= CollectedBytes)
                 {
                     // What a large commit leaves behind lies in the oldest generation and among the large arrays, where the collector would leave it. Here nothing holds the cut any more.
@@ -112,6 +115,26 @@ public sealed partial class ActiveTree
         finally
         {
             _commitGate.Release();
+        }
+    }
+
+    /// <summary>A commit that is under way does not stand back for anybody while somebody waits here.</summary>
+    private async ValueTask AwaitGateAsync(bool standsBack, CancellationToken cancel)
+    {
+        if (standsBack)
+        {
+            await _commitGate.WaitAsync(cancel).ConfigureAwait(false);
+            return;
+        }
+
+        _pace.Wait();
+        try
+        {
+            await _commitGate.WaitAsync(cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            _pace.EndWait();
         }
     }
 
@@ -145,9 +168,10 @@ public sealed partial class ActiveTree
 
     private FileError MakeDurable(bool mayLog = true)
     {
+        _pace.Used();
         try
         {
-            MakeDurableAsync(mayLog, CancellationToken.None).Wait();
+            MakeDurableAsync(mayLog, standsBack: false, CancellationToken.None).Wait();
             return FileError.None;
         }
         catch (Exception failure) when (Trouble.TryTell(failure, out FileError error))
@@ -191,18 +215,19 @@ public sealed partial class ActiveTree
         bool isMuch = DirtyBytes >= _options.DirtyBytes / 4; // better done now than when somebody is at work again
         if (isQuiet ? isMuch || _clock.GetElapsedTime(_cleanAt) >= interval : _clock.GetElapsedTime(_cleanAt) >= _options.LongestInterval)
         {
-            BeginCommit();
+            BeginCommit(standsBack: true);
         }
         else if (_clock.GetElapsedTime(_durableAt) >= interval)
         {
             _durableAt = _clock.GetTimestamp();
-            BeginCommit(mayLog: true);
+            BeginCommit(mayLog: true, standsBack: true);
         }
     }
 
     /// <summary>Commits beside the operations, once at a time.</summary>
     /// <param name="mayLog">Intents will do, where they are quicker.</param>
-    private void BeginCommit(bool mayLog = false)
+    /// <param name="standsBack">While others are at work: nothing is wanted of it soon.</param>
+    private void BeginCommit(bool mayLog = false, bool standsBack = false)
     {
         if (Interlocked.Exchange(ref _isBegun, 1) == 0)
         {
@@ -210,7 +235,7 @@ public sealed partial class ActiveTree
             {
                 try
                 {
-                    await MakeDurableAsync(mayLog, CancellationToken.None).ConfigureAwait(false);
+                    await MakeDurableAsync(mayLog, standsBack, CancellationToken.None).ConfigureAwait(false);
                     if (mayLog)
                     {
                         await _blocks.FlushAsync(CancellationToken.None).ConfigureAwait(false); // a batch is durable in the state folder first: so it is at the holders as well
@@ -238,6 +263,7 @@ public sealed partial class ActiveTree
     /// <summary>Begins a commit where enough has gathered. Called behind every change, with no lock held.</summary>
     private void AfterChange()
     {
+        _pace.Used();
         if (Volatile.Read(ref _isBegun) == 0 && (_toldFailure is null || _clock.GetElapsedTime(Interlocked.Read(ref _failedAt)) >= s_retryInterval) && (DirtyBytes >= _options.DirtyBytes / 8 * 7 || Interlocked.Read(ref _spilledBytes) >= _options.CommitBytes || Interlocked.Read(ref _intentBytes) >= _options.IntentBytes))
         {
             BeginCommit();
@@ -295,7 +321,7 @@ public sealed partial class ActiveTree
                 async root =>
                 {
                     cut.Settle(_blocks.Survive, _volume.Survive);
-                    var writer = new TreeWriter(_volume, cut, _tables, _extents, _data, _builder, _people);
+                    var writer = new TreeWriter(_volume, cut, _tables, _extents, _data, _builder, _people, _pace);
                     (Entry active, links) = await writer.WriteAsync(cancel).ConfigureAwait(false); // 1. every block
                     regrown = writer.Regrown;
                     return _ids.Apply(root with { Active = active, Links = links, IntentSequence = sequence }); // 2. the root

@@ -97,6 +97,8 @@ public sealed partial class ActiveTree
             }
         }
 
+        _pace.Used();
+
         // Blocks and committed content never change: what was seen under the gate is one state of the file.
         bool isScattered = open.IsScattered(offset, bytes);
         if (parts.Count == 1 && parts[0] is { Block: null } only && only.Length == bytes)

@@ -39,6 +39,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
     private readonly ExtentCache _extents;
     private readonly DataCache _data;
     private readonly BlocksAhead _ahead;
+    private readonly CommitPace _pace;
     private readonly ContentBuilder _builder;
     private readonly HandleTable _handles = new();
     private readonly Posix.PosixNames _people = new();
@@ -77,6 +78,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         _extents = new ExtentCache(_blocks, options.TreeCacheBytes / 2);
         _data = new DataCache(_blocks, options.DataCacheBytes);
         _ahead = new BlocksAhead(_extents, _data);
+        _pace = new CommitPace(() => DirtyBytes >= options.DirtyBytes / 16 * 15); // soon somebody waits for room
         _builder = new ContentBuilder(_blocks, store.ChunkerSeed(volume.Domain), options.Content, options.WholeFileBytes);
         _links = volume.Root.Links;
         if (volume.Root.Active is { } active)
@@ -117,6 +119,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         _extents = present._extents;
         _data = present._data;
         _ahead = present._ahead;
+        _pace = present._pace;
         _builder = present._builder;
         _links = snapshot.Links;
         _root = new Inode(snapshot.Root) { Lookups = 1 };

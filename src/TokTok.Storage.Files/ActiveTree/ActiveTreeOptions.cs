@@ -4,7 +4,7 @@ namespace TokTok.Storage.Files;
 public sealed record ActiveTreeOptions
 {
     /// <summary>Memory for what was written and lies in no block yet, names and attributes included. From seven eighths of it on a commit begins; at all of it writers wait for one.</summary>
-    /// <remarks>Late: what is written here and there costs a commit four times its bytes, and all the fewer the more of it has come together.</remarks>
+    /// <remarks>Late: what is written again and again before a commit costs it once.</remarks>
     public long DirtyBytes { get; init; } = 80L << 20;
 
     /// <summary>A file with so much written memory lets it become blocks before any commit: what bounds a large sequential write.</summary>

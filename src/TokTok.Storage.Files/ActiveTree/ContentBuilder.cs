@@ -19,8 +19,10 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
     private readonly SpareHands _hands = SpareHands.OfThisMachine();
 
     /// <summary>The content of the file as the view shows it.</summary>
-    internal async ValueTask<FileContent> BuildAsync(FileView view, CuttingRule rule, int survive, CancellationToken cancel)
+    /// <param name="pace">Asked before each block, or file that is cut as a whole.</param>
+    internal async ValueTask<FileContent> BuildAsync(FileView view, CuttingRule rule, int survive, CommitPace pace, CancellationToken cancel)
     {
+        await pace.StepAsync().ConfigureAwait(false);
         if (view.Size <= wholeBytes)
         {
             return (await _whole.WriteAsync(new FileViewSource(view), rule, survive, cancel).ConfigureAwait(false)).Content;
@@ -40,7 +42,7 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
             long begin = Math.Max(from, at);
             await CopyAsync(at, begin).ConfigureAwait(false);
             at = begin;
-            var cutting = new Cutting(this, target, view, rule, keepTail: false);
+            var cutting = new Cutting(this, target, view, rule, keepTail: false, pace);
             await cutting.RunAsync(begin, to, cancel).ConfigureAwait(false);
             foreach (FilePiece piece in cutting.Pieces)
             {
@@ -203,7 +205,7 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
     }
 
     /// <summary>One range on its way into blocks.</summary>
-    private sealed class Cutting(ContentBuilder owner, IBlockStore target, FileView view, CuttingRule rule, bool keepTail)
+    private sealed class Cutting(ContentBuilder owner, IBlockStore target, FileView view, CuttingRule rule, bool keepTail, CommitPace? pace = null)
     {
         private readonly Queue<(long Offset, int Length, Task<BlockWrite> Writing)> _waiting = new();
 
@@ -299,6 +301,11 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
 
         private async ValueTask EmitAsync(long offset, Memory<byte> chunk, CancellationToken cancel)
         {
+            if (pace is not null)
+            {
+                await pace.StepAsync().ConfigureAwait(false);
+            }
+
             if (chunk.Length >= owner.FixedBytes && owner._hands.TryTake())
             {
                 byte[] copy = ArrayPool<byte>.Shared.Rent(chunk.Length);

@@ -5,7 +5,7 @@ namespace TokTok.Storage.Files;
 /// Tables are written as strong as the volume's root, whatever their directory asks for: they are little, and each leads to something that may be stronger than itself.
 /// Writing the same cut again gives the same blocks.
 /// </remarks>
-internal sealed class TreeWriter(Volume volume, TreeCut cut, TableCache tables, ExtentCache extents, DataCache data, ContentBuilder builder, Posix.PosixNames people)
+internal sealed class TreeWriter(Volume volume, TreeCut cut, TableCache tables, ExtentCache extents, DataCache data, ContentBuilder builder, Posix.PosixNames people, CommitPace pace)
 {
     private readonly SortedTable _table = volume.Tables.At(volume.Survive);
 
@@ -26,6 +26,7 @@ internal sealed class TreeWriter(Volume volume, TreeCut cut, TableCache tables, 
         Entry? root = null;
         foreach (FrozenInode directory in cut.Inodes.Where(static frozen => frozen.Inode.IsDirectory).OrderByDescending(static frozen => frozen.Depth))
         {
+            await pace.StepAsync().ConfigureAwait(false);
             Entry shell = await ShellAsync(directory, cancel).ConfigureAwait(false);
             root = directory.Written = await DirectoryAsync(shell, directory.Names, cancel).ConfigureAwait(false);
         }
@@ -59,7 +60,7 @@ internal sealed class TreeWriter(Volume volume, TreeCut cut, TableCache tables, 
         }
 
         var view = new FileView(extents, data, pieces, frozen.Shell.Content, frozen.BaseVisible, frozen.Size);
-        return shell with { Content = await builder.BuildAsync(view, frozen.Rule, frozen.Survive, cancel).ConfigureAwait(false) };
+        return shell with { Content = await builder.BuildAsync(view, frozen.Rule, frozen.Survive, pace, cancel).ConfigureAwait(false) };
     }
 
     private async ValueTask<TableRoot> LinksAsync(CancellationToken cancel)

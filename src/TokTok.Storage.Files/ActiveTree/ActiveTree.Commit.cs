@@ -215,19 +215,18 @@ public sealed partial class ActiveTree
         bool isMuch = DirtyBytes >= _options.DirtyBytes / 4; // better done now than when somebody is at work again
         if (isQuiet ? isMuch || _clock.GetElapsedTime(_cleanAt) >= interval : _clock.GetElapsedTime(_cleanAt) >= _options.LongestInterval)
         {
-            BeginCommit(standsBack: true);
+            BeginCommit();
         }
         else if (_clock.GetElapsedTime(_durableAt) >= interval)
         {
             _durableAt = _clock.GetTimestamp();
-            BeginCommit(mayLog: true, standsBack: true);
+            BeginCommit(mayLog: true);
         }
     }
 
     /// <summary>Commits beside the operations, once at a time.</summary>
     /// <param name="mayLog">Intents will do, where they are quicker.</param>
-    /// <param name="standsBack">While others are at work: nothing is wanted of it soon.</param>
-    private void BeginCommit(bool mayLog = false, bool standsBack = false)
+    private void BeginCommit(bool mayLog = false)
     {
         if (Interlocked.Exchange(ref _isBegun, 1) == 0)
         {
@@ -235,7 +234,7 @@ public sealed partial class ActiveTree
             {
                 try
                 {
-                    await MakeDurableAsync(mayLog, standsBack, CancellationToken.None).ConfigureAwait(false);
+                    await MakeDurableAsync(mayLog, standsBack: true, CancellationToken.None).ConfigureAwait(false);
                     if (mayLog)
                     {
                         await _blocks.FlushAsync(CancellationToken.None).ConfigureAwait(false); // a batch is durable in the state folder first: so it is at the holders as well

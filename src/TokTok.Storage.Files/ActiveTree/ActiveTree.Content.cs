@@ -461,13 +461,13 @@ public sealed partial class ActiveTree
     /// <summary>Copies what lies in memory, and notes the rest.</summary>
     private static void ReadLocked(FileOverlay overlay, long offset, Span<byte> target, List<ReadPart> parts)
     {
-        ReadOnlySpan<FilePiece> pieces = overlay.Pieces;
+        PieceList pieces = overlay.Pieces;
         int next = overlay.FindFrom(offset);
         for (int done = 0; done < target.Length;)
         {
             long at = offset + done;
             int count;
-            if (next < pieces.Length && pieces[next] is var piece && piece.Offset <= at)
+            if (next < pieces.Count && pieces[next] is var piece && piece.Offset <= at)
             {
                 count = (int)Math.Min(piece.End - at, target.Length - done);
                 long from = piece.Skip + (at - piece.Offset);
@@ -488,7 +488,7 @@ public sealed partial class ActiveTree
             }
             else
             {
-                long end = next < pieces.Length ? pieces[next].Offset : long.MaxValue;
+                long end = next < pieces.Count ? pieces[next].Offset : long.MaxValue;
                 bool isVisible = at < overlay.BaseVisible;
                 end = isVisible ? Math.Min(end, overlay.BaseVisible) : end;
                 count = (int)Math.Min(end - at, target.Length - done);

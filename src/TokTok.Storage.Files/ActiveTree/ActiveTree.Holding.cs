@@ -45,9 +45,9 @@ public sealed partial class ActiveTree
                 entry = new Entry { Type = EntryType.File, FileId = inode.Id, Content = inode.Content, Attributes = inode.Attributes };
                 if (inode.Data is { } overlay)
                 {
-                    foreach (FilePiece piece in overlay.Pieces)
+                    for (int at = 0; at < overlay.PieceCount; at++)
                     {
-                        if (piece.Source is StoredBlock block)
+                        if (overlay.Pieces[at].Source is StoredBlock block)
                         {
                             stored.Add(block.Score);
                         }

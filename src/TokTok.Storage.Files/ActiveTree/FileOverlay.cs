@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 
 namespace TokTok.Storage.Files;
 
@@ -19,7 +18,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     /// <summary>Buffers of many small writes in a row grow up to this.</summary>
     private const int MaxGrownBytes = 128 << 10;
 
-    private readonly List<FilePiece> _pieces = [];
+    private readonly PieceList _pieces = new();
     private long _visibleSinceFreeze = long.MaxValue;
 
     private long _visibleSinceLog = long.MaxValue;
@@ -47,7 +46,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     internal bool IsEmpty => _pieces.Count == 0;
 
     /// <summary>In order of their offsets. Good until the next change.</summary>
-    internal ReadOnlySpan<FilePiece> Pieces => CollectionsMarshal.AsSpan(_pieces);
+    internal PieceList Pieces => _pieces;
 
     internal void Write(long offset, ReadOnlySpan<byte> source, long size)
     {
@@ -185,7 +184,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
             }
         }
 
-        Debug.Assert(unlogged.Count == _pieces.Count(static piece => !piece.IsLogged), "a piece outside of the range that was changed");
+        Debug.Assert(unlogged.Count == _pieces.ToArray().Count(static piece => !piece.IsLogged), "a piece outside of the range that was changed");
         return [.. unlogged];
     }
 
@@ -219,7 +218,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
     /// <summary>A copy of the pieces whose bytes never change. Given back by <see cref="Thaw"/>.</summary>
     internal FilePiece[] Hold()
     {
-        FilePiece[] held = [.. _pieces];
+        FilePiece[] held = _pieces.ToArray();
         foreach (FilePiece piece in held)
         {
             if (piece.Source is DirtyBuffer buffer)
@@ -290,7 +289,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
         List<FilePiece> result = new(_pieces.Count);
         int next = 0;
         int block = 0;
-        foreach (FilePiece piece in _pieces)
+        foreach (FilePiece piece in _pieces.ToArray())
         {
             while (next < held.Length && held[next].End <= piece.Offset)
             {
@@ -328,13 +327,13 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
         }
 
         _pieces.Clear();
-        _pieces.AddRange(result);
+        _pieces.InsertRange(0, result);
     }
 
     /// <summary>Gives all memory back.</summary>
     internal void Clear()
     {
-        foreach (FilePiece piece in _pieces)
+        foreach (FilePiece piece in _pieces.ToArray())
         {
             Drop(piece);
         }
@@ -342,26 +341,8 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
         _pieces.Clear();
     }
 
-    /// <summary>The first piece that ends behind an offset, or the count.</summary>
-    internal int FindFrom(long offset)
-    {
-        int low = 0;
-        int high = _pieces.Count;
-        while (low < high)
-        {
-            int middle = (low + high) >>> 1;
-            if (_pieces[middle].End > offset)
-            {
-                high = middle;
-            }
-            else
-            {
-                low = middle + 1;
-            }
-        }
-
-        return low;
-    }
+    /// <inheritdoc cref="PieceList.FindFrom"/>
+    internal int FindFrom(long offset) => _pieces.FindFrom(offset);
 
     private void AddMemory(long offset, ReadOnlySpan<byte> source)
     {

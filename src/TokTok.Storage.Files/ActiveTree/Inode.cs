@@ -187,8 +187,9 @@ internal sealed class Inode
 
         long covered = 0;
         long holes = 0;
-        foreach (FilePiece piece in overlay.Pieces)
+        for (int at = 0; at < overlay.PieceCount; at++)
         {
+            FilePiece piece = overlay.Pieces[at];
             covered += piece.Offset >= overlay.BaseVisible ? piece.Length : 0;
             holes += piece.IsHole ? piece.Length : 0;
         }

@@ -33,6 +33,7 @@ public sealed class PeerListTests : IDisposable
         EndsAtSeconds = 5,
         MetAtSeconds = 6,
         AbsenceDays = seed % 2 == 0 ? 365u : 0,
+        Country = seed % 3 == 0 ? "DE" : null,
         Holder = HolderId.Read(new SeededRandom(seed + 2000).Bytes(16)),
         Addresses = ["192.0.2.7:4919", "box:1"],
     };
@@ -41,7 +42,7 @@ public sealed class PeerListTests : IDisposable
     public async Task A_list_reads_back_as_it_was_written_and_shows_nothing_of_it_on_disk()
     {
         var invitation = new Invitation { SecretHash = Bytes32.Read(new SeededRandom(9).Bytes(32)), MadeAtSeconds = 1, ExpiresAtSeconds = 2, KeptForIt = 3, AbsenceDays = 90, Name = "carol", Place = "lake" };
-        PeerList written = await File().ChangeAsync(list => list.With(Sample("bob-the-peer", 1)).With(Sample("ann", 2)).With(invitation, 1), Cancel);
+        PeerList written = await File().ChangeAsync(list => list.With(Sample("bob-the-peer", 1)).With(Sample("ann", 2)).With(Sample("carla", 3)).With(Sample("dora", 6)).With(invitation, 1), Cancel);
         PeerList read = File().Read();
         Assert.Equal(written.Invitations, read.Invitations);
         Assert.Equal(written.Peers.Select(static peer => peer with { Addresses = [] }), read.Peers.Select(static peer => peer with { Addresses = [] }));
@@ -63,6 +64,18 @@ public sealed class PeerListTests : IDisposable
         Assert.Equal(257u, Assert.Single(PeerList.Read(bytes).Peers).AbsenceDays);
         bytes[^7] = 0;
         Assert.Contains("a term of 1 days", Assert.Throws<DamagedFormatException>(() => PeerList.Read(bytes)).Message, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("dE"), InlineData("D\0"), InlineData("12")]
+    public void A_country_that_is_not_two_capital_letters_is_damage(string country)
+    {
+        var writer = new FieldWriter(256);
+        PeerList.Empty.With(Sample("carla", 3)).Write(writer);
+        byte[] bytes = writer.ToArray();
+        Assert.Equal("DE", Assert.Single(PeerList.Read(bytes).Peers).Country);
+        Encoding.ASCII.GetBytes(country).CopyTo(bytes.AsSpan(bytes.Length - 6)); // behind it stands how many invitations there are
+        Assert.Contains("a country is not two capital letters", Assert.Throws<DamagedFormatException>(() => PeerList.Read(bytes)).Message, StringComparison.Ordinal);
     }
 
     /// <summary>The example of docs/format.md 17.1.</summary>

@@ -1,3 +1,4 @@
+using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Erasure;
 using TokTok.Storage.Core.Hashing;
@@ -339,11 +340,11 @@ internal sealed class ArenaRepair
         return rebuilt;
     }
 
-    /// <summary>Holder by holder. A crash between any two writes leaves damage as it was or mended; nothing good is overwritten.</summary>
+    /// <summary>Holder by holder, those that may be written. A crash between any two writes leaves damage as it was or mended; nothing good is overwritten.</summary>
     private async ValueTask<int> WriteBackAsync(IReadOnlyList<FragmentReport> before, SortedDictionary<int, Rebuilt> wanted, CancellationToken cancel)
     {
         int written = 0;
-        foreach (IGrouping<HolderId, int> at in Enumerable.Range(0, _places.Count).Where(index => _places[index].Holder is not null).GroupBy(index => _places[index].Holder!.Id))
+        foreach (IGrouping<HolderId, int> at in Enumerable.Range(0, _places.Count).Where(index => _places[index].Holder is not (null or OutsideHolder)).GroupBy(index => _places[index].Holder!.Id))
         {
             IFragmentHolder holder = _places[at.First()].Holder!;
             var whole = new List<FragmentData>();

@@ -33,6 +33,15 @@ public sealed record StoreHolder
     /// <summary>No longer configured, or leaving: nothing new goes there, what it has is still read, and repair moves it away.</summary>
     public bool IsGone { get; init; }
 
+    /// <summary>The country that its owner says it lies in; null: nobody said.</summary>
+    public string? Country { get; init; }
+
+    /// <summary>By the store's rule nothing may lie there (<see cref="CountryRule"/>): it is gone too, and its puts are refused.</summary>
+    public bool IsOutside { get; init; }
+
+    /// <summary>What answers there, without the gate that keeps puts away from a holder outside the rule: for those who ask what kind it is.</summary>
+    public IFragmentHolder? Itself => OutsideHolder.Behind(Holder);
+
     /// <summary>It was caught without what it is to keep: what it has counts as not there, and is read, every byte checked, only where the others are not enough.</summary>
     public bool IsDoubted { get; init; }
 }
@@ -53,12 +62,16 @@ public sealed class Placement
 {
     private readonly IReadOnlyList<StoreHolder> _holders;
 
-    public Placement(IReadOnlyList<StoreHolder> holders)
+    /// <param name="rule">Only for what people are told: holders outside are gone already.</param>
+    public Placement(IReadOnlyList<StoreHolder> holders, CountryRule? rule = null)
     {
         ArgumentNullException.ThrowIfNull(holders);
         _holders = holders;
+        Rule = rule ?? CountryRule.None;
         PlaceCount = holders.Where(static holder => !holder.IsGone).Select(static holder => holder.Place).Distinct(StringComparer.Ordinal).Count();
     }
+
+    public CountryRule Rule { get; }
 
     /// <summary>Distinct places of configured holders, reachable now or not.</summary>
     public int PlaceCount { get; }
@@ -135,7 +148,7 @@ public sealed class Placement
 
     /// <summary>The line for a promise that cannot be kept.</summary>
     public string CannotSurvive(int survive) =>
-        $"survive = {survive} needs at least {survive + 1} places and {PlaceCount} {(PlaceCount == 1 ? "is" : "are")} configured; add a [[holder]] in another place or lower survive";
+        $"survive = {survive} needs at least {survive + 1} places and {PlaceCount} {(PlaceCount == 1 ? "is" : "are")} configured{Rule}; add a [[holder]] in another place{Rule} or lower survive";
 
     /// <summary>The wanted holder of each fragment, best first among equals; null where no reachable place is left for it.</summary>
     /// <param name="taken">Holders that have fragments of this arena already, by fragment index (null: none). They keep theirs, and their places are used.</param>

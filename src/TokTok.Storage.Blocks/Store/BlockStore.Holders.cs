@@ -48,7 +48,7 @@ public sealed partial class BlockStore
 
     private void SetHolders(IReadOnlyList<StoreHolder> holders)
     {
-        _table = new HolderTable(holders, new Placement(holders));
+        _table = new HolderTable(holders, new Placement(holders, _options.Rule));
         _room.Change(_table);
     }
 

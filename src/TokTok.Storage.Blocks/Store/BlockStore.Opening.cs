@@ -23,6 +23,12 @@ public sealed record ConfiguredHolder(string Place, string Address, IFragmentHol
     /// <summary>Nothing new goes there, and what it has is moved away: until then it is read.</summary>
     public bool IsLeaving { get; init; }
 
+    /// <summary>The country that its owner says it lies in; null: nobody said.</summary>
+    public string? Country { get; init; }
+
+    /// <summary>By the store's rule nothing may lie there: it leaves, too (<see cref="CountryRule"/>).</summary>
+    public bool IsOutside { get; init; }
+
     /// <summary>It was caught without what it is to keep: what it has counts as not there, and is read last.</summary>
     public bool IsDoubted { get; init; }
 
@@ -406,7 +412,7 @@ public sealed partial class BlockStore
             ConfiguredHolder? missing = absent.GetValueOrDefault(known.Number);
             string place = now?.Place ?? known.Place;
             bool isGone = (now ?? missing) is not { IsLeaving: false };
-            numbered.Add(new StoreHolder { Number = known.Number, Id = known.Id, Place = place, Address = now?.Address ?? missing?.Address ?? "", Holder = now?.Holder, Problem = missing?.Problem, IsGone = isGone, QuotaBytes = (now ?? missing)?.QuotaBytes, IsCached = (now ?? missing)?.IsCached ?? false, IsDoubted = (now ?? missing)?.IsDoubted ?? false });
+            numbered.Add(new StoreHolder { Number = known.Number, Id = known.Id, Place = place, Address = now?.Address ?? missing?.Address ?? "", Holder = now?.Holder, Problem = missing?.Problem, IsGone = isGone, QuotaBytes = (now ?? missing)?.QuotaBytes, IsCached = (now ?? missing)?.IsCached ?? false, IsDoubted = (now ?? missing)?.IsDoubted ?? false, Country = (now ?? missing)?.Country, IsOutside = (now ?? missing)?.IsOutside ?? false });
             if (access == StoreAccess.Write && (place != known.Place || isGone != known.IsGone))
             {
                 var changed = new HolderRecord(known.Number, known.Id, isGone, place);
@@ -419,7 +425,7 @@ public sealed partial class BlockStore
             if (holder is { Holder: { } reachable, IsLeaving: false } && numbered.All(known => known.Id != reachable.Id))
             {
                 var added = new HolderRecord((ushort)numbered.Count, reachable.Id, false, holder.Place);
-                numbered.Add(new StoreHolder { Number = added.Number, Id = added.Id, Place = added.Place, Address = holder.Address, Holder = reachable, QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached, IsDoubted = holder.IsDoubted });
+                numbered.Add(new StoreHolder { Number = added.Number, Id = added.Id, Place = added.Place, Address = holder.Address, Holder = reachable, QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached, IsDoubted = holder.IsDoubted, Country = holder.Country });
                 if (access == StoreAccess.Write)
                 {
                     log.Append(writer => Catalog.WriteHolder(writer, added));

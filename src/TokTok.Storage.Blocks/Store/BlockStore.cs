@@ -73,7 +73,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         _domains = keys.Domains.ToDictionary(static domain => domain.Id);
         _catalogLog = catalogLog;
         _journal = journal;
-        _table = new HolderTable(holders, new Placement(holders));
+        _table = new HolderTable(holders, new Placement(holders, options.Rule));
         _room = new HolderRoom(catalogLog.Catalog, _table);
         _lock = writerLock;
         _buffers = new ArenaBufferPool(options.ArenaBytes);

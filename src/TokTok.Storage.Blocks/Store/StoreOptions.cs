@@ -17,6 +17,9 @@ public sealed record StoreOptions
     /// <summary>How many lost places the store's blocks survive; null: what the places allow (<see cref="Placing.Placement.DefaultSurvive"/>).</summary>
     public int? Survive { get; init; }
 
+    /// <summary>Where its holders may lie, for what people are told; whoever configures holders applies it to them.</summary>
+    public Placing.CountryRule Rule { get; init; } = Placing.CountryRule.None;
+
     /// <summary>zstd's level for blocks; the default: docs/decisions/compression-level.md.</summary>
     public int CompressionLevel { get; init; } = 3;
 

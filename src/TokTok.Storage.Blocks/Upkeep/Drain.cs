@@ -18,7 +18,7 @@ public sealed class Drain(BlockStore store, IRootWalker walker, HolderId leaving
     private readonly StoreHolder[] _left = [.. store.Holders.Select(holder => holder.Id == leaving ? holder with { IsGone = true, Holder = null } : holder)];
 
     /// <summary>As if it stayed: what is promised now, though a drain that was interrupted has begun already.</summary>
-    private readonly Placement _before = new([.. store.Holders.Select(holder => holder.Id == leaving ? holder with { IsGone = false } : holder)]);
+    private readonly Placement _before = new([.. store.Holders.Select(holder => holder.Id == leaving ? holder with { IsGone = holder.IsOutside } : holder)], store.Placement.Rule);
 
     /// <summary>Fragments that lie there, or must be made from others because nobody answers there.</summary>
     public long Bytes => Arenas().Sum(arena => arena.Fragments.Count(IsThere) * (long)arena.Layout.SliceBytes);
@@ -27,14 +27,14 @@ public sealed class Drain(BlockStore store, IRootWalker walker, HolderId leaving
     public IReadOnlyList<uint> Ordinals() => [.. Arenas().Select(static arena => arena.Ordinal)];
 
     /// <summary>Whether arenas must be written again in another class.</summary>
-    public bool NeedsRecoding => Arenas().Any(arena => !IsMendable(arena, new Placement(_left)));
+    public bool NeedsRecoding => Arenas().Any(arena => !IsMendable(arena, new Placement(_left, store.Placement.Rule)));
 
     /// <summary>Why the holder cannot be given up; null: it can.</summary>
     /// <param name="freeBytes">What a holder's disk, or a peer, has room for.</param>
     public async ValueTask<string?> RefusalAsync(Func<StoreHolder, long> freeBytes, Action<string, long, long>? progress, CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(freeBytes);
-        var placement = new Placement(_left);
+        var placement = new Placement(_left, store.Placement.Rule);
         return WeakerDefault(placement) ?? await WeakerDirectoryAsync(placement, progress, cancel).ConfigureAwait(false) ?? Unreadable() ?? Stuck(placement) ?? NoRoom(placement, freeBytes);
     }
 

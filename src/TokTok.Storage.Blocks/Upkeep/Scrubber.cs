@@ -225,7 +225,7 @@ public sealed class Scrubber(BlockStore store)
         long moved = 0;
         foreach (int index in homeless.Where(index => chosen[index] is null && full is null))
         {
-            unrepairable.Add($"arena {arena.Ordinal}, fragment {index} at {Where(arena, index)}: no other reachable place is left for it; add a [[holder]] in another place or reconnect the one that has it");
+            unrepairable.Add($"arena {arena.Ordinal}, fragment {index} at {Where(arena, index)}: no other reachable place{store.Placement.Rule} is left for it; add a [[holder]] in another place or reconnect the one that has it");
         }
 
         foreach (IGrouping<StoreHolder, int> share in homeless.Where(index => chosen[index] is not null).GroupBy(index => chosen[index]!))

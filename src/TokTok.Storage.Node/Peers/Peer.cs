@@ -24,6 +24,9 @@ public sealed record Peer
     /// <summary>What burns down together: the owner of the store says so.</summary>
     public required string Place { get; init; }
 
+    /// <summary>Where the owner of the store says it lies: two capital letters; null: nobody said.</summary>
+    public string? Country { get; init; }
+
     public bool IsRevoked { get; init; }
 
     /// <summary>Nothing new goes there; what it has is still read.</summary>

@@ -66,7 +66,7 @@ public sealed record PeerList
             peer.DeviceKey.Write(writer.Take(Bytes32.Size));
             writer.ShortText(peer.Name);
             writer.ShortText(peer.Place);
-            writer.U8((byte)((peer.IsRevoked ? 1 : 0) | (peer.IsLeaving ? 2 : 0) | (peer.AbsenceDays > 0 ? 4 : 0)));
+            writer.U8((byte)((peer.IsRevoked ? 1 : 0) | (peer.IsLeaving ? 2 : 0) | (peer.AbsenceDays > 0 ? 4 : 0) | (peer.Country is not null ? 8 : 0)));
             writer.I64(peer.KeptForIt);
             writer.I64(peer.KeptForUs);
             writer.I64(peer.SendRate);
@@ -85,6 +85,12 @@ public sealed record PeerList
             if (peer.AbsenceDays > 0)
             {
                 writer.U32(peer.AbsenceDays);
+            }
+
+            if (peer.Country is { } country)
+            {
+                writer.U8((byte)country[0]);
+                writer.U8((byte)country[1]);
             }
         }
 
@@ -168,9 +174,9 @@ public sealed record PeerList
         string name = Name(ref reader, mayBeEmpty: false);
         string place = Name(ref reader, mayBeEmpty: false);
         byte flags = reader.U8();
-        if (flags > 7)
+        if (flags > 15)
         {
-            throw reader.Damaged($"flags are {flags}, at most 7 expected");
+            throw reader.Damaged($"flags are {flags}, at most 15 expected");
         }
 
         var peer = new Peer
@@ -207,7 +213,14 @@ public sealed record PeerList
             }
         }
 
-        return peer with { Addresses = addresses, AbsenceDays = (flags & 4) != 0 ? Absence(ref reader, least: Peer.MinAbsenceDays) : 0 };
+        peer = peer with { Addresses = addresses, AbsenceDays = (flags & 4) != 0 ? Absence(ref reader, least: Peer.MinAbsenceDays) : 0 };
+        return (flags & 8) != 0 ? peer with { Country = Country(ref reader) } : peer;
+    }
+
+    private static string Country(ref FieldReader reader)
+    {
+        string country = new([(char)reader.U8(), (char)reader.U8()]);
+        return CountryLabel.IsOne(country) ? country : throw reader.Damaged("a country is not two capital letters");
     }
 
     private static uint Absence(ref FieldReader reader, uint least)

@@ -1,5 +1,6 @@
 using System.CommandLine;
 using System.Text.Json;
+using TokTok.Storage.Core;
 using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Node.Peers;
 using TokTok.Storage.Tdfs.Config;
@@ -73,14 +74,15 @@ internal static class PeerVerb
         Option<string?> keep = KeepOption();
         Option<string?> name = NameOption();
         Option<string?> place = PlaceOption();
+        Option<string?> country = CountryOption();
         Option<string?> via = ViaOption("The peer that puts us through to the inviter, should nobody be able to dial it");
-        Verb accept = new("accept", "Takes up an invitation: each machine then knows the other", "tdfs peer accept CODE --name ann") { code, keep, absence, name, place, via };
+        Verb accept = new("accept", "Takes up an invitation: each machine then knows the other", "tdfs peer accept CODE --name ann") { code, keep, absence, name, place, country, via };
         accept.Does(context, async (run, cancel) =>
         {
-            var request = new AcceptRequest { Code = string.Join(' ', run.Get(code)), KeptBytes = Size(run, keep), AbsenceDays = Absence(run, absence), Name = NameOf(run, name), Place = NameOf(run, place), Via = run.Get(via) };
+            var request = new AcceptRequest { Code = string.Join(' ', run.Get(code)), KeptBytes = Size(run, keep), AbsenceDays = Absence(run, absence), Name = NameOf(run, name), Place = NameOf(run, place), Country = CountryOf(run, country), Via = run.Get(via) };
             using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
             PeerInfo peer = await peers.AcceptAsync(request, cancel).ConfigureAwait(false);
-            Tell(run, peer, $"{peer.Name} keeps {Show.Size(peer.KeptForUsBytes)} for this machine, and {Show.Size(peer.KeptForItBytes)} are kept for it; the next import uses it as place {peer.Place}");
+            Tell(run, peer, $"{peer.Name} keeps {Show.Size(peer.KeptForUsBytes)} for this machine, and {Show.Size(peer.KeptForItBytes)} are kept for it; {(peer.IsOutside ? $"nothing goes there while it lies outside [store] countries: `tdfs peer set {peer.Name} --country` says where it is" : $"the next import uses it as place {peer.Place}")}");
             return ExitCode.Ok;
         });
         return accept;
@@ -119,6 +121,7 @@ internal static class PeerVerb
         Option<string?> keep = KeepOption();
         Option<string?> newName = NameOption();
         Option<string?> place = PlaceOption();
+        Option<string?> country = CountryOption();
         Option<string?> up = new("--send") { Description = "Bytes a second to it at most, such as \"1 MiB\"; \"0\": no limit", HelpName = "rate" };
         Option<string?> down = new("--receive") { Description = "Bytes a second from it at most; \"0\": no limit", HelpName = "rate" };
         Option<string?> relay = new("--relay") { Description = "Bytes a day that are put through for it, to nodes that nobody can dial; \"0\": none", HelpName = "size" };
@@ -127,7 +130,7 @@ internal static class PeerVerb
         Option<string?> ends = new("--ends-in") { Description = "It is let in no more after this time; \"0s\": never", HelpName = "duration" };
         Option<string[]> addresses = new("--address") { Description = "Dial it here from now on; may be given several times", HelpName = "host:port" };
         Option<bool> cancelReleases = new("--cancel-releases") { Description = "Take back whatever this account released there in the last 30 days" };
-        Verb set = new("set", "Changes what is kept for a peer, its name, place, addresses or rates", "tdfs peer set bob --keep \"200 GiB\" --send \"1 MiB\"") { name, keep, newName, place, up, down, relay, via, absence, ends, addresses, cancelReleases };
+        Verb set = new("set", "Changes what is kept for a peer, its name, place, country, addresses or rates", "tdfs peer set bob --keep \"200 GiB\" --send \"1 MiB\"") { name, keep, newName, place, country, up, down, relay, via, absence, ends, addresses, cancelReleases };
         set.Does(context, async (run, cancel) =>
         {
             string[] dialled = run.Get(addresses) ?? [];
@@ -141,6 +144,7 @@ internal static class PeerVerb
                 Name = run.Get(name),
                 NewName = NameOf(run, newName),
                 Place = NameOf(run, place),
+                Country = CountryOf(run, country),
                 KeptBytes = Size(run, keep),
                 SendRate = Rate(run, up),
                 ReceiveRate = Rate(run, down),
@@ -159,7 +163,7 @@ internal static class PeerVerb
             using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
             PeerInfo peer = await peers.SetAsync(request, cancel).ConfigureAwait(false);
             long taken = cancels ? await peers.CancelReleasesAsync(peer.Name, cancel).ConfigureAwait(false) : 0;
-            Tell(run, peer, cancels ? $"{peer.Name}: {Show.Count(taken, "arena")} taken back" : $"{peer.Name}: {Show.Size(peer.KeptForItBytes)} kept for it, place {peer.Place}{(peer.AbsenceDays > 0 ? $"; released after {peer.AbsenceDays} days without a word of it, and a month of grace" : "")}");
+            Tell(run, peer, cancels ? $"{peer.Name}: {Show.Count(taken, "arena")} taken back" : $"{peer.Name}: {Show.Size(peer.KeptForItBytes)} kept for it, place {peer.Place}{(peer.Country is { } where ? $" in {where}" : "")}{(peer.IsOutside ? ", where nothing of this store may lie ([store] countries)" : "")}{(peer.AbsenceDays > 0 ? $"; released after {peer.AbsenceDays} days without a word of it, and a month of grace" : "")}");
             return ExitCode.Ok;
         });
         return set;
@@ -217,12 +221,19 @@ internal static class PeerVerb
 
     private static Option<string?> PlaceOption() => new("--place") { Description = "What it is lost together with, a household say; a place of its own unless said otherwise", HelpName = "place" };
 
+    private static Option<string?> CountryOption() => new("--country") { Description = "Where it lies: two letters such as DE, for [store] countries; none: nobody knows", HelpName = "country" };
+
     private static void Tell(VerbRun run, PeerInfo peer, string sentence) => run.Output.Result(json => Write(json, peer), text => text.WriteLine(sentence));
 
     private static void Write(Utf8JsonWriter json, PeerInfo peer)
     {
         json.WriteString("name", peer.Name);
         json.WriteString("place", peer.Place);
+        if (peer.Country is not null)
+        {
+            json.WriteString("country", peer.Country);
+        }
+
         json.WriteString("fingerprint", peer.Fingerprint);
         Report.WriteList(json, "addresses", peer.Addresses);
         json.WriteNumber("keptForItBytes", peer.KeptForItBytes);
@@ -239,6 +250,11 @@ internal static class PeerVerb
         json.WriteBoolean("revoked", peer.IsRevoked);
         json.WriteBoolean("ended", peer.HasEnded);
         json.WriteBoolean("leaving", peer.IsLeaving);
+        if (peer.IsOutside)
+        {
+            json.WriteBoolean("outside", true);
+        }
+
         if (peer.EndsAtSeconds > 0)
         {
             json.WriteString("ends", Show.IsoTime(peer.EndsAtSeconds * 1_000_000_000));
@@ -278,20 +294,24 @@ internal static class PeerVerb
 
     private static void Write(TextWriter text, PeerListing listing, TimeProvider clock)
     {
-        Table table = new("PEER", "PLACE", ">KEPT FOR IT", ">KEEPS FOR US", ">OF THAT USED", ">RELEASED", ">WHILE AWAY", "AT", "");
+        bool hasCountries = listing.Peers.Any(static peer => peer.Country is not null || peer.IsOutside);
+        Table table = new(["PEER", "PLACE", .. hasCountries ? ["COUNTRY"] : (string[])[], ">KEPT FOR IT", ">KEEPS FOR US", ">OF THAT USED", ">RELEASED", ">WHILE AWAY", "AT", ""]);
         foreach (PeerInfo peer in listing.Peers)
         {
-            string state = peer.IsRevoked ? "REVOKED" : peer.HasEnded ? "ENDED" : peer.IsLeaving ? "LEAVING" : peer.Problem is not null ? "DOES NOT ANSWER" : "";
+            string state = peer.IsRevoked ? "REVOKED" : peer.HasEnded ? "ENDED" : peer.IsLeaving ? "LEAVING" : peer.IsOutside ? "OUTSIDE" : peer.Problem is not null ? "DOES NOT ANSWER" : "";
             table.Add(
+            [
                 peer.Name,
                 peer.Place,
+                .. hasCountries ? [peer.Country ?? "-"] : (string[])[],
                 Show.Size(peer.KeptForItBytes),
                 Show.Size(peer.KeptForUsBytes),
                 peer.UsedBytes is long used ? Show.Size(used) : "-",
                 peer.ReleasedBytes is long released ? Show.Size(released) : "-",
                 peer.AbsenceForUsDays switch { null => "-", 0 => "kept", uint days => $"{days} days" },
                 peer.Addresses.Count > 0 ? string.Join(' ', peer.Addresses) : "-",
-                state);
+                state,
+            ]);
         }
 
         table.Write(text);
@@ -383,6 +403,14 @@ internal static class PeerVerb
         { Ticks: 0 } => 0,
         { } term when Math.Ceiling(term.TotalDays) is >= Peer.MinAbsenceDays and <= Peer.MaxAbsenceDays and var days => (uint)days,
         _ => throw new UserError(ExitCode.Usage, $"found {option.Name} '{run.Get(option)}', expected \"{Peer.MinAbsenceDays}d\" to \"{Peer.MaxAbsenceDays}d\", or \"0s\" for no term"),
+    };
+
+    private static string? CountryOf(VerbRun run, Option<string?> option) => run.Get(option) switch
+    {
+        null => null,
+        "none" => "",
+        { } text when CountryLabel.IsOne(text.ToUpperInvariant()) => text.ToUpperInvariant(),
+        { } text => throw new UserError(ExitCode.Usage, $"found {option.Name} '{text}', expected two letters such as DE, or none"),
     };
 
     private static string? NameOf(VerbRun run, Option<string?> option) => run.Get(option) switch

@@ -35,6 +35,11 @@ internal static class StatusVerb
                             json.WriteNumber("cacheBytes", cached);
                         }
 
+                        if (status.Countries.Count > 0)
+                        {
+                            Report.WriteList(json, "countries", status.Countries);
+                        }
+
                         Report.WriteList(json, "waitingFor", status.WaitingFor);
                         Report.WriteEvidence(json, status.Evidence);
                         json.WriteStartArray("holders");
@@ -43,6 +48,11 @@ internal static class StatusVerb
                             json.WriteStartObject();
                             json.WriteString("path", holder.Path);
                             json.WriteString("place", holder.Place);
+                            if (holder.Country is not null)
+                            {
+                                json.WriteString("country", holder.Country);
+                            }
+
                             json.WriteBoolean("present", holder.IsPresent);
                             json.WriteString("standing", Report.Standing(holder.Standing));
                             json.WriteNumber("usedBytes", holder.UsedBytes);
@@ -58,7 +68,8 @@ internal static class StatusVerb
                         json.WriteEndArray();
                         if (status.Leaving.Count > 0)
                         {
-                            Report.WriteList(json, "leaving", [.. status.Leaving.Select(static holder => holder.Place)]);
+                            Report.WriteList(json, "leaving", [.. status.Leaving.Where(static holder => !holder.IsOutside).Select(static holder => holder.Place)]);
+                            Report.WriteList(json, "outside", [.. status.Leaving.Where(static holder => holder.IsOutside).Select(static holder => holder.Place)]);
                         }
                     },
                     text => WriteText(text, status, run.Output.Clock));
@@ -72,6 +83,11 @@ internal static class StatusVerb
     {
         text.WriteLine($"store       {TerminalText.Clean(status.StorePath)}");
         text.WriteLine($"redundancy  {status.RedundancyClass}: survives the loss of {Show.Count(status.SurvivablePlaceCount, "place")}");
+        if (status.Countries.Count > 0)
+        {
+            text.WriteLine($"countries   {string.Join(", ", status.Countries)}: nothing goes to a holder anywhere else, or without a country");
+        }
+
         text.WriteLine($"keyring     {(status.HasPassphrase ? "under a passphrase" : "WITHOUT a passphrase: protected by its file mode alone")}");
         text.WriteLine($"kept        {Show.Size(status.StoredBytes)} in {Show.Count(status.ArenaCount, "arena")} of {Show.Count(status.VolumeCount, "volume")}, parity {Show.Size(status.ParityBytes)}, journal {Show.Size(status.JournalBytes)}");
         text.WriteLine($"trash       {Show.Size(status.TrashBytes)}");
@@ -91,17 +107,21 @@ internal static class StatusVerb
         }
 
         text.WriteLine();
-        Table table = new("HOLDER", "PLACE", ">USED", ">QUOTA", ">FREE", "");
+        bool hasCountries = status.Countries.Count > 0 || status.Holders.Concat(status.Leaving).Any(static h => h.Country is not null);
+        Table table = hasCountries ? new("HOLDER", "PLACE", "COUNTRY", ">USED", ">QUOTA", ">FREE", "") : new("HOLDER", "PLACE", ">USED", ">QUOTA", ">FREE", "");
         foreach (HolderStatus h in status.Leaving)
         {
-            table.Add(TerminalText.Clean(h.Path), h.Place, Show.Size(h.UsedBytes), "-", "-", "LEAVING");
+            Add(h, "-", "-", h.IsOutside ? "OUTSIDE" : "LEAVING");
         }
 
         foreach (HolderStatus h in status.Holders)
         {
-            table.Add(TerminalText.Clean(h.Path), h.Place, Show.Size(h.UsedBytes), h.QuotaBytes is long quota ? Show.Size(quota) : "-", Show.Size(h.FreeBytes), h.Standing switch { HolderStanding.Lost => "LOST", HolderStanding.Late => "LATE", _ => h.IsPresent ? "" : "MISSING" });
+            Add(h, h.QuotaBytes is long quota ? Show.Size(quota) : "-", Show.Size(h.FreeBytes), h.Standing switch { HolderStanding.Lost => "LOST", HolderStanding.Late => "LATE", _ => h.IsPresent ? "" : "MISSING" });
         }
 
         table.Write(text);
+
+        void Add(HolderStatus h, string quota, string free, string state) =>
+            table.Add([TerminalText.Clean(h.Path), h.Place, .. hasCountries ? [h.Country ?? "-"] : (string[])[], Show.Size(h.UsedBytes), quota, free, state]);
     }
 }

@@ -11,7 +11,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// <remarks>Where the store has peers there are places that only its keyring can tell: nothing is refused for them here, and the import says what it can keep.</remarks>
 internal sealed class FolderRedundancy(StorageConfig config)
 {
-    private readonly Placement _placement = new([.. StoreHost.HoldersOf(config).Select(static (holder, at) => new StoreHolder { Number = (ushort)at, Id = new HolderId(new Bytes16(0, (ulong)at)), Place = holder.Place })]);
+    private readonly Placement _placement = new([.. StoreHost.HoldersOf(config).Select((holder, at) => new StoreHolder { Number = (ushort)at, Id = new HolderId(new Bytes16(0, (ulong)at)), Place = holder.Place, IsGone = !config.Countries.Allows(holder.Country) })], config.Countries);
 
     private readonly bool _hasPeers = ConfigFile.HasPeers(config.StorePath);
 
@@ -47,7 +47,7 @@ internal sealed class FolderRedundancy(StorageConfig config)
             {
                 throw new UserError(ExitCode.Usage, parsed.Data is null
                     ? _placement.CannotSurvive(parsed.Survive)
-                    : $"{parsed} needs {parsed.NeededPlaces} places, one for each fragment, and {_placement.PlaceCount} {(_placement.PlaceCount == 1 ? "is" : "are")} configured; add a [[holder]] in another place or ask for less");
+                    : $"{parsed} needs {parsed.NeededPlaces} places, one for each fragment, and {_placement.PlaceCount} {(_placement.PlaceCount == 1 ? "is" : "are")} configured{_placement.Rule}; add a [[holder]] in another place or ask for less");
             }
 
             wish = parsed;

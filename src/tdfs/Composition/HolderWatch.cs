@@ -57,7 +57,7 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
             now.AddRange(await PeersAsync(file, list, cancel).ConfigureAwait(false));
             bool wasSilent = _wasSilent;
             _wasSilent = false;
-            return TakeIn(LostPeers.GiveUp(now, new ScoreFile(disk, config.StorePath, keyring.CacheKey, random, clock).Read(), config.Survive)) || wasSilent;
+            return TakeIn(LostPeers.GiveUp(config.Countries.Apply(now), new ScoreFile(disk, config.StorePath, keyring.CacheKey, random, clock).Read(), config.Survive)) || wasSilent;
         }
         finally
         {
@@ -94,7 +94,7 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
                 holder = null;
             }
 
-            folders.Add(new ConfiguredHolder(folder.Place, folder.Path, holder, holder is null ? problem ?? $"{folder.Path}: found no holder there" : null) { QuotaBytes = folder.QuotaBytes, IsCached = folder.IsCached });
+            folders.Add(new ConfiguredHolder(folder.Place, folder.Path, holder, holder is null ? problem ?? $"{folder.Path}: found no holder there" : null) { QuotaBytes = folder.QuotaBytes, IsCached = folder.IsCached, Country = folder.Country });
         }
 
         return folders;
@@ -103,14 +103,15 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
     private async ValueTask<ConfiguredHolder[]> PeersAsync(PeerFile file, PeerList list, CancellationToken cancel)
     {
         long now = clock.GetUtcNow().ToUnixTimeSeconds();
-        Peer[] keepers = [.. list.Peers.Where(peer => peer.IsHolder && !peer.HasEnded(now))];
+        // Who lies outside the rule has nothing to bring, unless it has fragments from before.
+        Peer[] keepers = [.. list.Peers.Where(peer => peer.IsHolder && !peer.HasEnded(now) && (config.Countries.Allows(peer.Country) || store.Holders.Any(known => known.Id == peer.Holder)))];
         Peer[] absent = [.. keepers.Where(peer => Present(peer) is not { } holder || holder.Address != PeerHolders.AddressOf(peer))];
         ConfiguredHolder[] dialled = absent.Length == 0 ? []
             : await _peers.DialAsync(file, list, absent, new NodeCertificate(keyring.Device, keyring.Certificate, clock), store.IsWritable, cancel).ConfigureAwait(false);
-        await ForgiveAsync([.. keepers.Where(peer => Present(peer)?.Holder is PeerHolder { Connection.IsSilent: true })], list, cancel).ConfigureAwait(false);
+        await ForgiveAsync([.. keepers.Where(peer => Present(peer)?.Itself is PeerHolder { Connection.IsSilent: true })], list, cancel).ConfigureAwait(false);
         return [.. keepers.Select(peer => Array.IndexOf(absent, peer) is >= 0 and var at && (dialled[at].Holder is not null || Present(peer) is null)
             ? dialled[at]
-            : new ConfiguredHolder(peer.Place, PeerHolders.AddressOf(peer), Present(peer)!.Holder, null) { QuotaBytes = Present(peer)!.QuotaBytes, IsCached = true, IsLeaving = peer.IsLeaving })];
+            : new ConfiguredHolder(peer.Place, PeerHolders.AddressOf(peer), Present(peer)!.Holder, null) { QuotaBytes = Present(peer)!.QuotaBytes, IsCached = true, IsLeaving = peer.IsLeaving, Country = peer.Country })];
     }
 
     private async ValueTask ForgiveAsync(Peer[] silent, PeerList list, CancellationToken cancel)
@@ -122,7 +123,7 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
             try
             {
                 using PeerHolder answered = await PeerHolder.OpenAsync(connection, null, cancel).ConfigureAwait(false);
-                if (Present(peer)?.Holder is PeerHolder holder && holder.Id == answered.Id)
+                if (Present(peer)?.Itself is PeerHolder holder && holder.Id == answered.Id)
                 {
                     holder.Connection.Forgive();
                     _wasSilent = true;
@@ -136,7 +137,7 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
         })).ConfigureAwait(false);
     }
 
-    private StoreHolder? Present(Peer peer) => store.Holders.FirstOrDefault(known => known.Holder is PeerHolder { Connection.Identity: { } who } && Bytes32.Read(who.DeviceKey) == peer.DeviceKey);
+    private StoreHolder? Present(Peer peer) => store.Holders.FirstOrDefault(known => known.Itself is PeerHolder { Connection.Identity: { } who } && Bytes32.Read(who.DeviceKey) == peer.DeviceKey);
 
     private bool TakeIn(List<ConfiguredHolder> now)
     {
@@ -151,7 +152,7 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
         foreach (StoreHolder holder in store.Holders)
         {
             StoreHolder? was = before.FirstOrDefault(known => known.Id == holder.Id);
-            if (was?.Holder is IDisposable old && !ReferenceEquals(old, holder.Holder))
+            if (was?.Itself is IDisposable old && !ReferenceEquals(old, holder.Itself))
             {
                 _replaced.Add(old);
             }
@@ -167,11 +168,11 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
 
     private static bool Is(ConfiguredHolder holder, StoreHolder known) => holder.Holder is { } reachable ? reachable.Id == known.Id : known.Holder is null && holder.Address == known.Address;
 
-    /// <summary>Whether the table says the same of it. One that was never reached has no number yet, and nothing is to be said.</summary>
+    /// <summary>Whether the table says the same of it. One that was never reached, or was always outside the rule, has no number, and nothing is to be said.</summary>
     private static bool IsKnown(IReadOnlyList<StoreHolder> before, ConfiguredHolder holder)
     {
         StoreHolder? known = before.FirstOrDefault(each => Is(holder, each));
-        return known is null ? holder.Holder is null
-            : ReferenceEquals(known.Holder, holder.Holder) && known.IsGone == holder.IsLeaving && known.IsDoubted == holder.IsDoubted && known.Place == holder.Place && known.Address == holder.Address && known.QuotaBytes == holder.QuotaBytes;
+        return known is null ? holder.Holder is null || holder.IsOutside
+            : ReferenceEquals(known.Holder, holder.Holder) && known.IsGone == holder.IsLeaving && known.IsDoubted == holder.IsDoubted && known.Place == holder.Place && known.Country == holder.Country && known.Address == holder.Address && known.QuotaBytes == holder.QuotaBytes;
     }
 }

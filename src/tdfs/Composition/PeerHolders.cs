@@ -31,12 +31,13 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
     /// <summary>As people read it: "peer bob (192.0.2.7:4919)", or without the name where nobody answers.</summary>
     internal static string Show(StoreHolder holder) => holder switch
     {
-        { Holder: PeerHolder peer } => $"peer {peer.Connection.Where}",
+        { Itself: PeerHolder peer } => $"peer {peer.Connection.Where}",
         { Address.Length: > 0 } => IsPeer(holder) ? $"peer {holder.Address[(holder.Address.IndexOf('@', StringComparison.Ordinal) + 1)..]}" : holder.Address,
         _ => holder.Place,
     };
 
-    internal async ValueTask<List<ConfiguredHolder>> OpenAsync(string store, Keyring keyring, bool mayWrite, CancellationToken cancel)
+    /// <param name="rule">Who lies outside it and never was a holder is not dialled.</param>
+    internal async ValueTask<List<ConfiguredHolder>> OpenAsync(string store, Keyring keyring, CountryRule rule, bool mayWrite, CancellationToken cancel)
     {
         PeerFile file = FileOf(store, keyring);
         PeerList list;
@@ -55,7 +56,7 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
         }
 
         long now = clock.GetUtcNow().ToUnixTimeSeconds();
-        Peer[] keepers = [.. list.Peers.Where(peer => peer.IsHolder && !peer.HasEnded(now))];
+        Peer[] keepers = [.. list.Peers.Where(peer => peer.IsHolder && !peer.HasEnded(now) && (rule.Allows(peer.Country) || peer.Holder != default))];
         if (keepers.Length == 0)
         {
             return [];
@@ -84,7 +85,7 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
     /// <summary>Lets each peer's reads be checked against the names that the catalog knows.</summary>
     internal static void Teach(BlockStore store)
     {
-        foreach (PeerHolder peer in store.Holders.Select(static holder => holder.Holder).OfType<PeerHolder>())
+        foreach (PeerHolder peer in store.Holders.Select(static holder => holder.Itself).OfType<PeerHolder>())
         {
             peer.Expected = (id, index) => store.Catalog.Arena(id) is ArenaRecord arena && index < arena.Fragments.Count
                 ? new ExpectedFragment(arena.Fragments[index].Name, arena.Layout.SliceBytes)
@@ -171,12 +172,12 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
         try
         {
             PeerHolder holder = await PeerHolder.OpenAsync(connection, say, cancel).ConfigureAwait(false);
-            return new ConfiguredHolder(peer.Place, AddressOf(peer), holder, null) { QuotaBytes = holder.Hello.QuotaBytes, IsCached = true, IsLeaving = peer.IsLeaving };
+            return new ConfiguredHolder(peer.Place, AddressOf(peer), holder, null) { QuotaBytes = holder.Hello.QuotaBytes, IsCached = true, IsLeaving = peer.IsLeaving, Country = peer.Country };
         }
         catch (PeerException problem)
         {
             connection.Dispose();
-            return new ConfiguredHolder(peer.Place, AddressOf(peer), null, $"peer {problem.Message}") { QuotaBytes = peer.KeptForUs, IsCached = true, IsLeaving = peer.IsLeaving, KnownId = peer.Holder };
+            return new ConfiguredHolder(peer.Place, AddressOf(peer), null, $"peer {problem.Message}") { QuotaBytes = peer.KeptForUs, IsCached = true, IsLeaving = peer.IsLeaving, Country = peer.Country, KnownId = peer.Holder };
         }
         catch
         {

@@ -50,7 +50,7 @@ internal sealed class StoreAudits(BlockStore store, string stateFolder, SecretBy
         var changes = new Dictionary<Bytes32, Func<LedgerEntry, LedgerEntry>>();
         foreach (StoreHolder holder in Peers())
         {
-            if (holder.Holder is not PeerHolder { Connection: { Identity: { } who } connection })
+            if (holder.Itself is not PeerHolder { Connection: { Identity: { } who } connection })
             {
                 continue; // what one keeps that does not answer is not counted
             }
@@ -88,11 +88,11 @@ internal sealed class StoreAudits(BlockStore store, string stateFolder, SecretBy
     internal HolderStanding StandingOf(StoreHolder holder) => Scores.Read().Of(holder.Id)?.Standing ?? HolderStanding.Good;
 
     /// <summary>Those that are leaving too: what they have is still read.</summary>
-    private IEnumerable<StoreHolder> Peers() => store.Holders.Where(static holder => holder.Holder is PeerHolder || PeerHolders.IsPeer(holder));
+    private IEnumerable<StoreHolder> Peers() => store.Holders.Where(static holder => holder.Itself is PeerHolder || PeerHolders.IsPeer(holder));
 
-    private static string NameOf(StoreHolder holder) => holder.Holder is PeerHolder peer ? peer.Connection.Name : holder.Place;
+    private static string NameOf(StoreHolder holder) => holder.Itself is PeerHolder peer ? peer.Connection.Name : holder.Place;
 
-    private static Func<AuditedFragment, CancellationToken, ValueTask<AuditOutcome>>? AskOf(StoreHolder holder) => holder.Holder is PeerHolder peer
+    private static Func<AuditedFragment, CancellationToken, ValueTask<AuditOutcome>>? AskOf(StoreHolder holder) => holder.Itself is PeerHolder peer
         ? (fragment, cancel) => peer.AuditAsync(fragment.Id, fragment.Index, fragment.Expected, SystemRandom.Instance, cancel)
         : null;
 

@@ -43,6 +43,18 @@ internal sealed class StoreCare(
                 : $"'tdfs reclaim' to empty {Show.Count(trashed.Count, "arena")} out of the trash");
         }
 
+        List<StoreHolder> outside = [.. store.Holders.Where(static holder => holder.IsOutside)];
+        int misplaced = kept.Sum(arena => arena.Fragments.Count(fragment => outside.Exists(holder => holder.Number == fragment.Holder)));
+        if (misplaced > 0)
+        {
+            waiting.Add($"'tdfs repair' to move {Show.Count(misplaced, "fragment")} to places{config.Countries}");
+        }
+
+        if (store.Placement.ClassFor(store.DefaultSurvive) is null)
+        {
+            waiting.Add(store.Placement.CannotSurvive(store.DefaultSurvive));
+        }
+
         return new StoreStatus
         {
             StorePath = config.StorePath,
@@ -56,6 +68,7 @@ internal sealed class StoreCare(
             CacheBytes = store.Cache?.State.Bytes,
             TrashBytes = trashed.Sum(static arena => (long)arena.Layout.FragmentCount * arena.Layout.SliceBytes),
             WaitingFor = waiting,
+            Countries = config.Countries.Countries,
             Holders = [.. store.Holders.Where(static holder => !holder.IsGone).Select(StatusOf)],
             Leaving = [.. store.Holders.Where(static holder => holder is { IsGone: true, Address.Length: > 0 })
                 .Select(holder => StatusOf(holder) with { UsedBytes = kept.Sum(arena => arena.Fragments.Count(fragment => fragment.Holder == holder.Number) * (long)arena.Layout.SliceBytes) })],
@@ -128,7 +141,7 @@ internal sealed class StoreCare(
     private HolderStatus StatusOf(StoreHolder holder)
     {
         long? free = FreeBytes(disk, holder); // it may have gone since the store was opened
-        return new HolderStatus(PeerHolders.Show(holder), holder.Place, free is not null, store.Catalog.HeldBytes(holder.Number), holder.QuotaBytes, free ?? 0) { Standing = Audits?.StandingOf(holder) ?? default };
+        return new HolderStatus(PeerHolders.Show(holder), holder.Place, free is not null, store.Catalog.HeldBytes(holder.Number), holder.QuotaBytes, free ?? 0) { Standing = Audits?.StandingOf(holder) ?? default, Country = holder.Country, IsOutside = holder.IsOutside };
     }
 
     /// <summary>What a holder's disk, or a peer, has room for; null: it cannot be reached.</summary>
@@ -136,7 +149,7 @@ internal sealed class StoreCare(
     {
         try
         {
-            return holder.Holder switch { null or PeerHolder { Connection.IsSilent: true } => null, PeerHolder peer => peer.Hello.RoomBytes, _ => disk.FreeBytes(holder.Address) };
+            return holder.Itself switch { null or PeerHolder { Connection.IsSilent: true } => null, PeerHolder peer => peer.Hello.RoomBytes, _ => disk.FreeBytes(holder.Address) };
         }
         catch (DiskException)
         {

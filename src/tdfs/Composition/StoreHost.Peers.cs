@@ -70,6 +70,7 @@ internal sealed partial class StoreHost
                 DeviceKey = device,
                 Name = name,
                 Place = named?.Place ?? name,
+                Country = named?.Country,
                 KeptForUs = Math.Max(1, met.Hello.QuotaBytes),
                 Holder = met.Id,
                 MetAtSeconds = now,

@@ -53,7 +53,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
         IReadOnlyList<HolderConfig> holders = HoldersOf(config);
         foreach (HolderConfig holder in holders)
         {
-            if (!disk.FileExists(holder.Path + "/holder"))
+            if (config.Countries.Allows(holder.Country) && !disk.FileExists(holder.Path + "/holder"))
             {
                 FolderHolder.Create(disk, holder.Path, random).Dispose();
             }
@@ -402,11 +402,11 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
         {
             try
             {
-                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, FolderHolder.Open(disk, holder.Path, random, mayWrite: access == Facades.StoreAccess.Write), null) { QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached });
+                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, FolderHolder.Open(disk, holder.Path, random, mayWrite: access == Facades.StoreAccess.Write), null) { QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached, Country = holder.Country });
             }
             catch (Exception problem) when (problem is DiskException or DamagedFormatException)
             {
-                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, null, problem.Message) { QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached });
+                holders.Add(new ConfiguredHolder(holder.Place, holder.Path, null, problem.Message) { QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached, Country = holder.Country });
             }
         }
 
@@ -416,9 +416,9 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
     /// <summary>Lets a folder that is empty or missing become a holder when a writer meets it, unless its holder is only absent.</summary>
     private ConfiguredHolder WithMaking(ConfiguredHolder holder, bool replacesAbsent)
     {
-        if (PeerHolders.IsPeer(holder.Address))
+        if (PeerHolders.IsPeer(holder.Address) || holder.IsOutside)
         {
-            return holder; // its folder is its owner's affair
+            return holder; // its folder is its owner's affair; nothing will lie there
         }
 
         string parent = Path.GetDirectoryName(holder.Address) is { Length: > 0 } above ? above : "/";
@@ -515,6 +515,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
             StateFolder = config.StorePath,
             MustExist = mustExist,
             Survive = config.Survive,
+            Rule = config.Countries,
             Rehearse = isRehearsal,
             CompressionLevel = config.CompressionLevel,
             SealingCount = SealingCount(config.WriteBufferBytes),
@@ -527,8 +528,8 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
         List<ConfiguredHolder> holders = OpenFolders(config, access);
         try
         {
-            holders.AddRange(await new PeerHolders(disk, random, clock, config.Node.Listen, say).OpenAsync(config.StorePath, keyring, access == Facades.StoreAccess.Write, cancel).ConfigureAwait(false));
-            holders = LostPeers.GiveUp(holders, new ScoreFile(disk, config.StorePath, keyring.CacheKey, random, clock).Read(), config.Survive);
+            holders.AddRange(await new PeerHolders(disk, random, clock, config.Node.Listen, say).OpenAsync(config.StorePath, keyring, config.Countries, access == Facades.StoreAccess.Write, cancel).ConfigureAwait(false));
+            holders = LostPeers.GiveUp(config.Countries.Apply(holders), new ScoreFile(disk, config.StorePath, keyring.CacheKey, random, clock).Read(), config.Survive);
             return await OpenStoreAsync(config, options, keys, holders, access, verb, newHolders, cancel).ConfigureAwait(false);
         }
         catch
@@ -553,7 +554,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
             ConfiguredHolder.RequireOne(holders);
         }
 
-        foreach (ConfiguredHolder left in holders.Where(static holder => holder.Problem is not null && holder.Make is null))
+        foreach (ConfiguredHolder left in holders.Where(static holder => holder is { Problem: not null, Make: null, IsOutside: false }))
         {
             say($"{left.Problem}; this run goes on without the holder");
         }

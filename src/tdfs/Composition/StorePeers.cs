@@ -100,6 +100,7 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
                     DeviceKey = device,
                     Name = name,
                     Place = request.Place ?? known?.Place ?? name,
+                    Country = request.Country switch { null => known?.Country, "" => null, { } country => country },
                     KeptForIt = kept,
                     KeptForUs = offer.KeptBytes,
                     AbsenceDays = request.AbsenceDays ?? known?.AbsenceDays ?? 0,
@@ -164,6 +165,7 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
                 {
                     Name = name,
                     Place = request.Place ?? peer.Place,
+                    Country = request.Country is { } country ? (country.Length > 0 ? country : null) : peer.Country,
                     KeptForIt = request.KeptBytes ?? peer.KeptForIt,
                     AbsenceDays = request.AbsenceDays ?? peer.AbsenceDays,
                     SendRate = request.SendRate ?? peer.SendRate,
@@ -389,6 +391,8 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
     {
         Name = peer.Name,
         Place = peer.Place,
+        Country = peer.Country,
+        IsOutside = !config.Countries.Allows(peer.Country),
         Fingerprint = Fingerprint(peer),
         Addresses = peer.Addresses,
         KeptForItBytes = peer.KeptForIt,

@@ -105,12 +105,12 @@ internal sealed class VolumeOpener(BlockStore store, StorageConfig config, IDisk
         const long LittleBytes = 256L << 20;
         double free = 0;
         double used = 0;
-        foreach (Blocks.Placing.StoreHolder holder in store.Holders.Where(static holder => holder.Holder is not null && holder.Address.Length > 0))
+        foreach (Blocks.Placing.StoreHolder holder in store.Holders.Where(static holder => holder is { Holder: not null, IsOutside: false, Address.Length: > 0 }))
         {
             try
             {
                 long held = store.Catalog.HeldBytes(holder.Number);
-                long left = holder.Holder is PeerHolder peer ? peer.Hello.RoomBytes : disk.FreeBytes(holder.Address);
+                long left = holder.Itself is PeerHolder peer ? peer.Hello.RoomBytes : disk.FreeBytes(holder.Address);
                 free += holder.QuotaBytes is { } quota ? Math.Clamp(quota - held, 0, left) : left;
                 used += held;
             }

@@ -1,5 +1,6 @@
 using System.Numerics;
 using TokTok.Storage.Blocks.Cache;
+using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Files;
 
 namespace TokTok.Storage.Tdfs.Config;
@@ -15,6 +16,9 @@ internal sealed record StorageConfig
 
     /// <summary>Places that may be lost; null: as the places allow.</summary>
     public int? Survive { get; init; }
+
+    /// <summary>Where anything of the store may lie.</summary>
+    public required CountryRule Countries { get; init; }
 
     /// <summary>Empty: one holder, "fragments" in the store's folder.</summary>
     public required IReadOnlyList<HolderConfig> Holders { get; init; }
@@ -103,6 +107,7 @@ internal sealed record StorageConfig
             File = file,
             StorePath = ReadPath(store, "path", "~/.local/share/tdfs", folder, home)!,
             Survive = store.IntegerOrAuto("survive", 0, 16),
+            Countries = ReadCountries(store),
             Holders = ReadHolders(holders, folder, home),
             Chunking = ReadChunking(chunking),
             CompressionLevel = compression.Integer("level", 3, 0, 19),
@@ -183,11 +188,25 @@ internal sealed record StorageConfig
                 throw table.Bad("path", "each holder's folder once");
             }
 
-            holders.Add(new HolderConfig { Path = path, Place = place, QuotaBytes = table.OptionalSize("quota", "64 MiB", "1024 PiB"), IsCached = table.Boolean("cached", false) });
+            string country = table.String("country", "");
+            if (country.Length > 0 && !Core.CountryLabel.IsOne(country))
+            {
+                throw table.Bad("country", "two capital letters such as \"DE\"");
+            }
+
+            holders.Add(new HolderConfig { Path = path, Place = place, Country = country.Length > 0 ? country : null, QuotaBytes = table.OptionalSize("quota", "64 MiB", "1024 PiB"), IsCached = table.Boolean("cached", false) });
             table.Finish();
         }
 
         return holders;
+    }
+
+    private static CountryRule ReadCountries(TableBinder table)
+    {
+        IReadOnlyList<string> countries = table.Strings("countries");
+        return countries.Count == 0 ? CountryRule.None
+            : countries.All(Core.CountryLabel.IsOne) && countries.Distinct(StringComparer.Ordinal).Count() == countries.Count ? new CountryRule(countries)
+            : throw table.Bad("countries", "countries of two capital letters such as [\"DE\", \"FR\"], each once, or [] for no rule");
     }
 
     private static System.Net.IPEndPoint? ReadListen(TableBinder table)
@@ -284,12 +303,18 @@ internal sealed record StorageConfig
 
     private static void CheckSurvive(StorageConfig config, TableBinder store)
     {
-        int placeCount = Math.Max(1, config.Holders.Select(h => h.Place).Distinct(StringComparer.Ordinal).Count());
+        int inside = config.Holders.Where(h => config.Countries.Allows(h.Country)).Select(static h => h.Place).Distinct(StringComparer.Ordinal).Count();
+        if (inside == 0 && config.Countries.IsSet)
+        {
+            throw store.Bad("countries", $"one [[holder]] at least whose country is among them: nothing may lie in any of the places there are{(config.Holders.Count == 0 ? "; the folder \"fragments\" of the store can be one: path = \"fragments\" and a country" : "")}");
+        }
+
+        int placeCount = Math.Max(1, inside);
         if (config.Survive >= placeCount)
         {
             throw store.Bad("survive", placeCount == 1
-                ? "0 or \"auto\": with one place nothing outlives its loss; add [[holder]] tables with other places"
-                : $"at most {placeCount - 1}: there are {placeCount} places, and one must be left");
+                ? $"0 or \"auto\": with one place{config.Countries} nothing outlives its loss; add [[holder]] tables with other places{config.Countries}"
+                : $"at most {placeCount - 1}: there are {placeCount} places{config.Countries}, and one must be left");
         }
     }
 
@@ -323,6 +348,9 @@ internal sealed record HolderConfig
     public required string Path { get; init; }
 
     public required string Place { get; init; }
+
+    /// <summary>Where its owner says it lies; null: nobody said.</summary>
+    public string? Country { get; init; }
 
     public long? QuotaBytes { get; init; }
 

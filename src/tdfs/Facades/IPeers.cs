@@ -68,6 +68,9 @@ internal sealed record AcceptRequest
     public string? Name { get; init; }
 
     public string? Place { get; init; }
+
+    /// <summary>Where it lies: two capital letters; null: nobody said.</summary>
+    public string? Country { get; init; }
 }
 
 /// <summary>What changes about a peer; null: nothing.</summary>
@@ -78,6 +81,9 @@ internal sealed record SetPeerRequest
     public string? NewName { get; init; }
 
     public string? Place { get; init; }
+
+    /// <summary>Two capital letters; empty: nobody knows any more.</summary>
+    public string? Country { get; init; }
 
     public long? KeptBytes { get; init; }
 
@@ -106,6 +112,12 @@ internal sealed record PeerInfo
     public required string Name { get; init; }
 
     public required string Place { get; init; }
+
+    /// <summary>Where the owner says it lies; null: nobody said.</summary>
+    public string? Country { get; init; }
+
+    /// <summary>By [store] countries nothing of this store may lie there.</summary>
+    public bool IsOutside { get; init; }
 
     /// <summary>The first 16 digits of its device key's fingerprint.</summary>
     public required string Fingerprint { get; init; }

@@ -220,6 +220,9 @@ internal sealed record StoreStatus
 
     public required IReadOnlyList<string> WaitingFor { get; init; }
 
+    /// <summary>Where alone anything may lie; empty: anywhere.</summary>
+    public IReadOnlyList<string> Countries { get; init; } = [];
+
     public required IReadOnlyList<HolderStatus> Holders { get; init; }
 
     /// <summary>Holders that repair moves everything away from; used is what they still have.</summary>
@@ -235,6 +238,12 @@ internal sealed record HolderStatus(string Path, string Place, bool IsPresent, l
 {
     /// <summary>Of a peer: by what was seen of it.</summary>
     public HolderStanding Standing { get; init; }
+
+    /// <summary>Where its owner says it lies; null: nobody said.</summary>
+    public string? Country { get; init; }
+
+    /// <summary>Nothing may lie there: repair moves away what does.</summary>
+    public bool IsOutside { get; init; }
 }
 
 /// <summary>Damage by place; empty lists mean a clean store.</summary>

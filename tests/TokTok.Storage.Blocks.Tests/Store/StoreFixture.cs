@@ -60,6 +60,9 @@ internal sealed class StoreFixture
     /// <summary>By path, for those whose place is not a place of its own.</summary>
     internal Dictionary<string, string> Places { get; } = [];
 
+    /// <summary>By path, for those whose owner says where they lie; the rule is <see cref="StoreOptions.Rule"/>.</summary>
+    internal Dictionary<string, string> Countries { get; } = [];
+
     internal List<string> Notes { get; } = [];
 
     internal MemoryIndex? Index { get; private set; }
@@ -84,16 +87,16 @@ internal sealed class StoreFixture
             try
             {
                 IFragmentHolder holder = FolderHolder.Open(Disk, path, Random);
-                configured.Add(new ConfiguredHolder(Places.GetValueOrDefault(path, path), path, Wrap?.Invoke(holder) ?? holder, null) { IsCached = AreCached, IsDoubted = Doubted == path, QuotaBytes = Quotas.TryGetValue(path, out long quota) ? quota : null });
+                configured.Add(new ConfiguredHolder(Places.GetValueOrDefault(path, path), path, Wrap?.Invoke(holder) ?? holder, null) { Country = Countries.GetValueOrDefault(path), IsCached = AreCached, IsDoubted = Doubted == path, QuotaBytes = Quotas.TryGetValue(path, out long quota) ? quota : null });
             }
             catch (Exception missing) when (missing is DiskException or DamagedFormatException)
             {
-                configured.Add(new ConfiguredHolder(path, path, null, missing.Message) { Make = Make is null ? null : isAbsent => Make(path, isAbsent) });
+                configured.Add(new ConfiguredHolder(path, path, null, missing.Message) { Country = Countries.GetValueOrDefault(path), Make = Make is null ? null : isAbsent => Make(path, isAbsent) });
             }
         }
 
         return await BlockStore.OpenAsync(
-            Disk, Options, Keys, configured, () => Index = new MemoryIndex(), Clock, Random, access, "the test", line => Notes.Add(line), CancellationToken.None);
+            Disk, Options, Keys, Options.Rule.Apply(configured), () => Index = new MemoryIndex(), Clock, Random, access, "the test", line => Notes.Add(line), CancellationToken.None);
     }
 
     /// <summary>The holders of an open store as they would be configured, to be changed and handed to it.</summary>

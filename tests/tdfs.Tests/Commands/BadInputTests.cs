@@ -464,6 +464,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("changes to nobody", ["peer", "set", "bob", "--keep", "1 GiB"]) { Config = "[node]\nlisten = \"127.0.0.1:4919\"\n" },
             new Case("nothing to change", ["peer", "set", "bob"]),
             new Case("an address that is none", ["peer", "set", "bob", "--address", "box"]),
+            new Case("a country that is none", ["peer", "set", "bob", "--country", "Germany"]),
             new Case("a rate that is too low", ["peer", "set", "bob", "--send", "1 KiB"]),
             new Case("a term that ends in a holiday", ["peer", "set", "bob", "--absence", "7d"]),
             new Case("nobody to leave", ["peer", "leave", "bob"]),

@@ -160,6 +160,10 @@ public sealed class StorageConfigTests
     [InlineData("[holder]\npath = \"/a\"", "found a [table], expected tables that begin with [[holder]]")]
     [InlineData("[[holder]]\nplace = \"a\"", "1:1: found a [[holder]] without 'path', expected it")]
     [InlineData("[[holder]]\npath = \"/a\"", "found a [[holder]] without 'place'")]
+    [InlineData("[store]\ncountries = [\"de\"]", "2:13: found a list, expected countries of two capital letters")]
+    [InlineData("[store]\ncountries = [\"DE\", \"DE\"]", "each once, or [] for no rule")]
+    [InlineData("[store]\ncountries = \"DE\"", "expected a list of strings")]
+    [InlineData("[[holder]]\npath = \"/a\"\nplace = \"a\"\ncountry = \"Germany\"", "4:11: found the string \"Germany\", expected two capital letters")]
     [InlineData("[[holder]]\npath = \"/a\"\nplace = \"a b\"", "3:9: found the string \"a b\", expected a name of 1 to 64 letters")]
     [InlineData("[[holder]]\npath=\"/a\"\nplace=\"a\"\n[[holder]]\npath=\"/a/\"\nplace=\"b\"", "5:6: found the string \"/a/\", expected each holder's folder once")]
     [InlineData("[chunking]\nmean = \"100 KiB\"", "expected a power of two")]
@@ -176,6 +180,18 @@ public sealed class StorageConfigTests
     [InlineData("[import]\ncache-tags = \"yes\"", "found the string \"yes\", expected true or false")]
     [InlineData("[log]\nlevel = \"loud\"", "expected one of \"error\", \"warning\", \"info\", \"debug\"")]
     public void Bad_values_are_refused_with_their_place_and_what_would_do(string text, string expected) => Assert.Contains(expected, Refused(text));
+
+    [Fact]
+    public void Holders_outside_the_countries_allowed_are_no_places_of_the_promise()
+    {
+        const string Two = "[[holder]]\npath=\"/a\"\nplace=\"p\"\ncountry=\"DE\"\n[[holder]]\npath=\"/b\"\nplace=\"q\"\n";
+        StorageConfig config = Parse("[store]\ncountries = [\"DE\", \"FR\"]\n" + Two);
+        Assert.Equal(["DE", "FR"], config.Countries.Countries);
+        Assert.Equal(["DE", null], config.Holders.Select(static holder => holder.Country));
+        Assert.Contains("with one place within DE", Refused("[store]\nsurvive=1\ncountries=[\"DE\"]\n" + Two));
+        Assert.Contains("expected one [[holder]] at least whose country is among them", Refused("[store]\ncountries=[\"FR\"]\n" + Two));
+        Assert.Contains("the folder \"fragments\" of the store can be one", Refused("[store]\ncountries=[\"FR\"]"));
+    }
 
     [Fact]
     public void Two_holders_of_one_place_count_as_one()

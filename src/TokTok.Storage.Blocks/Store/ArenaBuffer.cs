@@ -22,6 +22,9 @@ internal sealed class PendingClump
 
     internal required uint Date { get; init; }
 
+    /// <summary>When it was written, seconds since 1970; where it comes from a journal, which knows the day, the end of that or now, whichever is earlier.</summary>
+    internal required long SinceSeconds { get; init; }
+
     /// <summary>Guarded by the buffer's gate, as is Buffer: a flush moves clumps.</summary>
     internal int Offset { get; set; }
 

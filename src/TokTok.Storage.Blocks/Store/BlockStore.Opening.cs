@@ -1044,6 +1044,7 @@ public sealed partial class BlockStore
             PlainBytes = clump.PlainBytes,
             Length = clump.Bytes.Length,
             Date = clump.Date,
+            SinceSeconds = SinceSeconds(clump.Date),
             Offset = 0,
             Buffer = buffer,
             IsJournaled = true,

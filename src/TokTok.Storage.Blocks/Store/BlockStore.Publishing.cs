@@ -46,6 +46,7 @@ public sealed partial class BlockStore
         try
         {
             await _journal.PublishAsync(JournalHolders(), isSynced: true, cancel).ConfigureAwait(false); // compares what is there with ours, once a process
+            NoteJournalCopies();
         }
         finally
         {

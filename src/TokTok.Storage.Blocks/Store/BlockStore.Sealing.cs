@@ -158,6 +158,7 @@ public sealed partial class BlockStore
                     PlainBytes = plainBytes,
                     Length = clump.Length,
                     Date = date,
+                    SinceSeconds = SinceSeconds(date),
                     Offset = buffer.End,
                     Buffer = buffer,
                     IsJournaled = isJournaled,
@@ -175,6 +176,8 @@ public sealed partial class BlockStore
             bin.Gate.Release();
         }
     }
+
+    private long SinceSeconds(uint date) => Math.Min(NowSeconds(), (date + 1L) * SecondsADay);
 
     private OpenBin BinOf(BinKey key)
     {
@@ -602,6 +605,7 @@ public sealed partial class BlockStore
                 await _journal.PublishAsync(holders, isSynced: !isAlone, cancel).ConfigureAwait(false);
             }
 
+            NoteJournalCopies();
             if (_journal.IsForked)
             {
                 Note("another copy of this device's state wrote a journal of the same name to a holder; this one goes on under a name of its own");

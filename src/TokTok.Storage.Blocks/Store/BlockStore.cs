@@ -447,14 +447,20 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     /// <summary>The holders that keep the journal: one in each of the first 1 + survive places, for the strongest class in use.</summary>
     internal List<IFragmentHolder> JournalHolders()
     {
+        return [.. Holders.Where(static holder => holder is { Holder: not null, IsGone: false })
+            .DistinctBy(static holder => holder.Place, StringComparer.Ordinal).Take(1 + JournalSurvive()).Select(static holder => holder.Holder!)];
+    }
+
+    /// <summary>How many lost places the journal is to outlive: as many as the strongest class in use.</summary>
+    private int JournalSurvive()
+    {
         int survive = DefaultSurvive;
         foreach (BinKey key in _bins.Keys)
         {
             survive = Math.Max(survive, key.Survive);
         }
 
-        return [.. Holders.Where(static holder => holder is { Holder: not null, IsGone: false })
-            .DistinctBy(static holder => holder.Place, StringComparer.Ordinal).Take(1 + survive).Select(static holder => holder.Holder!)];
+        return survive;
     }
 
     private void Note(string line) => Noted?.Invoke(line);
@@ -475,6 +481,8 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         }
     }
 
+    private const int SecondsADay = 86_400;
+
     private ulong NewIncarnation() => RandomIncarnation(_random);
 
     private static ulong RandomIncarnation(IRandomSource random)
@@ -488,7 +496,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
 
     private long NowNs() => (_clock.GetUtcNow() - DateTimeOffset.UnixEpoch).Ticks * 100;
 
-    private uint Today() => (uint)Math.Max(0, NowSeconds() / 86_400);
+    private uint Today() => (uint)Math.Max(0, NowSeconds() / SecondsADay);
 }
 
 /// <summary>Heads as they are shown, and the catalog's sequence when they were.</summary>

@@ -41,6 +41,9 @@ public sealed record ImportOptions
     /// <summary>After so much time of reading, the same.</summary>
     public TimeSpan CommitEvery { get; init; } = TimeSpan.FromMinutes(3);
 
+    /// <summary>Asked before each block of a file's content is written, and waited for; null: nobody is.</summary>
+    public Func<CancellationToken, ValueTask>? Pace { get; init; }
+
     /// <summary>Read every file, whatever the stat cache says.</summary>
     public bool ReadsEverything { get; init; }
 

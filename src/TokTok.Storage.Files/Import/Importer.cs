@@ -158,7 +158,7 @@ public sealed class Importer(IVolumeStore store, Volume volume, IRandomSource ra
             : null;
         var walker = new ImportWalker(options, run, sources, oldCache);
         var assembler = new TreeAssembler(run, newCache);
-        using var contents = new FileContentWriter(volume.Blocks, store.ChunkerSeed(volume.Domain), options.Content);
+        using var contents = new FileContentWriter(options.Pace is { } pace ? new PacedBlocks(volume.Blocks, pace) : volume.Blocks, store.ChunkerSeed(volume.Domain), options.Content);
         await RunPipelineAsync(options, run, contents, walker, assembler, previous?.Root, pass, stop).ConfigureAwait(false);
 
         TableRoot links = await assembler.FinishLinksAsync(CancellationToken.None).ConfigureAwait(false);

@@ -1,3 +1,4 @@
+using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
@@ -33,6 +34,14 @@ internal static class StatusVerb
                         if (status.CacheBytes is long cached)
                         {
                             json.WriteNumber("cacheBytes", cached);
+                        }
+
+                        json.WriteNumber("lagBytes", status.Lag.Bytes);
+                        json.WriteNumber("lagSeconds", (long)status.Lag.Age(run.Output.Clock).TotalSeconds);
+                        if (status.ReplicateWithin > TimeSpan.Zero)
+                        {
+                            json.WriteNumber("replicateWithinSeconds", (long)status.ReplicateWithin.TotalSeconds);
+                            json.WriteBoolean("late", IsLate(status, run.Output.Clock));
                         }
 
                         if (status.Countries.Count > 0)
@@ -79,6 +88,8 @@ internal static class StatusVerb
         return verb;
     }
 
+    private static bool IsLate(StoreStatus status, TimeProvider clock) => status.ReplicateWithin > TimeSpan.Zero && status.Lag.Age(clock) > status.ReplicateWithin;
+
     private static void WriteText(TextWriter text, StoreStatus status, TimeProvider clock)
     {
         text.WriteLine($"store       {TerminalText.Clean(status.StorePath)}");
@@ -91,6 +102,11 @@ internal static class StatusVerb
         text.WriteLine($"keyring     {(status.HasPassphrase ? "under a passphrase" : "WITHOUT a passphrase: protected by its file mode alone")}");
         text.WriteLine($"kept        {Show.Size(status.StoredBytes)} in {Show.Count(status.ArenaCount, "arena")} of {Show.Count(status.VolumeCount, "volume")}, parity {Show.Size(status.ParityBytes)}, journal {Show.Size(status.JournalBytes)}");
         text.WriteLine($"trash       {Show.Size(status.TrashBytes)}");
+        if (status.Lag.Bytes > 0)
+        {
+            text.WriteLine($"lag         {ReplicationBound.Text(status.Lag, clock)}: not yet at the places that were promised{(IsLate(status, clock) ? $"; LATE, replicate-within is {Show.Duration(status.ReplicateWithin)}: WRITERS WAIT" : "")}");
+        }
+
         if (status.CacheBytes is long cached)
         {
             text.WriteLine($"cache       {Show.Size(cached)} of what lies at peers, and at folders that are cached");

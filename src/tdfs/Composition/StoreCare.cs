@@ -68,6 +68,8 @@ internal sealed class StoreCare(
             CacheBytes = store.Cache?.State.Bytes,
             TrashBytes = trashed.Sum(static arena => (long)arena.Layout.FragmentCount * arena.Layout.SliceBytes),
             WaitingFor = waiting,
+            Lag = store.Unreplicated(),
+            ReplicateWithin = config.ReplicateWithin,
             Countries = config.Countries.Countries,
             Holders = [.. store.Holders.Where(static holder => !holder.IsGone).Select(StatusOf)],
             Leaving = [.. store.Holders.Where(static holder => holder is { IsGone: true, Address.Length: > 0 })

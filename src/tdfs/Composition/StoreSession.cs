@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files;
@@ -27,13 +28,14 @@ internal sealed class StoreSession(
     private readonly OpenVolumes _open = new();
     private readonly HolderWatch _watch = new(store, config, keyring, disk, random, clock, say);
     private readonly CancellationTokenSource _ends = new();
+    private readonly ReplicationBound _bound = new(store, config.ReplicateWithin, clock, say);
     private readonly SemaphoreSlim _mending = new(1, 1);
     private NodeServer? _server;
     private Task _watching = Task.CompletedTask;
 
     public IStoreCare Care => CareWith(new TreeWalker(), turns.RunAsync);
 
-    public IVolumes Volumes => new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock, _open);
+    public IVolumes Volumes => new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock, _open, _bound);
 
     public IMounts Mounts => new VolumeMounts(Opener);
 
@@ -51,7 +53,7 @@ internal sealed class StoreSession(
 
     private string Path => config.StorePath;
 
-    private VolumeOpener Opener => new(store, config, disk, random, clock, say, _open);
+    private VolumeOpener Opener => new(store, config, disk, random, clock, say, _open, _bound);
 
     /// <summary>Does other processes' verbs from here on.</summary>
     /// <param name="ends">Cancels those that run.</param>
@@ -97,6 +99,7 @@ internal sealed class StoreSession(
         await store.DisposeAsync().ConfigureAwait(false);
         StoreHost.LetGoOfHolders(store);
         _watch.Dispose();
+        _bound.Dispose();
         _ends.Dispose();
         _mending.Dispose();
         keyring.Dispose();
@@ -161,6 +164,7 @@ internal sealed class StoreSession(
                         await mender.RunAsync(hasChanged, ends).ConfigureAwait(false);
                     }
 
+                    await _bound.PushAsync(ends).ConfigureAwait(false);
                     if (hasChanged || clock.GetElapsedTime(metAt) >= s_meetTurn)
                     {
                         metAt = clock.GetTimestamp();

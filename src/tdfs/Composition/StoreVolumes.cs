@@ -23,6 +23,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// Volumes stay open as long as this does; one verb at a time uses it.
 /// </remarks>
 /// <param name="open">What this process has open to work in; null: nothing.</param>
+/// <param name="bound">How old what is not safe elsewhere may grow; null: as old as it likes.</param>
 internal sealed partial class StoreVolumes(
     BlockStore store,
     StorageConfig config,
@@ -31,7 +32,8 @@ internal sealed partial class StoreVolumes(
     SecretBytes cacheKey,
     IRandomSource random,
     TimeProvider clock,
-    OpenVolumes? open = null) : IVolumes
+    OpenVolumes? open = null,
+    ReplicationBound? bound = null) : IVolumes
 {
     private const int MaxVolumeNameBytes = 255;
     private const int NoSuchFile = 2; // ENOENT
@@ -70,6 +72,7 @@ internal sealed partial class StoreVolumes(
             LeavesOutCaches = request.Rules.CacheTags,
             OwnFolders = own,
             Workers = request.Rules.Workers ?? 0,
+            Pace = bound is { IsSet: true } ? bound.PaceAsync : null,
             Content = new ContentOptions
             {
                 InlineBytes = config.Chunking.InlineBytes,

@@ -1,4 +1,5 @@
 using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
 using TokTok.Storage.Files;
 using TokTok.Storage.Node.Holders;
@@ -7,7 +8,7 @@ using TokTok.Storage.Tdfs.Config;
 namespace TokTok.Storage.Tdfs.Composition;
 
 /// <summary>Opens volumes to work in, for whatever shows them to people.</summary>
-internal sealed class VolumeOpener(BlockStore store, StorageConfig config, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say, OpenVolumes open)
+internal sealed class VolumeOpener(BlockStore store, StorageConfig config, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say, OpenVolumes open, ReplicationBound? bound = null)
 {
     internal BlockStore Store => store;
 
@@ -99,7 +100,7 @@ internal sealed class VolumeOpener(BlockStore store, StorageConfig config, IDisk
         CommitFailed = failure => say($"{ErrorHandler.Explain(failure).Message}; what was written stays in memory, and the next commit tries again"),
     };
 
-    /// <summary>What the holders have and what is left of them, parity taken off; the store's own folder counts where it has little left.</summary>
+    /// <summary>What the holders have and what is left of them, parity taken off; the store's own folder counts where it has little left. Nothing is left while replication is late.</summary>
     private (long TotalBytes, long FreeBytes) Space()
     {
         const long LittleBytes = 256L << 20;
@@ -132,6 +133,7 @@ internal sealed class VolumeOpener(BlockStore store, StorageConfig config, IDisk
             // the next write will say so
         }
 
-        return ((long)((used + free) * share), freeBytes);
+        // Nothing more is accepted while too much of what was waits for its places: as on a full disk, on which deleting and syncing go on.
+        return ((long)((used + free) * share), bound is { IsLate: true } ? 0 : freeBytes);
     }
 }

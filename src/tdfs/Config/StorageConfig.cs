@@ -1,6 +1,7 @@
 using System.Numerics;
 using TokTok.Storage.Blocks.Cache;
 using TokTok.Storage.Blocks.Placing;
+using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Files;
 
 namespace TokTok.Storage.Tdfs.Config;
@@ -16,6 +17,9 @@ internal sealed record StorageConfig
 
     /// <summary>Places that may be lost; null: as the places allow.</summary>
     public int? Survive { get; init; }
+
+    /// <summary>How old what is not safe elsewhere may grow before writers wait; zero: as old as it likes.</summary>
+    public TimeSpan ReplicateWithin { get; init; }
 
     /// <summary>Where anything of the store may lie.</summary>
     public required CountryRule Countries { get; init; }
@@ -107,6 +111,7 @@ internal sealed record StorageConfig
             File = file,
             StorePath = ReadPath(store, "path", "~/.local/share/tdfs", folder, home)!,
             Survive = store.IntegerOrAuto("survive", 0, 16),
+            ReplicateWithin = ReadBound(store),
             Countries = ReadCountries(store),
             Holders = ReadHolders(holders, folder, home),
             Chunking = ReadChunking(chunking),
@@ -199,6 +204,13 @@ internal sealed record StorageConfig
         }
 
         return holders;
+    }
+
+    private static TimeSpan ReadBound(TableBinder table)
+    {
+        TimeSpan within = table.Duration("replicate-within", "0s", "365d");
+        return within == TimeSpan.Zero || within >= ReplicationBound.Least ? within
+            : throw table.Bad("replicate-within", $"\"0s\" for no bound, or \"{(int)ReplicationBound.Least.TotalMinutes}m\" or more");
     }
 
     private static CountryRule ReadCountries(TableBinder table)

@@ -220,6 +220,12 @@ internal sealed record StoreStatus
 
     public required IReadOnlyList<string> WaitingFor { get; init; }
 
+    /// <summary>What is not yet at the places that were promised for it.</summary>
+    public Blocks.Store.ReplicationLag Lag { get; init; }
+
+    /// <summary>How old that may grow before writers wait; zero: as old as it likes.</summary>
+    public TimeSpan ReplicateWithin { get; init; }
+
     /// <summary>Where alone anything may lie; empty: anywhere.</summary>
     public IReadOnlyList<string> Countries { get; init; } = [];
 

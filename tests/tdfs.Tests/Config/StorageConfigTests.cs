@@ -160,6 +160,7 @@ public sealed class StorageConfigTests
     [InlineData("[holder]\npath = \"/a\"", "found a [table], expected tables that begin with [[holder]]")]
     [InlineData("[[holder]]\nplace = \"a\"", "1:1: found a [[holder]] without 'path', expected it")]
     [InlineData("[[holder]]\npath = \"/a\"", "found a [[holder]] without 'place'")]
+    [InlineData("[store]\nreplicate-within = \"30s\"", "2:20: found the string \"30s\", expected \"0s\" for no bound, or \"10m\" or more")]
     [InlineData("[store]\ncountries = [\"de\"]", "2:13: found a list, expected countries of two capital letters")]
     [InlineData("[store]\ncountries = [\"DE\", \"DE\"]", "each once, or [] for no rule")]
     [InlineData("[store]\ncountries = \"DE\"", "expected a list of strings")]

@@ -36,6 +36,8 @@ public sealed class AbsentHolderDrillTests : IDisposable
         string waiting = status.GetProperty("waitingFor").ToString();
         Assert.Contains("holder holder1: ", waiting, StringComparison.Ordinal);
         Assert.Contains("that found no holder when written", waiting, StringComparison.Ordinal);
+        Assert.True(status.GetProperty("lagBytes").GetInt64() > 0);
+        Assert.Matches("\nlag         [0-9.]+ [KM]iB, the oldest for [0-9]+ minutes: not yet at the places that were promised\n", (await store.RunAsync("status")).Expect(0).Text);
         await store.AssertRestoresAsync("v@one", One);
         await store.AssertRestoresAsync("v@two", Two);
 
@@ -45,6 +47,7 @@ public sealed class AbsentHolderDrillTests : IDisposable
         Assert.Equal(identity, await File.ReadAllBytesAsync(Path.Join(store.Holders[1], "holder"), DrillStore.Cancel));
         status = await store.JsonAsync("status");
         Assert.Equal(3, status.GetProperty("holders").GetArrayLength());
+        Assert.Equal(0, status.GetProperty("lagBytes").GetInt64());
         Assert.Empty(status.GetProperty("waitingFor").EnumerateArray());
 
         Directory.Delete(store.Holders[0], recursive: true);

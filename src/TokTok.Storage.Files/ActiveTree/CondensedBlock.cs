@@ -8,7 +8,7 @@ namespace TokTok.Storage.Files;
 /// <remarks>
 /// Why: a read of 4 KiB would decode and check a block of 256 KiB, and a cache of whole blocks holds little of a large file.
 /// Structure: the block is cut in pieces of 8 KiB (eight chunks of BLAKE3 are hashed in the time of four), from where in it the first scattered read stood, as others will stand there too. What the store can fetch by itself
-/// (<see cref="IBlockParts"/>: noise, mostly) is kept as 16 bytes of hash a piece; what it cannot is kept here, packed in sections of up to two pieces.
+/// (<see cref="IBlockParts"/>: noise, mostly) is kept as 16 bytes of hash a piece; what it cannot is kept here, packed, each piece by itself: two together would pack a little better and take twice as long to read 4 KiB of.
 /// Invariant: it is made of a block that was read as a whole and checked against its score, and what is fetched later is compared with the hash of what was there then; so whoever reads gets the block's bytes or nothing.
 /// The hash is keyed with the score, which nobody knows who has the disk alone; with 128 bits a forger needs 2^128 tries.
 /// Immutable; safe from many threads.
@@ -23,7 +23,6 @@ internal sealed class CondensedBlock
 
     internal const int PieceBytes = 8192;
 
-    private const int SectionPieces = 2;
     private const int HashBytes = 16;
     private const int SectionCost = 64; // the structure and an array's header
     private const int WorthwhilePart = 3;
@@ -77,7 +76,7 @@ internal sealed class CondensedBlock
             int start = at;
             bool isFetched = IsFetched(at, plain.Length);
             int firstHash = hashes.Count;
-            for (int pieces = 0; at < plain.Length && IsFetched(at, plain.Length) == isFetched && (isFetched || pieces < SectionPieces); pieces++)
+            do
             {
                 int end = PieceEnd(at, grid, plain.Length);
                 if (isFetched)
@@ -88,6 +87,7 @@ internal sealed class CondensedBlock
 
                 at = end;
             }
+            while (isFetched && at < plain.Length && IsFetched(at, plain.Length));
 
             byte[]? kept = isFetched ? null : Pack(plain[start..at], packed);
             sections.Add(new Section(start, at) { Packed = kept, FirstHash = firstHash });

@@ -56,6 +56,7 @@ public sealed class PeerConnection : IDisposable
     private readonly NodeCertificate _own;
     private readonly TimeProvider _clock;
     private readonly IReadOnlyList<PeerConnection> _relays;
+    private readonly Func<CancellationToken, Task<NodeAddress?>>? _finds;
     private readonly HttpClient _http;
     private readonly RateLimit _send;
     private readonly RateLimit _receive;
@@ -65,7 +66,10 @@ public sealed class PeerConnection : IDisposable
     private volatile NodeIdentity? _stranger;
     private (long At, TimeSpan For, string Why)? _silent;
 
-    public PeerConnection(string name, IReadOnlyList<NodeAddress> addresses, ExpectedIdentity expected, NodeCertificate own, TimeProvider clock, long sendRate = 0, long receiveRate = 0, IReadOnlyList<PeerConnection>? relays = null)
+    /// <param name="finds">Looks for it on the machine's own network, where its addresses do not answer at once; null: nobody does.</param>
+    public PeerConnection(
+        string name, IReadOnlyList<NodeAddress> addresses, ExpectedIdentity expected, NodeCertificate own, TimeProvider clock, long sendRate = 0, long receiveRate = 0, IReadOnlyList<PeerConnection>? relays = null,
+        Func<CancellationToken, Task<NodeAddress?>>? finds = null)
     {
         ArgumentNullException.ThrowIfNull(addresses);
         Name = name;
@@ -74,6 +78,7 @@ public sealed class PeerConnection : IDisposable
         _own = own;
         _clock = clock;
         _relays = relays ?? [];
+        _finds = finds;
         _send = new RateLimit(sendRate, clock);
         _receive = new RateLimit(receiveRate, clock);
         _http = new HttpClient(Handler(), disposeHandler: true)
@@ -332,25 +337,33 @@ public sealed class PeerConnection : IDisposable
     /// <summary>The first address that takes the connection, or the first relay that puts through, if no address took it at once.</summary>
     private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancel)
     {
-        if (_relays.Count == 0)
+        if (_relays.Count == 0 && _finds is null)
         {
-            return await DialAsync(cancel).ConfigureAwait(false);
+            return await DialAsync(_addresses, cancel).ConfigureAwait(false);
         }
 
         using var giveUp = CancellationTokenSource.CreateLinkedTokenSource(cancel);
-        Task<Stream> dialled = DialAsync(giveUp.Token);
+        Task<Stream> dialled = DialAsync(_addresses, giveUp.Token);
         await Task.WhenAny(dialled, Task.Delay(s_headStart, _clock, cancel)).ConfigureAwait(false);
         if (dialled.IsCompletedSuccessfully)
         {
             return await dialled.ConfigureAwait(false);
         }
 
-        Task<Stream> relayed = RelayedAsync(giveUp.Token);
-        Task<Stream> first = await Task.WhenAny(dialled, relayed).ConfigureAwait(false);
-        Task<Stream> other = first == dialled ? relayed : dialled;
-        if (!first.IsCompletedSuccessfully)
+        // The first that comes through; where none does, what a relay says of it, or what its addresses did.
+        Task<Stream>? relayed = _relays.Count > 0 ? RelayedAsync(giveUp.Token) : null;
+        List<Task<Stream>> ways = [dialled, .. relayed is null ? [] : (Task<Stream>[])[relayed], .. _finds is null ? [] : (Task<Stream>[])[FoundAsync(_finds, giveUp.Token)]];
+        Task<Stream> first = relayed ?? dialled;
+        var open = new List<Task<Stream>>(ways);
+        while (open.Count > 0)
         {
-            (first, other) = (other, first);
+            Task<Stream> done = await Task.WhenAny(open).ConfigureAwait(false);
+            open.Remove(done);
+            if (done.IsCompletedSuccessfully)
+            {
+                first = done;
+                break;
+            }
         }
 
         try
@@ -360,14 +373,20 @@ public sealed class PeerConnection : IDisposable
         finally
         {
             await giveUp.CancelAsync().ConfigureAwait(false);
-            _ = other.ContinueWith(static late => (late.IsCompletedSuccessfully ? late.Result : null)?.Dispose(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+            foreach (Task<Stream> other in ways.Where(way => way != first))
+            {
+                _ = other.ContinueWith(static late => (late.IsCompletedSuccessfully ? late.Result : null)?.Dispose(), CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+            }
         }
     }
 
-    private async Task<Stream> DialAsync(CancellationToken cancel)
+    private static async Task<Stream> FoundAsync(Func<CancellationToken, Task<NodeAddress?>> finds, CancellationToken cancel) =>
+        await finds(cancel).ConfigureAwait(false) is { } address ? await DialAsync([address], cancel).ConfigureAwait(false) : throw new SocketException((int)SocketError.HostNotFound);
+
+    private static async Task<Stream> DialAsync(IReadOnlyList<NodeAddress> addresses, CancellationToken cancel)
     {
         SocketException? last = null;
-        foreach (NodeAddress address in _addresses)
+        foreach (NodeAddress address in addresses)
         {
             var socket = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
             try

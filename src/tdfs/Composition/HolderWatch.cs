@@ -23,7 +23,7 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
     /// <summary>How often a node looks: somebody who comes back is taken in well within a minute.</summary>
     internal static readonly TimeSpan Turn = TimeSpan.FromSeconds(20);
 
-    private readonly PeerHolders _peers = new(disk, random, clock, config.Node.Listen, say);
+    private readonly PeerHolders _peers = new(disk, random, clock, config.Node.Listen, say, config.Node.IsFoundOnLan);
     private readonly SemaphoreSlim _gate = new(1, 1);
     private readonly List<IDisposable> _replaced = [];
     private string? _told;

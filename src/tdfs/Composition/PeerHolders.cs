@@ -6,6 +6,7 @@ using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Node.Identity;
+using TokTok.Storage.Node.Lan;
 using TokTok.Storage.Node.Peers;
 using TokTok.Storage.Node.Transport;
 
@@ -15,9 +16,10 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// <remarks>
 /// All are dialled at once when a store is opened. One that does not answer is an absent holder, as a disk that is not mounted: the run goes on with the others (docs/architecture.md).
 /// One that cannot be dialled is reached by a line that it keeps open to our own node, or to the peer that the list names for it (docs/protocol.md 3.9).
+/// Where storage.toml says so it is looked for on the machine's own network as well (docs/protocol.md 3.10).
 /// In the catalog's and the anchor's words a peer's address is <c>peer://DEVICE-KEY@host:port,host:port</c>, so that words and one holder lead to all of them.
 /// </remarks>
-internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider clock, System.Net.IPEndPoint? ownNode, Action<string> say)
+internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider clock, System.Net.IPEndPoint? ownNode, Action<string> say, bool looksOnLan = false)
 {
     private const string Scheme = "peer://";
     private const int MaxAddressBytes = 255;
@@ -94,10 +96,13 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
     }
 
     internal PeerConnection Dial(Peer peer, PeerList list, NodeCertificate own) =>
-        new(peer.Name, AddressesOf(peer), ExpectedOf(peer), own, clock, peer.SendRate, peer.ReceiveRate, Relays(peer.Via, list, own));
+        new(peer.Name, AddressesOf(peer), ExpectedOf(peer), own, clock, peer.SendRate, peer.ReceiveRate, Relays(peer.Via, list, own), Finder(peer));
+
+    /// <summary>Looks for a peer on the machine's own network, where its owner allows to ask there.</summary>
+    private Func<CancellationToken, Task<NodeAddress?>>? Finder(Peer peer) => looksOnLan ? cancel => new LanFinder(random, clock, LanGroup.Standard).FindAsync(peer.DeviceKey, cancel) : null;
 
     /// <summary>A connection that goes to where a peer can be dialled, and no other way.</summary>
-    internal PeerConnection DialDirectly(Peer peer, NodeCertificate own) => new(peer.Name, AddressesOf(peer), ExpectedOf(peer), own, clock, peer.SendRate, peer.ReceiveRate);
+    internal PeerConnection DialDirectly(Peer peer, NodeCertificate own) => new(peer.Name, AddressesOf(peer), ExpectedOf(peer), own, clock, peer.SendRate, peer.ReceiveRate, finds: Finder(peer));
 
     /// <summary>Whoever may have a line of somebody who cannot be dialled: our own node, and one peer.</summary>
     internal List<PeerConnection> Relays(Bytes32 via, PeerList list, NodeCertificate own)

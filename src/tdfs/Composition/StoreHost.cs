@@ -528,7 +528,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
         List<ConfiguredHolder> holders = OpenFolders(config, access);
         try
         {
-            holders.AddRange(await new PeerHolders(disk, random, clock, config.Node.Listen, say).OpenAsync(config.StorePath, keyring, config.Countries, access == Facades.StoreAccess.Write, cancel).ConfigureAwait(false));
+            holders.AddRange(await new PeerHolders(disk, random, clock, config.Node.Listen, say, config.Node.IsFoundOnLan).OpenAsync(config.StorePath, keyring, config.Countries, access == Facades.StoreAccess.Write, cancel).ConfigureAwait(false));
             holders = LostPeers.GiveUp(config.Countries.Apply(holders), new ScoreFile(disk, config.StorePath, keyring.CacheKey, random, clock).Read(), config.Survive);
             return await OpenStoreAsync(config, options, keys, holders, access, verb, newHolders, cancel).ConfigureAwait(false);
         }

@@ -7,6 +7,7 @@ using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Node.Identity;
+using TokTok.Storage.Node.Lan;
 using TokTok.Storage.Node.Peers;
 using TokTok.Storage.Node.Transport;
 using TokTok.Storage.Node.Wire;
@@ -23,7 +24,7 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
 
     private static readonly TimeSpan s_notYet = TimeSpan.FromSeconds(3);
 
-    private readonly PeerHolders _holders = new(disk, random, clock, config.Node.Listen, say);
+    private readonly PeerHolders _holders = new(disk, random, clock, config.Node.Listen, say, config.Node.IsFoundOnLan);
 
     private PeerFile File => _holders.FileOf(config.StorePath, keyring);
 
@@ -299,6 +300,8 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
             {
                 serving(server.Endpoint);
                 Task lines = new LineKeeper(book, peer => _holders.DialDirectly(peer, own), server, clock).RunAsync(cancel);
+                using LanResponder? responder = config.Node.IsFoundOnLan ? LanResponder.TryStart(Bytes32.Read(own.DeviceKey), server.Endpoint, clock, LanGroup.Standard, say) : null;
+                Task answers = responder?.RunAsync(cancel) ?? Task.CompletedTask;
                 using var timer = new PeriodicTimer(PeerBook.Turn, clock);
                 var counted = new HashSet<Bytes32>();
                 long countedAt = clock.GetTimestamp();
@@ -319,6 +322,7 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
                 }
 
                 await lines.ConfigureAwait(false);
+                await answers.ConfigureAwait(false);
                 await CountAsync(service, counted).ConfigureAwait(false);
             }
         }

@@ -251,6 +251,7 @@ internal sealed record StorageConfig
             Folder = ReadPath(table, "folder", "~/.local/share/tdfs-peers", folder, home)!,
             QuotaBytes = table.Size("quota", "1 GiB", "0", "1024 PiB"),
             FloorBytes = table.Size("floor", "5 GiB", "0", "1024 PiB"),
+            IsFoundOnLan = table.Boolean("lan-discovery", false),
         };
     }
 
@@ -385,6 +386,9 @@ internal sealed record NodeConfig
 
     /// <summary>Stays free on the folder's disk.</summary>
     public long FloorBytes { get; init; }
+
+    /// <summary>Whether those who know its key find this node on its own network, and it looks for its peers there.</summary>
+    public bool IsFoundOnLan { get; init; }
 }
 
 /// <summary>A volume, made if there is none, and the folder that shows it.</summary>

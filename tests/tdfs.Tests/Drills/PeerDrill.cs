@@ -18,12 +18,13 @@ internal sealed class PeerMachine : IAsyncDisposable
 
     internal string Kept => Path.Join(Store.Folder, "kept");
 
+    /// <param name="settings">Further lines of [node].</param>
     /// <param name="isHidden">Nobody can dial it: the address that it tells others is one where nothing listens.</param>
-    internal static async Task<PeerMachine> StartAsync(bool isHidden = false)
+    internal static async Task<PeerMachine> StartAsync(bool isHidden = false, string settings = "")
     {
         int port = FreePort();
-        string settings = string.Create(CultureInfo.InvariantCulture, $"[node]\nlisten = \"127.0.0.1:{port}\"\n{(isHidden ? "address = [\"127.0.0.1:1\"]\n" : "")}folder = \"kept\"\nfloor = \"0\"\nquota = \"1 GiB\"\n[keys]\nunlock-for = \"0s\"\n");
-        var machine = new PeerMachine(await new DrillStore(1, settings).InitAsync(), port);
+        string node = string.Create(CultureInfo.InvariantCulture, $"[node]\nlisten = \"127.0.0.1:{port}\"\n{(isHidden ? "address = [\"127.0.0.1:1\"]\n" : "")}folder = \"kept\"\nfloor = \"0\"\nquota = \"1 GiB\"\n{settings}[keys]\nunlock-for = \"0s\"\n");
+        var machine = new PeerMachine(await new DrillStore(1, node).InitAsync(), port);
         await machine.ServeAsync();
         return machine;
     }

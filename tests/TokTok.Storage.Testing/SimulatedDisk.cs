@@ -201,6 +201,37 @@ public sealed class SimulatedDisk : IDisk
         }
     }
 
+    /// <summary>A backup of the whole disk, taken while nothing runs on it. This disk stays as it is.</summary>
+    public SimulatedDisk Copy()
+    {
+        lock (_gate)
+        {
+            var copy = new SimulatedDisk { CapacityBytes = CapacityBytes, IsReadOnly = IsReadOnly, _usedBytes = _usedBytes };
+            foreach ((string path, Node node) in _names)
+            {
+                Node its = node is FileNode file
+                    ? new FileNode { Bytes = file.Bytes.AsSpan(0, (int)file.Length).ToArray(), Length = file.Length, SyncedLength = file.Length }
+                    : new FolderNode();
+                copy._names[path] = its;
+                copy._durableNames[path] = its;
+            }
+
+            return copy;
+        }
+    }
+
+    /// <summary>Bytes of all files.</summary>
+    public long UsedBytes
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _usedBytes;
+            }
+        }
+    }
+
     /// <summary>kill -9 and a new start: nothing written is lost, nothing more is durable, locks end and open files are gone.</summary>
     public void RestartProcess()
     {

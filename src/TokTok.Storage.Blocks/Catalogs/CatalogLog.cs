@@ -18,6 +18,7 @@ internal sealed class CatalogLog : IDisposable
     private const long RenewBytes = 4 * 1024 * 1024;
 
     private readonly Lock _gate = new();
+    private readonly SemaphoreSlim _publishing = new(1, 1); // one at a time writes the copies; taken before _gate, and nothing is taken inside but that
     private readonly LogCopies _copies;
     private readonly IRandomSource _random;
     private readonly FieldWriter _body = new(4096);
@@ -380,6 +381,19 @@ internal sealed class CatalogLog : IDisposable
     /// <summary>Copies what is synced to the holders, begins a new file when the present one has grown, and drops files that nothing needs.</summary>
     internal async ValueTask PublishAsync(IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
+        await _publishing.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            await PublishAloneAsync(holders, cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            _publishing.Release();
+        }
+    }
+
+    private async ValueTask PublishAloneAsync(IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
+    {
         RecordLogHeader header;
         lock (_gate)
         {
@@ -407,7 +421,11 @@ internal sealed class CatalogLog : IDisposable
         }
     }
 
-    public void Dispose() => _writer?.Dispose();
+    public void Dispose()
+    {
+        _writer?.Dispose();
+        _publishing.Dispose();
+    }
 
     private bool IsLong(long bytes) => bytes > Math.Max(RenewBytes, 2 * _checkpointBytes);
 

@@ -179,7 +179,7 @@ internal sealed class ArenaRepair
             whole.Take(other, await TryRebuildAsync(other, [index], cancel).ConfigureAwait(false) ?? throw TooFew(index, other));
         }
 
-        byte[] hashes = HashesOf(index, whole.Bytes) ?? throw Disagreement(index, group);
+        byte[] hashes = HashesOf(index, whole.Bytes, isRebuilt: true) ?? throw Disagreement(index, group);
         _sources[index] = _sources[index]! with { Hashes = hashes, Bytes = whole.Bytes };
         whole.Bytes.AsSpan(group * FragmentFile.GroupBytes, GroupLength(group)).CopyTo(target.Span);
     }
@@ -203,12 +203,13 @@ internal sealed class ArenaRepair
     }
 
     /// <summary>The group hashes of a whole fragment, if its bytes are what the name says.</summary>
-    private byte[]? HashesOf(int index, ReadOnlySpan<byte> fragment)
+    /// <param name="isRebuilt">From k fragments that are what their names say. Then there may be no name: the holder of this one was away when the arena was adopted.</param>
+    private byte[]? HashesOf(int index, ReadOnlySpan<byte> fragment, bool isRebuilt = false)
     {
         byte[] hashes = new byte[_groupCount * Blake3.HashSize];
         Span<byte> root = stackalloc byte[Blake3.HashSize];
         Blake3Tree.HashWithGroups(fragment, hashes, root);
-        return FragmentName.Read(root) == _places[index].Name ? hashes : null;
+        return FragmentName.Read(root) == _places[index].Name || (isRebuilt && _places[index].Name == default) ? hashes : null;
     }
 
     /// <summary>Finds out how a fragment can be read and by what it is checked.</summary>

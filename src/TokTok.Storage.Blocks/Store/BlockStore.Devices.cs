@@ -330,6 +330,10 @@ public sealed partial class BlockStore
                         }
 
                         break;
+                    case null when released.Contains(theirs.Id) && !Catalog.Knows(theirs.Id):
+                        // Unknown here and in the trash there: a head may want it all the same until its owner has looked, and what lies in the trash can be read.
+                        _catalogLog.Append((Translate(theirs, holders) with { Ordinal = Catalog.NextOrdinal, State = ArenaState.Trashed, TrashedOnDay = Catalog.RunningDays, AdoptedOnDay = Catalog.RunningDays }).Write);
+                        break;
                     case { State: ArenaState.Sealed or ArenaState.Condemned } ours when isOwners && theirs.State == ArenaState.Trashed:
                         _catalogLog.Append((ours with { State = ArenaState.Trashed, TrashedOnDay = Catalog.RunningDays }).Write); // our answer: hits on it are misses from here
                         break;
@@ -341,8 +345,8 @@ public sealed partial class BlockStore
                         }
 
                         break;
-                    case { State: ArenaState.Sealed } ours when isOwners && isSealed && Translate(theirs, holders) is { } moved && !moved.Fragments.SequenceEqual(ours.Fragments):
-                        _catalogLog.Append((ours with { Fragments = moved.Fragments }).Write); // its owner's repair put fragments elsewhere
+                    case { State: ArenaState.Sealed } ours when isSealed && BetterPlaces(ours, Translate(theirs, holders), isOwners) is { } places && !places.SequenceEqual(ours.Fragments):
+                        _catalogLog.Append((ours with { Fragments = places }).Write); // a repair put fragments elsewhere
                         break;
                     default:
                         break;
@@ -358,6 +362,26 @@ public sealed partial class BlockStore
         }
 
         IEnumerable<ArenaRecord> OwnedBy(CatalogLog.OtherLine line) => line.Catalog.Arenas().Where(arena => OwnerOf(arena) == line.Header.Device);
+    }
+
+    /// <summary>Where each fragment of an arena lies by two catalogs that name different places, since either device may have repaired while the other was away.</summary>
+    /// <remarks>
+    /// A fragment is put before it is named and nothing is taken from where it was, so both places may have it. What counts is where it can be had: a holder that answers before one that is absent, and that before one
+    /// that is no longer configured. Between equals the arena's owner is right, so that all come to agree. An owner that comes back after months so learns where its fragments went, and does not make the others forget it.
+    /// </remarks>
+    private FragmentPlace[]? BetterPlaces(ArenaRecord ours, ArenaRecord theirs, bool areOwners)
+    {
+        if (ours.Layout != theirs.Layout || ours.Fragments.SequenceEqual(theirs.Fragments))
+        {
+            return null;
+        }
+
+        return [.. ours.Fragments.Zip(theirs.Fragments, (our, their) =>
+            their.Name == default || (our.Name != default && our.Name != their.Name) ? our
+            : our.Name == default || Distance(their) < Distance(our) || (areOwners && Distance(their) == Distance(our)) ? their
+            : our)];
+
+        int Distance(FragmentPlace place) => HolderOf(place.Holder) switch { null => 3, { IsGone: true } => 2, { Holder: null } => 1, _ => 0 };
     }
 
     /// <summary>A reader's index may be of a later state of the catalog, and knows nothing of what the reader takes up: such an arena is looked for in its directory.</summary>

@@ -480,6 +480,7 @@ public sealed partial class BlockStore
         TakeIntents([.. _journal.OwnIntents, .. _journal.OtherIntents]);
         if (!_journal.TryContinue(NewIncarnation(), lastEndedInOrder))
         {
+            await _catalogLog.PublishAsync(JournalHolders(), cancel).ConfigureAwait(false); // at the holders in the same order: arenas of a run that was killed may be known nowhere but here
             await _journal.RenewAsync(OpenClumps(), LiveIntents(), JournalHolders(), cancel).ConfigureAwait(false);
         }
 

@@ -282,7 +282,7 @@ public sealed partial class BlockStore
     /// <summary>Seals in the background, in the slot that was waited for. The bin's gate is still held: whoever takes it next finds a clump in the bin or its seal among those begun.</summary>
     private void StartSealing(ArenaBuffer buffer)
     {
-        Task sealing = Task.Run(() => SealAsync(buffer), CancellationToken.None);
+        Task sealing = Task.Factory.StartNew(() => SealAsync(buffer), CancellationToken.None, TaskCreationOptions.DenyChildAttach | TaskCreationOptions.HideScheduler, _options.Sealing).Unwrap();
         lock (_sealing)
         {
             _sealing.RemoveAll(static task => task.IsCompletedSuccessfully);
@@ -655,6 +655,7 @@ public sealed partial class BlockStore
 
         await AwaitSealingAsync().ConfigureAwait(false);
         _catalogLog.Sync();
+        await _catalogLog.PublishAsync(JournalHolders(), cancel).ConfigureAwait(false); // at each holder too the catalog names an arena before the journal forgets what it holds: others read both there
         (List<Intent> kept, HashSet<Intent> written, long intentBytes) = SplitIntents();
         await _journal.RenewAsync(open, kept, JournalHolders(), cancel, written).ConfigureAwait(false);
         _journaledBytes = open.Sum(static clump => (long)clump.Bytes.Length) + intentBytes;

@@ -35,6 +35,9 @@ public sealed record StoreOptions
     /// <summary>Arenas that may be waiting to be sealed, each of <see cref="ArenaBytes"/> memory.</summary>
     public int SealingCount { get; init; } = 2;
 
+    /// <summary>Where arenas are sealed, beside whoever writes.</summary>
+    public TaskScheduler Sealing { get; init; } = TaskScheduler.Default;
+
     /// <summary>Memory for directories of sealed arenas.</summary>
     public long DirectoryCacheBytes { get; init; } = 32 * 1024 * 1024;
 

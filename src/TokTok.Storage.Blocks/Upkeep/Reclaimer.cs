@@ -112,14 +112,19 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
                 throw new InvalidOperationException($"the keys of domain {domain} are there");
             }
 
-            foreach (IFragmentHolder holder in HoldersOf(arena, reasons, out bool isComplete))
+            IReadOnlyList<IFragmentHolder> holders = HoldersOf(arena, reasons, out bool isComplete);
+            foreach (IFragmentHolder holder in holders)
             {
-                await holder.TrashAsync(arena.Id, cancel).ConfigureAwait(false);
-                await holder.PurgeAsync(arena.Id, cancel).ConfigureAwait(false);
-                if (isComplete && (forgotten.Count == 0 || forgotten[^1] != arena.Ordinal))
+                isComplete &= await TryAsync(holder, reasons, async () =>
                 {
-                    forgotten.Add(arena.Ordinal);
-                }
+                    await holder.TrashAsync(arena.Id, cancel).ConfigureAwait(false);
+                    await holder.PurgeAsync(arena.Id, cancel).ConfigureAwait(false);
+                }).ConfigureAwait(false);
+            }
+
+            if (isComplete && holders.Count > 0)
+            {
+                forgotten.Add(arena.Ordinal);
             }
 
             freed += StoredBytes(arena);
@@ -176,10 +181,28 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         {
             foreach (IFragmentHolder holder in HoldersOf(arena, reasons, out _))
             {
-                await holder.TrashAsync(arena.Id, cancel).ConfigureAwait(false);
+                await TryAsync(holder, reasons, () => holder.TrashAsync(arena.Id, cancel)).ConfigureAwait(false);
             }
         }
     }
+
+    /// <summary>Asks a holder to let go of something. One that vanished since the store was opened is as one that was not there then: it is asked again by the next run.</summary>
+    /// <returns>Whether it did.</returns>
+    private async ValueTask<bool> TryAsync(IFragmentHolder holder, List<string> reasons, Func<ValueTask> asks)
+    {
+        try
+        {
+            await asks().ConfigureAwait(false);
+            return true;
+        }
+        catch (DiskException failure) when (failure.Failure == DiskFailure.Unreachable)
+        {
+            AddOnce(reasons, CannotReach(store.Holders.First(known => known.Id == holder.Id)));
+            return false;
+        }
+    }
+
+    private static string CannotReach(StoreHolder holder) => $"holder {holder.Place} cannot be reached; its fragments are deleted when it is back";
 
     /// <summary>Empties the trash of arenas that have been in it for long enough, at every holder that has some of them.</summary>
     internal async ValueTask<(long Freed, long Waiting, uint Days)> PurgeAsync(bool now, List<string> reasons, CancellationToken cancel)
@@ -205,7 +228,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             {
                 foreach (IFragmentHolder holder in holders)
                 {
-                    await holder.TrashAsync(arena.Id, cancel).ConfigureAwait(false); // again, should a crash have come between tombstone and move
+                    await TryAsync(holder, reasons, () => holder.TrashAsync(arena.Id, cancel)).ConfigureAwait(false); // again, should a crash have come between tombstone and move
                 }
 
                 waiting += StoredBytes(arena);
@@ -230,8 +253,11 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
 
             foreach (IFragmentHolder holder in holders)
             {
-                await holder.TrashAsync(arena.Id, cancel).ConfigureAwait(false);
-                await holder.PurgeAsync(arena.Id, cancel).ConfigureAwait(false);
+                isComplete &= await TryAsync(holder, reasons, async () =>
+                {
+                    await holder.TrashAsync(arena.Id, cancel).ConfigureAwait(false);
+                    await holder.PurgeAsync(arena.Id, cancel).ConfigureAwait(false);
+                }).ConfigureAwait(false);
             }
 
             freed += StoredBytes(arena);
@@ -259,7 +285,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             else if (holder is { IsGone: false })
             {
                 isComplete = false;
-                AddOnce(reasons, $"holder {holder.Place} cannot be reached; its fragments are deleted when it is back");
+                AddOnce(reasons, CannotReach(holder));
             }
         }
 

@@ -28,6 +28,9 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
     /// <summary>Where new devices of the node's own account come in; null: nowhere.</summary>
     public EnrolDesk? Enrols { get; init; }
 
+    /// <summary>Where disk calls run.</summary>
+    public TaskScheduler Disks { get; init; } = TaskScheduler.Default;
+
     /// <summary>Whether an account is one of a peer's, or our own.</summary>
     public bool IsKnown(Bytes32 account) => account == ownAccount || book.IsKnown(account);
 
@@ -278,7 +281,7 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
         await _disk.WaitAsync(request.Cancel).ConfigureAwait(false);
         try
         {
-            return await Task.Run(() => action().AsTask(), CancellationToken.None).ConfigureAwait(false);
+            return await Task.Factory.StartNew(() => action().AsTask(), CancellationToken.None, TaskCreationOptions.DenyChildAttach | TaskCreationOptions.HideScheduler, Disks).Unwrap().ConfigureAwait(false);
         }
         finally
         {

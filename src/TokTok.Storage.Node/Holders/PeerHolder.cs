@@ -26,9 +26,10 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
     private readonly Dictionary<ArenaId, int> _shapes = []; // slices, as the peer says, of arenas that the catalog does not know
     private readonly HashSet<ArenaId> _told = [];
     private readonly PeerWindows _known;
+    private readonly IRandomSource _random;
     private (string Name, long End, int Count) _short = ("", 0, 0); // answers in a row that ended an object early
 
-    private PeerHolder(PeerConnection peer, HelloAnswer hello, Action<string>? note) => (_peer, Hello, _note, _known) = (peer, hello, note, new PeerWindows(peer.Clock));
+    private PeerHolder(PeerConnection peer, HelloAnswer hello, Action<string>? note, IRandomSource random) => (_peer, Hello, _note, _known, _random) = (peer, hello, note, new PeerWindows(peer.Clock), random);
 
     public HolderId Id => Hello.Holder;
 
@@ -47,13 +48,13 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
 
     /// <summary>Meets the peer. The holder disposes of the connection.</summary>
     /// <exception cref="PeerException">It does not answer, or does not let us in.</exception>
-    public static async ValueTask<PeerHolder> OpenAsync(PeerConnection peer, Action<string>? note, CancellationToken cancel)
+    public static async ValueTask<PeerHolder> OpenAsync(PeerConnection peer, Action<string>? note, CancellationToken cancel, IRandomSource? random = null)
     {
         ArgumentNullException.ThrowIfNull(peer);
         byte[] answer = await peer.AskAsync(Protocol.Operation.Hello, default, HelloAnswer.MaxBytes, cancel).ConfigureAwait(false);
         try
         {
-            return new PeerHolder(peer, HelloAnswer.Read(answer), note);
+            return new PeerHolder(peer, HelloAnswer.Read(answer), note, random ?? SystemRandom.Instance);
         }
         catch (DamagedFormatException bad)
         {
@@ -331,7 +332,7 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
     {
         foreach (HeldFragment fragment in table.Fragments)
         {
-            (int offset, int count) = FragmentWindows.Random(table.SliceBytes, SystemRandom.Instance);
+            (int offset, int count) = FragmentWindows.Random(table.SliceBytes, _random);
             if (await AuditAsync(table.Id, fragment.Index, new ExpectedFragment(fragment.Name, table.SliceBytes), offset, count, cancel).ConfigureAwait(false) != AuditOutcome.Proven)
             {
                 throw Translated(new PeerException(PeerProblem.BadAnswer, $"{_peer.Where}: says that it keeps fragment {fragment.Index} of arena {table.Id} already, and cannot show it"));

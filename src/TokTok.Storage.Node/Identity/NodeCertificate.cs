@@ -37,6 +37,9 @@ public sealed class NodeCertificate(DeviceKeys device, DeviceCertificate certifi
 
     public string DeviceName => certificate.DeviceName;
 
+    /// <summary>What a handshake with it proves.</summary>
+    internal NodeIdentity Identity => new(certificate);
+
     /// <summary>The one to show now.</summary>
     internal X509Certificate2 Current
     {

@@ -69,7 +69,7 @@ public sealed class PeerConnection : IDisposable
     /// <param name="finds">Looks for it on the machine's own network, where its addresses do not answer at once; null: nobody does.</param>
     public PeerConnection(
         string name, IReadOnlyList<NodeAddress> addresses, ExpectedIdentity expected, NodeCertificate own, TimeProvider clock, long sendRate = 0, long receiveRate = 0, IReadOnlyList<PeerConnection>? relays = null,
-        Func<CancellationToken, Task<NodeAddress?>>? finds = null)
+        Func<CancellationToken, Task<NodeAddress?>>? finds = null, INetwork? network = null)
     {
         ArgumentNullException.ThrowIfNull(addresses);
         Name = name;
@@ -81,7 +81,7 @@ public sealed class PeerConnection : IDisposable
         _finds = finds;
         _send = new RateLimit(sendRate, clock);
         _receive = new RateLimit(receiveRate, clock);
-        _http = new HttpClient(Handler(), disposeHandler: true)
+        _http = new HttpClient(network?.Reach(addresses, own, Meets) ?? Handler(), disposeHandler: true)
         {
             BaseAddress = new Uri("https://peer" + Protocol.Path),
             Timeout = Timeout.InfiniteTimeSpan,
@@ -322,17 +322,18 @@ public sealed class PeerConnection : IDisposable
             CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
             CertificateChainPolicy = new X509ChainPolicy { DisableCertificateDownloads = true, RevocationMode = X509RevocationMode.NoCheck, TrustMode = X509ChainTrustMode.CustomRootTrust },
             LocalCertificateSelectionCallback = (_, _, _, _, _) => _own.Current,
-            RemoteCertificateValidationCallback = (_, shown, _, _) =>
-            {
-                // No authority and no date: the device's signature inside is what counts.
-                NodeIdentity? found = NodeIdentity.TryRead(shown as X509Certificate2);
-                bool fits = found is not null && _expected.Fits(found);
-                _stranger = fits ? null : found;
-                _identity = fits ? found : _identity;
-                return fits;
-            },
+            RemoteCertificateValidationCallback = (_, shown, _, _) => Meets(NodeIdentity.TryRead(shown as X509Certificate2)),
         },
     };
+
+    /// <summary>No authority and no date: the device's signature inside is what counts.</summary>
+    private bool Meets(NodeIdentity? found)
+    {
+        bool fits = found is not null && _expected.Fits(found);
+        _stranger = fits ? null : found;
+        _identity = fits ? found : _identity;
+        return fits;
+    }
 
     /// <summary>The first address that takes the connection, or the first relay that puts through, if no address took it at once.</summary>
     private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancel)

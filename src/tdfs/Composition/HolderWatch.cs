@@ -18,12 +18,12 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// dialled here by another connection, and when that is answered its calls try again. Holders that were replaced are let go of at the end, since somebody may be reading from them.
 /// Locks: _gate, one look at a time.
 /// </remarks>
-internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyring keyring, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say) : IDisposable
+internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyring keyring, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say, INetwork? network = null) : IDisposable
 {
     /// <summary>How often a node looks: somebody who comes back is taken in well within a minute.</summary>
     internal static readonly TimeSpan Turn = TimeSpan.FromSeconds(20);
 
-    private readonly PeerHolders _peers = new(disk, random, clock, config.Node.Listen, say, config.Node.IsFoundOnLan);
+    private readonly PeerHolders _peers = new(disk, random, clock, config.Node.Listen, say, config.Node.IsFoundOnLan, network);
     private readonly SemaphoreSlim _gate = new(1, 1);
     private readonly List<IDisposable> _replaced = [];
     private string? _told;

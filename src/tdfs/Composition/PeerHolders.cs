@@ -19,7 +19,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// Where storage.toml says so it is looked for on the machine's own network as well (docs/protocol.md 3.10).
 /// In the catalog's and the anchor's words a peer's address is <c>peer://DEVICE-KEY@host:port,host:port</c>, so that words and one holder lead to all of them.
 /// </remarks>
-internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider clock, System.Net.IPEndPoint? ownNode, Action<string> say, bool looksOnLan = false)
+internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider clock, System.Net.IPEndPoint? ownNode, Action<string> say, bool looksOnLan = false, INetwork? network = null)
 {
     private const string Scheme = "peer://";
     private const int MaxAddressBytes = 255;
@@ -96,13 +96,13 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
     }
 
     internal PeerConnection Dial(Peer peer, PeerList list, NodeCertificate own) =>
-        new(peer.Name, AddressesOf(peer), ExpectedOf(peer), own, clock, peer.SendRate, peer.ReceiveRate, Relays(peer.Via, list, own), Finder(peer));
+        new(peer.Name, AddressesOf(peer), ExpectedOf(peer), own, clock, peer.SendRate, peer.ReceiveRate, Relays(peer.Via, list, own), Finder(peer), network);
 
     /// <summary>Looks for a peer on the machine's own network, where its owner allows to ask there.</summary>
     private Func<CancellationToken, Task<NodeAddress?>>? Finder(Peer peer) => looksOnLan ? cancel => new LanFinder(random, clock, LanGroup.Standard).FindAsync(peer.DeviceKey, cancel) : null;
 
     /// <summary>A connection that goes to where a peer can be dialled, and no other way.</summary>
-    internal PeerConnection DialDirectly(Peer peer, NodeCertificate own) => new(peer.Name, AddressesOf(peer), ExpectedOf(peer), own, clock, peer.SendRate, peer.ReceiveRate, finds: Finder(peer));
+    internal PeerConnection DialDirectly(Peer peer, NodeCertificate own) => new(peer.Name, AddressesOf(peer), ExpectedOf(peer), own, clock, peer.SendRate, peer.ReceiveRate, finds: Finder(peer), network: network);
 
     /// <summary>Whoever may have a line of somebody who cannot be dialled: our own node, and one peer.</summary>
     internal List<PeerConnection> Relays(Bytes32 via, PeerList list, NodeCertificate own)
@@ -111,7 +111,7 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
         if (ownNode is not null)
         {
             string host = ownNode.Address.Equals(System.Net.IPAddress.Any) ? "127.0.0.1" : ownNode.Address.Equals(System.Net.IPAddress.IPv6Any) ? "::1" : ownNode.Address.ToString();
-            relays.Add(new PeerConnection("this machine's node", [new NodeAddress(host, (ushort)ownNode.Port)], new ExpectedIdentity { DeviceKey = Bytes32.Read(own.DeviceKey) }, own, clock));
+            relays.Add(new PeerConnection("this machine's node", [new NodeAddress(host, (ushort)ownNode.Port)], new ExpectedIdentity { DeviceKey = Bytes32.Read(own.DeviceKey) }, own, clock, network: network));
         }
 
         if (via != default && list.FindDevice(via) is { IsRevoked: false } relay)
@@ -176,7 +176,7 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
         PeerConnection connection = Dial(peer, list, own);
         try
         {
-            PeerHolder holder = await PeerHolder.OpenAsync(connection, say, cancel).ConfigureAwait(false);
+            PeerHolder holder = await PeerHolder.OpenAsync(connection, say, cancel, random).ConfigureAwait(false);
             return new ConfiguredHolder(peer.Place, AddressOf(peer), holder, null) { QuotaBytes = holder.Hello.QuotaBytes, IsCached = true, IsLeaving = peer.IsLeaving, Country = peer.Country };
         }
         catch (PeerException problem)

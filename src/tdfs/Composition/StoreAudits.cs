@@ -92,8 +92,8 @@ internal sealed class StoreAudits(BlockStore store, string stateFolder, SecretBy
 
     private static string NameOf(StoreHolder holder) => holder.Itself is PeerHolder peer ? peer.Connection.Name : holder.Place;
 
-    private static Func<AuditedFragment, CancellationToken, ValueTask<AuditOutcome>>? AskOf(StoreHolder holder) => holder.Itself is PeerHolder peer
-        ? (fragment, cancel) => peer.AuditAsync(fragment.Id, fragment.Index, fragment.Expected, SystemRandom.Instance, cancel)
+    private Func<AuditedFragment, CancellationToken, ValueTask<AuditOutcome>>? AskOf(StoreHolder holder) => holder.Itself is PeerHolder peer
+        ? (fragment, cancel) => peer.AuditAsync(fragment.Id, fragment.Index, fragment.Expected, random, cancel)
         : null;
 
     private List<AuditedFragment>[] KeptBy(List<StoreHolder> holders)

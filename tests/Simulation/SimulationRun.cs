@@ -1,0 +1,440 @@
+using System.Globalization;
+using TokTok.Storage.Blocks.Placing;
+using TokTok.Storage.Blocks.Store;
+using TokTok.Storage.Core;
+using TokTok.Storage.Tdfs.Facades;
+using TokTok.Storage.Tdfs.Output;
+using TokTok.Storage.Testing;
+using StoreAccess = TokTok.Storage.Blocks.Store.StoreAccess;
+
+namespace TokTok.Storage.Simulation;
+
+/// <summary>What a run came to.</summary>
+internal sealed record SimulationResult
+{
+    public required int NodeCount { get; init; }
+
+    public required string Hash { get; init; }
+
+    public long Events { get; init; }
+
+    public long Commits { get; init; }
+
+    public long Requests { get; init; }
+
+    public long CheckedBlocks { get; init; }
+
+    public long Crashes { get; init; }
+
+    public long LostNodes { get; init; }
+
+    public long RepairedFragments { get; init; }
+
+    public long RepairedBytes { get; init; }
+
+    public double SimulatedDays { get; init; }
+}
+
+/// <summary>One seed from its first byte to its last check.</summary>
+/// <remarks>
+/// Phases: time passes, something goes wrong, devices work, now and then everything is mended; after each phase the oracle looks.
+/// The class: between two complete repairs no more than `survive` places are touched by anything that may leave less at them than was written (<see cref="_touched"/>). Within it nothing may be lost, and what a head wants
+/// can be read while the touched places are away.
+/// </remarks>
+internal sealed class SimulationRun
+{
+    private const int BlockPool = 400;
+
+    private static readonly VolumeId[] s_volumes = [new(new Bytes16(0, 1)), new(new Bytes16(0, 2))];
+    private static readonly string[] s_names = ["alpha", "beta"];
+
+    private readonly Cluster _cluster;
+    private readonly SeededRandom _random;
+    private readonly int _survive;
+    private readonly int _phases;
+    private readonly HashSet<SimulatedNode> _touched = [];
+    private readonly HashSet<SimulatedDevice> _away = [];
+    private readonly List<(Head Head, SimulatedDevice By)> _acknowledged = [];
+    private readonly DateTimeOffset _began;
+    private int _nextBlock;
+    private long _commits;
+    private long _checked;
+    private long _crashes;
+    private long _lostNodes;
+    private long _repairedFragments;
+    private long _repairedBytes;
+
+    private SimulationRun(long seed, bool withRequests)
+    {
+        var shape = new SeededRandom(unchecked(seed * 31 + 17));
+        int nodes = shape.Next(100) switch { < 50 => 3, < 85 => 7, < 98 => 20, _ => 100 };
+        _cluster = new Cluster(seed, nodes, 2 + shape.Next(4), withRequests ? 200_000 : 4000);
+        _random = _cluster.Random;
+        _survive = Placement.DefaultSurvive(nodes);
+        _phases = nodes switch { 3 => 8, 7 => 6, 20 => 4, _ => 2 };
+        _began = _cluster.World.GetUtcNow();
+    }
+
+    internal static SimulationResult Run(long seed, bool withRequests = false)
+    {
+        var run = new SimulationRun(seed, withRequests);
+        try
+        {
+            run.Go();
+        }
+        catch (Exception failure)
+        {
+            throw new SimulationException(
+                string.Create(CultureInfo.InvariantCulture, $"seed {seed} ({run._cluster.Nodes.Count} nodes, {run._cluster.Devices.Count} devices): {failure.Message}\nTDFS_SEED={seed} repeats it. What it did last:\n{run._cluster.Trace.Last(withRequests)}\n{failure.StackTrace}"),
+                failure);
+        }
+
+        Cluster cluster = run._cluster;
+        return new SimulationResult
+        {
+            NodeCount = cluster.Nodes.Count,
+            Hash = cluster.Trace.Hash,
+            Events = cluster.Trace.Count,
+            Commits = run._commits,
+            Requests = cluster.Network.Requests,
+            CheckedBlocks = run._checked,
+            Crashes = run._crashes,
+            LostNodes = run._lostNodes,
+            RepairedFragments = run._repairedFragments,
+            RepairedBytes = run._repairedBytes,
+            SimulatedDays = (cluster.World.GetUtcNow() - run._began).TotalDays,
+        };
+    }
+
+    private IEnumerable<SimulatedDevice> Online => _cluster.Devices.Where(device => !_away.Contains(device));
+
+    private void Go()
+    {
+        Say($"{_cluster.Nodes.Count} nodes, {_cluster.Devices.Count} devices, survives {_survive}");
+        foreach (SimulatedDevice device in _cluster.Devices)
+        {
+            _cluster.TellPeers(device);
+            device.Open(mustExist: device.Number > 1);
+            device.Store!.PublishAsync(CancellationToken.None).Done();
+        }
+
+        for (int phase = 0; phase < _phases; phase++)
+        {
+            Say($"phase {phase}");
+            PassTime();
+            ChangeWhoIsThere();
+            GoWrong();
+            for (int work = 2 + _random.Next(4); work > 0; work--)
+            {
+                Work(Pick([.. Online]));
+            }
+
+            Check("in the middle");
+            if (_random.Next(3) == 0)
+            {
+                MendAll();
+            }
+        }
+
+        Settle();
+    }
+
+    private void PassTime()
+    {
+        TimeSpan time = _random.Next(10) switch { < 5 => TimeSpan.FromHours(_random.Next(24)), < 9 => TimeSpan.FromDays(1 + _random.Next(10)), _ => TimeSpan.FromDays(10 + _random.Next(80)) };
+        Say(string.Create(CultureInfo.InvariantCulture, $"{time.TotalHours:0} hours pass"));
+        _cluster.Pass(time);
+    }
+
+    /// <summary>Devices come and go; one is always there.</summary>
+    private void ChangeWhoIsThere()
+    {
+        foreach (SimulatedDevice device in _cluster.Devices)
+        {
+            if (_away.Contains(device))
+            {
+                if (_random.Next(3) == 0)
+                {
+                    ComeBack(device);
+                }
+            }
+            else if (_random.Next(4) == 0 && Online.Count() > 1)
+            {
+                Say($"{device.Name} goes");
+                device.Close();
+                _away.Add(device);
+            }
+        }
+    }
+
+    private void ComeBack(SimulatedDevice device)
+    {
+        Say($"{device.Name} comes back");
+        _cluster.TellPeers(device);
+        device.Open(mustExist: true);
+        _away.Remove(device);
+    }
+
+    private void GoWrong()
+    {
+        SimulatedNode[] able = [.. _cluster.Living.Where(node => _touched.Contains(node) || _touched.Count < _survive)];
+        if (able.Length == 0 || _random.Next(2) == 0)
+        {
+            return;
+        }
+
+        SimulatedNode node = Pick(able);
+        switch (_random.Next(3))
+        {
+            case 0 when node.IsUp:
+                Say($"{node.Name} goes down");
+                _touched.Add(node);
+                node.Stop();
+                break;
+            case 1 when !node.IsUp:
+                Say($"{node.Name} is up again");
+                node.Start();
+                break;
+            case 2 when _cluster.Living.Count() > _survive:
+                Say($"{node.Name} is gone for good");
+                _touched.Add(node);
+                _lostNodes++;
+                if (node.IsUp)
+                {
+                    node.Stop();
+                }
+
+                node.IsGone = true;
+                break;
+            default:
+                break;
+        }
+    }
+
+    private void Work(SimulatedDevice device)
+    {
+        int what = _random.Next(14);
+        switch (what)
+        {
+            case < 6:
+                Write(device);
+                break;
+            case < 8:
+                Forget(device);
+                break;
+            case 12:
+                AtRisk(device, Write);
+                break;
+            case 13:
+                AtRisk(device, Forget);
+                break;
+            case 8:
+                Say($"{device.Name} reclaims");
+                ReclaimResult reclaimed = device.Care(new ListWalker()).ReclaimAsync(false, Quiet.Instance, CancellationToken.None).Done();
+                Say($"{device.Name} reclaimed {reclaimed.CondemnedArenaCount} arenas, freed {reclaimed.FreedBytes}; {string.Join("; ", reclaimed.WaitingFor)}");
+                break;
+            case 9:
+                Say($"{device.Name} audits");
+                device.Audit(2);
+                break;
+            case 10:
+                Say($"{device.Name} looks around");
+                device.Watch(mends: true);
+                break;
+            default:
+                Say($"{device.Name} ends and begins");
+                device.Close();
+                _cluster.TellPeers(device);
+                device.Open(mustExist: true);
+                break;
+        }
+    }
+
+    /// <summary>Does something while the device's power may go at any write; it is switched on again at once.</summary>
+    private void AtRisk(SimulatedDevice device, Action<SimulatedDevice> work)
+    {
+        bool isPowerCut = _random.Next(3) > 0;
+        device.Disk.CrashAfter(1 + _random.Next(_random.Next(2) == 0 ? 30 : 300));
+        try
+        {
+            work(device);
+            device.Disk.CrashAfter(1L << 40);
+        }
+        catch (Exception failure) when (device.Disk.HasCrashed)
+        {
+            Say($"{device.Name} {(isPowerCut ? "loses power" : "is killed")} ({failure.GetType().Name})");
+            _crashes++;
+            device.Crash(isPowerCut);
+            _cluster.TellPeers(device);
+            device.Open(mustExist: true);
+        }
+    }
+
+    private void Write(SimulatedDevice device)
+    {
+        BlockStore store = device.Store!;
+        int volume = _random.Next(s_volumes.Length);
+        int count = 1 + _random.Next(30);
+        IBlockStore blocks = store.OpenBlocks(store.Realm, null);
+        var scores = new List<Score>();
+        for (int i = 0; i < count; i++)
+        {
+            int number = _nextBlock == 0 || _random.Next(3) > 0 ? _nextBlock++ : _random.Next(Math.Min(_nextBlock, BlockPool));
+            byte[] bytes = Written.Content(number);
+            Score score = blocks.ScoreOf(BlockType.Data, bytes);
+            _cluster.Written.AddBlock(score, bytes);
+            blocks.WriteAsync(BlockType.Data, bytes, CancellationToken.None).Done();
+            scores.Add(score);
+        }
+
+        Score[] list = [.. scores.Distinct()];
+        Score snapshot = WriteList(blocks, Written.SnapshotType, list);
+        Commit(device, volume, [snapshot], static _ => true);
+    }
+
+    private void Forget(SimulatedDevice device)
+    {
+        int volume = _random.Next(s_volumes.Length);
+        if (device.Store!.Heads.Any(head => head.Volume == s_volumes[volume]))
+        {
+            Commit(device, volume, [], _ => _random.Next(2) == 0);
+        }
+    }
+
+    /// <summary>Goes on from every head that the device sees of a volume: what it keeps of their snapshots, and new ones.</summary>
+    private void Commit(SimulatedDevice device, int volume, Score[] more, Func<Score, bool> keeps)
+    {
+        BlockStore store = device.Store!;
+        Head[] follows = [.. store.Heads.Where(head => head.Volume == s_volumes[volume]).OrderByDescending(head => head.Device == store.Device && head.Incarnation == store.Incarnation)];
+        Score[] kept = [.. follows.SelectMany(head => _cluster.Written.Below(head.Root)).Distinct().Where(keeps)];
+        IBlockStore blocks = store.OpenBlocks(store.Realm, null);
+        Score root = WriteList(blocks, BlockType.VolumeRoot, [.. kept, .. more]);
+        Head next = store.NextHead(s_volumes[volume], s_names[volume], store.Realm, follows);
+        Head committed = store.CommitAsync(next with { Root = root }, CancellationToken.None).Done();
+        _commits++;
+        _acknowledged.Add((committed, device));
+        Say($"{device.Name} commits {s_names[volume]} sequence {committed.Sequence}: {kept.Length} snapshots and {more.Length} new, after {follows.Length} heads");
+    }
+
+    private Score WriteList(IBlockStore blocks, BlockType type, Score[] list)
+    {
+        byte[] bytes = Written.Bytes(list);
+        Score score = blocks.ScoreOf(type, bytes);
+        _cluster.Written.AddList(score, list);
+        BlockWrite written = blocks.WriteAsync(type, bytes, CancellationToken.None).Done();
+        Say($"list {score}: {written.StoredBytes} bytes");
+        return score;
+    }
+
+    /// <summary>Everybody who can come back does, who cannot is replaced, and every device repairs: then the class begins anew.</summary>
+    private void MendAll()
+    {
+        Say("everything is mended");
+        foreach (SimulatedNode node in _cluster.Living.ToArray())
+        {
+            if (!node.IsUp)
+            {
+                node.Start();
+            }
+        }
+
+        foreach (SimulatedNode node in _cluster.Nodes.Where(node => node.IsGone && _touched.Contains(node)).ToArray())
+        {
+            Say($"{_cluster.AddNode().Name} comes instead of {node.Name}");
+        }
+
+        foreach (SimulatedDevice device in Online.ToArray())
+        {
+            _cluster.TellPeers(device);
+            device.Watch(mends: _random.Next(2) == 0);
+        }
+
+        // One who is there does it for all: those who are away may stay away for long.
+        SimulatedDevice mender = Pick([.. Online]);
+        RepairResult repaired = mender.Care(new ListWalker()).RepairAsync(Quiet.Instance, CancellationToken.None).Done();
+        _repairedFragments += repaired.RepairedFragmentCount;
+        _repairedBytes += repaired.WrittenBytes;
+        Say($"{mender.Name} repaired {repaired.RepairedFragmentCount} fragments, {repaired.WrittenBytes} bytes, moved {repaired.MovedBytes}; left: {string.Join("; ", repaired.Unrepairable)} {repaired.Failure?.Message}");
+        if (repaired.Unrepairable.Count > 0 || repaired.Failure is not null)
+        {
+            throw new SimulationException($"a repair with every node there left something: {string.Join("; ", repaired.Unrepairable)} {repaired.Failure?.Message}");
+        }
+
+        foreach (SimulatedDevice device in Online)
+        {
+            device.Watch(mends: false); // within five minutes, in a node that runs: where everything is now
+        }
+
+        _touched.Clear();
+    }
+
+    /// <summary>The oracle.</summary>
+    private void Check(string when)
+    {
+        foreach (SimulatedDevice device in Online)
+        {
+            _checked += _cluster.CheckHeads(device.Store!, $"{device.Name} {when}", afresh: true);
+        }
+
+        // A reader has nothing in memory, and takes up what every device has published.
+        SimulatedDevice beside = Pick([.. Online]);
+        BlockStore seen = beside.OpenAs(StoreAccess.Read, mustExist: true);
+        _checked += _cluster.CheckHeads(seen, $"a reader beside {beside.Name}, {when}", afresh: true);
+        (int arenas, int fewest) = _cluster.CheckArenas(seen, $"the nodes, {when}");
+        Say($"checked {when}: {seen.Heads.Count} heads, {arenas} arenas, the weakest has {(arenas == 0 ? 0 : fewest)} fragments more than it needs");
+        seen.DisposeAsync().Done();
+        Tdfs.Composition.StoreHost.LetGoOfHolders(seen);
+    }
+
+    private void Settle()
+    {
+        Say("the end: everybody comes back");
+        foreach (SimulatedDevice device in _away.ToArray())
+        {
+            ComeBack(device);
+        }
+
+        MendAll();
+        for (int round = 0; round < 2; round++)
+        {
+            foreach (SimulatedDevice device in _cluster.Devices)
+            {
+                device.Watch(mends: round == 0);
+            }
+        }
+
+        Check("at the end");
+        foreach (SimulatedDevice device in _cluster.Devices)
+        {
+            foreach ((Head head, SimulatedDevice by) in _acknowledged)
+            {
+                if (!device.Store!.Heads.Any(known => known.Supersedes(head) || (known.Device == head.Device && known.Incarnation == head.Incarnation && known.Sequence == head.Sequence && known.Volume == head.Volume)))
+                {
+                    throw new SimulationException($"{device.Name} at the end: what {by.Name} committed as sequence {head.Sequence} of {head.VolumeName} is in no head");
+                }
+            }
+        }
+
+        foreach (SimulatedDevice device in _cluster.Devices)
+        {
+            device.Close();
+        }
+    }
+
+    private T Pick<T>(IReadOnlyList<T> from) => from[_random.Next(from.Count)];
+
+    private void Say(string line) => _cluster.Trace.Add(line);
+
+    private sealed class Quiet : IProgressSink
+    {
+        internal static Quiet Instance { get; } = new();
+
+        public void Report(ProgressState state)
+        {
+        }
+
+        public void Warn(string line)
+        {
+        }
+    }
+}

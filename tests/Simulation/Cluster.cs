@@ -56,7 +56,7 @@ internal sealed class Cluster
     internal SimulatedNode AddNode()
     {
         var node = new SimulatedNode(Nodes.Count, World, new SeededRandom(Random.Next(int.MaxValue)), Trace) { Latency = TimeSpan.FromMilliseconds(1 + Random.Next(60)) };
-        node.LetIn(Devices[0].AsPeer());
+        node.LetIn(Devices[0].AsPeer() with { AbsenceDays = Random.Next(3) == 0 ? Node.Peers.Peer.MinAbsenceDays : 0 });
         node.Start();
         Nodes.Add(node);
         Network.Add(node);

@@ -108,9 +108,9 @@ internal sealed class SimulatedNetwork(ManualClock clock, SeededRandom random, T
         }
 
         fate -= LatePerMille;
-        (int status, byte[] answer)? answered = Ask(node, own.Identity, request.RequestUri.AbsolutePath, body);
+        (int Status, byte[] Answer, long Promised)? answered = Ask(node, own.Identity, request.RequestUri.AbsolutePath, body);
         clock.Advance(node.Latency);
-        if (answered is not (int status, byte[] answer))
+        if (answered is not (int status, byte[] answer, long promised))
         {
             trace.Add($"device{device} -> {node.Name} {operation} {body.Length}: it went down");
             throw Broken();
@@ -127,6 +127,7 @@ internal sealed class SimulatedNetwork(ManualClock clock, SeededRandom random, T
         DownloadedBytes += answer.Length;
         fate -= AnswersLostPerMille;
         var content = new ByteArrayContent(answer);
+        content.Headers.ContentLength = promised;
         if (fate >= 0 && fate < CutShortPerMille && answer.Length > 0)
         {
             int left = random.Next(answer.Length);
@@ -139,7 +140,7 @@ internal sealed class SimulatedNetwork(ManualClock clock, SeededRandom random, T
     }
 
     /// <summary>Null: the node gave no answer.</summary>
-    private (int Status, byte[] Answer)? Ask(SimulatedNode node, NodeIdentity who, string path, byte[] body)
+    private (int Status, byte[] Answer, long Promised)? Ask(SimulatedNode node, NodeIdentity who, string path, byte[] body)
     {
         var http = new DefaultHttpContext();
         http.Features.Set(who);
@@ -163,7 +164,7 @@ internal sealed class SimulatedNetwork(ManualClock clock, SeededRandom random, T
             return null; // it, or a lie, hung up
         }
 
-        return (http.Response.StatusCode, answer.ToArray());
+        return (http.Response.StatusCode, answer.ToArray(), Math.Max(http.Response.ContentLength ?? 0, answer.Length));
     }
 
     private static byte[] BodyOf(HttpRequestMessage request)

@@ -2,6 +2,7 @@ using System.Globalization;
 using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
+using TokTok.Storage.Node.Tests;
 using TokTok.Storage.Tdfs.Facades;
 using TokTok.Storage.Tdfs.Output;
 using TokTok.Storage.Testing;
@@ -26,6 +27,9 @@ internal sealed record SimulationResult
 
     public long Crashes { get; init; }
 
+    /// <summary>What devices began and could not do where the world was worse than their class: they say so, and lose nothing.</summary>
+    public long FailedVerbs { get; init; }
+
     public long LostNodes { get; init; }
 
     public long RepairedFragments { get; init; }
@@ -47,6 +51,7 @@ internal sealed class SimulationRun
 
     private static readonly VolumeId[] s_volumes = [new(new Bytes16(0, 1)), new(new Bytes16(0, 2))];
     private static readonly string[] s_names = ["alpha", "beta"];
+    private static readonly Lie[] s_lies = [Lie.WrongBytes, Lie.BareBytes, Lie.NothingThere, Lie.Refuses, Lie.Truncates, Lie.CutsShort, Lie.AddsAByte, Lie.WrongForm, Lie.KeptAlready, Lie.DropsWhatItTakes, Lie.Busy];
 
     private readonly Cluster _cluster;
     private readonly SeededRandom _random;
@@ -55,7 +60,12 @@ internal sealed class SimulationRun
     private readonly HashSet<SimulatedNode> _touched = [];
     private readonly HashSet<SimulatedDevice> _away = [];
     private readonly List<(Head Head, SimulatedDevice By)> _acknowledged = [];
+    private readonly Dictionary<SimulatedDevice, SimulatedDisk> _backups = [];
     private readonly DateTimeOffset _began;
+    private bool _isStormy; // since the last complete repair, arenas were sealed while requests were lost: they may lack as many fragments as they can
+    private bool _isBetween;
+    private long _failedVerbs;
+    private SimulatedDevice? _busy;
     private int _nextBlock;
     private long _commits;
     private long _checked;
@@ -99,6 +109,7 @@ internal sealed class SimulationRun
             Requests = cluster.Network.Requests,
             CheckedBlocks = run._checked,
             Crashes = run._crashes,
+            FailedVerbs = run._failedVerbs,
             LostNodes = run._lostNodes,
             RepairedFragments = run._repairedFragments,
             RepairedBytes = run._repairedBytes,
@@ -124,11 +135,13 @@ internal sealed class SimulationRun
             PassTime();
             ChangeWhoIsThere();
             GoWrong();
+            ChangeWeather();
             for (int work = 2 + _random.Next(4); work > 0; work--)
             {
-                Work(Pick([.. Online]));
+                Attempt(Pick([.. Online]), Work);
             }
 
+            BecomeCalm();
             Check("in the middle");
             if (_random.Next(3) == 0)
             {
@@ -178,13 +191,13 @@ internal sealed class SimulationRun
     private void GoWrong()
     {
         SimulatedNode[] able = [.. _cluster.Living.Where(node => _touched.Contains(node) || _touched.Count < _survive)];
-        if (able.Length == 0 || _random.Next(2) == 0)
+        if (able.Length == 0 || _isStormy || _random.Next(3) == 0)
         {
             return;
         }
 
         SimulatedNode node = Pick(able);
-        switch (_random.Next(3))
+        switch (_random.Next(8))
         {
             case 0 when node.IsUp:
                 Say($"{node.Name} goes down");
@@ -206,14 +219,123 @@ internal sealed class SimulationRun
 
                 node.IsGone = true;
                 break;
+            case 3 when node.IsUp:
+                Say($"{node.Name} loses its disk");
+                _touched.Add(node);
+                node.LoseDisk(_cluster.Devices[0].AsPeer());
+                node.Start();
+                break;
+            case 4:
+                Say($"{node.Name} hangs");
+                _touched.Add(node);
+                node.IsHung = true;
+                break;
+            case 5:
+                node.Lies.Lie = Pick(s_lies);
+                node.Lies.Only = _random.Next(2) == 0 ? "read" : null;
+                Say($"{node.Name} lies: {node.Lies.Lie} {node.Lies.Only}");
+                _touched.Add(node);
+                break;
+            case 6 when node.IsUp:
+                Say($"{node.Name} will lose power soon");
+                _touched.Add(node);
+                node.Disk.CrashAfter(1 + _random.Next(60));
+                break;
+            case 7:
+                node.Disk.CapacityBytes = node.Disk.UsedBytes + _random.Next(200_000);
+                Say($"{node.Name} is nearly full");
+                _touched.Add(node);
+                break;
             default:
                 break;
         }
     }
 
+    /// <summary>What the network does to requests in this phase, what o'clock machines think it is, and whether devices come between each other's requests.</summary>
+    private void ChangeWeather()
+    {
+        if (_touched.Count == 0 && _random.Next(3) == 0)
+        {
+            SimulatedNetwork network = _cluster.Network;
+            network.LostPerMille = _random.Next(25);
+            network.AnswersLostPerMille = _random.Next(25);
+            network.LatePerMille = _random.Next(15);
+            network.CutShortPerMille = _random.Next(10);
+            _isStormy = true;
+            Say($"storm: {network.LostPerMille} of 1000 requests lost, {network.AnswersLostPerMille} answers, {network.LatePerMille} late, {network.CutShortPerMille} cut short");
+        }
+
+        foreach (MachineClock clock in _cluster.Devices.Select(static device => device.Clock).Concat(_cluster.Nodes.Select(static node => node.Clock)))
+        {
+            if (_random.Next(20) == 0)
+            {
+                clock.Offset = _random.Next(2) == 0 ? TimeSpan.Zero : TimeSpan.FromDays(_random.Next(800) - 400);
+                Say($"a clock is wrong by {clock.Offset.Days} days");
+            }
+        }
+
+        _cluster.Network.Between = _random.Next(3) == 0 ? Between : null;
+    }
+
+    private void BecomeCalm()
+    {
+        _cluster.Network.BeCalm();
+        _cluster.Network.Between = null;
+        _cluster.Pass(TimeSpan.FromMinutes(15)); // whoever gave no answer is asked again by then
+    }
+
+    /// <summary>Now and then another device does something between two requests of this one.</summary>
+    private void Between()
+    {
+        if (!_isBetween && _random.Next(200) == 0 && Online.Where(static device => device.IsOpen).ToArray() is { Length: > 1 } able)
+        {
+            _isBetween = true;
+            SimulatedDevice other = Pick(able);
+            if (other != _busy)
+            {
+                SimulatedDevice? busy = _busy;
+                Attempt(other, device => _ = _random.Next(3) == 0 ? Reclaimed(device) : Wrote(device));
+                _busy = busy;
+            }
+
+            _isBetween = false;
+        }
+    }
+
+    /// <summary>What a device does may fail where more is wrong than it can do without; then it is begun anew, and what was acknowledged must be there.</summary>
+    private void Attempt(SimulatedDevice device, Action<SimulatedDevice> work)
+    {
+        _busy = device;
+        bool mayFail = _isStormy || _cluster.Nodes.Exists(static node => node.IsLying || node.Disk.CapacityBytes < 1L << 40);
+        try
+        {
+            work(device);
+        }
+        catch (Exception failure) when (mayFail && !device.Disk.HasCrashed && failure is DiskException or StoreException or DamagedBlockException)
+        {
+            Say($"{device.Name} fails: {failure.Message}");
+            _failedVerbs++;
+            (int lost, int answers, int late, int cut) = (_cluster.Network.LostPerMille, _cluster.Network.AnswersLostPerMille, _cluster.Network.LatePerMille, _cluster.Network.CutShortPerMille);
+            _cluster.Network.BeCalm();
+            device.Crash(isPowerCut: false);
+            Reopen(device);
+            (_cluster.Network.LostPerMille, _cluster.Network.AnswersLostPerMille, _cluster.Network.LatePerMille, _cluster.Network.CutShortPerMille) = (lost, answers, late, cut);
+        }
+        finally
+        {
+            _busy = null;
+        }
+    }
+
+    private void Reopen(SimulatedDevice device)
+    {
+        _cluster.TellPeers(device);
+        device.Open(mustExist: true);
+    }
+
     private void Work(SimulatedDevice device)
     {
-        int what = _random.Next(14);
+        int what = _random.Next(18);
         switch (what)
         {
             case < 6:
@@ -223,15 +345,13 @@ internal sealed class SimulationRun
                 Forget(device);
                 break;
             case 12:
-                AtRisk(device, Write);
+                AtRisk(device, static (run, it) => run.Write(it));
                 break;
             case 13:
-                AtRisk(device, Forget);
+                AtRisk(device, static (run, it) => run.Forget(it));
                 break;
             case 8:
-                Say($"{device.Name} reclaims");
-                ReclaimResult reclaimed = device.Care(new ListWalker()).ReclaimAsync(false, Quiet.Instance, CancellationToken.None).Done();
-                Say($"{device.Name} reclaimed {reclaimed.CondemnedArenaCount} arenas, freed {reclaimed.FreedBytes}; {string.Join("; ", reclaimed.WaitingFor)}");
+                Reclaimed(device);
                 break;
             case 9:
                 Say($"{device.Name} audits");
@@ -241,23 +361,80 @@ internal sealed class SimulationRun
                 Say($"{device.Name} looks around");
                 device.Watch(mends: true);
                 break;
+            case 14:
+                AtRisk(device, static (run, it) => run.Reclaimed(it));
+                break;
+            case 15:
+                Say($"{device.Name} has a full disk");
+                device.Disk.CapacityBytes = device.Disk.UsedBytes + _random.Next(100_000);
+                try
+                {
+                    Write(device);
+                }
+                catch (Exception full) when (full is DiskException or StoreException)
+                {
+                    Say($"{device.Name} fails: {full.Message}");
+                    device.Crash(isPowerCut: false);
+                }
+
+                device.Disk.CapacityBytes = 1L << 40;
+                if (!device.IsOpen)
+                {
+                    Reopen(device);
+                }
+
+                break;
+            case 16:
+                Restore(device);
+                break;
             default:
                 Say($"{device.Name} ends and begins");
                 device.Close();
-                _cluster.TellPeers(device);
-                device.Open(mustExist: true);
+                Reopen(device);
                 break;
         }
     }
 
+    /// <summary>A backup of the state folder is made, or the one made before is put in its place.</summary>
+    private void Restore(SimulatedDevice device)
+    {
+        device.Close();
+        if (_backups.Remove(device, out SimulatedDisk? backup))
+        {
+            Say($"{device.Name} gets an older state folder");
+            device.Disk = backup;
+        }
+        else
+        {
+            Say($"{device.Name} makes a backup of its state folder");
+            _backups[device] = device.Disk.Copy();
+        }
+
+        Reopen(device);
+    }
+
+    private bool Reclaimed(SimulatedDevice device)
+    {
+        Say($"{device.Name} reclaims");
+        ReclaimResult reclaimed = device.Care(new ListWalker()).ReclaimAsync(false, Quiet.Instance, CancellationToken.None).Done();
+        Say($"{device.Name} reclaimed {reclaimed.CondemnedArenaCount} arenas, freed {reclaimed.FreedBytes}; {string.Join("; ", reclaimed.WaitingFor)}");
+        return true;
+    }
+
+    private bool Wrote(SimulatedDevice device)
+    {
+        Write(device);
+        return true;
+    }
+
     /// <summary>Does something while the device's power may go at any write; it is switched on again at once.</summary>
-    private void AtRisk(SimulatedDevice device, Action<SimulatedDevice> work)
+    private void AtRisk(SimulatedDevice device, Action<SimulationRun, SimulatedDevice> work)
     {
         bool isPowerCut = _random.Next(3) > 0;
         device.Disk.CrashAfter(1 + _random.Next(_random.Next(2) == 0 ? 30 : 300));
         try
         {
-            work(device);
+            work(this, device);
             device.Disk.CrashAfter(1L << 40);
         }
         catch (Exception failure) when (device.Disk.HasCrashed)
@@ -265,8 +442,7 @@ internal sealed class SimulationRun
             Say($"{device.Name} {(isPowerCut ? "loses power" : "is killed")} ({failure.GetType().Name})");
             _crashes++;
             device.Crash(isPowerCut);
-            _cluster.TellPeers(device);
-            device.Open(mustExist: true);
+            Reopen(device);
         }
     }
 
@@ -332,32 +508,26 @@ internal sealed class SimulationRun
         Say("everything is mended");
         foreach (SimulatedNode node in _cluster.Living.ToArray())
         {
+            node.IsHung = false;
+            node.Lies.Lie = Lie.None;
+            node.Disk.CapacityBytes = 1L << 40;
+            node.Disk.CrashAfter(1L << 40);
             if (!node.IsUp)
             {
                 node.Start();
             }
         }
 
+        _cluster.Pass(TimeSpan.FromMinutes(15));
+
         foreach (SimulatedNode node in _cluster.Nodes.Where(node => node.IsGone && _touched.Contains(node)).ToArray())
         {
             Say($"{_cluster.AddNode().Name} comes instead of {node.Name}");
         }
 
-        foreach (SimulatedDevice device in Online.ToArray())
+        // A peer that failed audits is being left, and what it keeps has to go elsewhere, where there may be no place; mended where it is it passes the next ones, and stays.
+        for (int round = 0; !Repair(isLast: round == 3); round++)
         {
-            _cluster.TellPeers(device);
-            device.Watch(mends: _random.Next(2) == 0);
-        }
-
-        // One who is there does it for all: those who are away may stay away for long.
-        SimulatedDevice mender = Pick([.. Online]);
-        RepairResult repaired = mender.Care(new ListWalker()).RepairAsync(Quiet.Instance, CancellationToken.None).Done();
-        _repairedFragments += repaired.RepairedFragmentCount;
-        _repairedBytes += repaired.WrittenBytes;
-        Say($"{mender.Name} repaired {repaired.RepairedFragmentCount} fragments, {repaired.WrittenBytes} bytes, moved {repaired.MovedBytes}; left: {string.Join("; ", repaired.Unrepairable)} {repaired.Failure?.Message}");
-        if (repaired.Unrepairable.Count > 0 || repaired.Failure is not null)
-        {
-            throw new SimulationException($"a repair with every node there left something: {string.Join("; ", repaired.Unrepairable)} {repaired.Failure?.Message}");
         }
 
         foreach (SimulatedDevice device in Online)
@@ -366,6 +536,27 @@ internal sealed class SimulationRun
         }
 
         _touched.Clear();
+        _isStormy = false;
+    }
+
+    /// <returns>Whether nothing was left to mend.</returns>
+    private bool Repair(bool isLast)
+    {
+        foreach (SimulatedDevice device in Online.ToArray())
+        {
+            _cluster.TellPeers(device);
+            device.Audit(2);
+            device.Watch(mends: _random.Next(2) == 0);
+        }
+
+        // One who is there does it for all: those who are away may stay away for long.
+        SimulatedDevice mender = Pick([.. Online]);
+        RepairResult repaired = mender.Care(new ListWalker()).RepairAsync(Quiet.Instance, CancellationToken.None).Done();
+        _repairedFragments += repaired.RepairedFragmentCount;
+        _repairedBytes += repaired.WrittenBytes;
+        string left = $"{string.Join("; ", repaired.Unrepairable)} {repaired.Failure?.Message}";
+        Say($"{mender.Name} repaired {repaired.RepairedFragmentCount} fragments, {repaired.WrittenBytes} bytes, moved {repaired.MovedBytes}; left: {left}");
+        return (repaired.Unrepairable.Count == 0 && repaired.Failure is null) || (isLast ? throw new SimulationException($"repairs with every node there left something: {left}") : false);
     }
 
     /// <summary>The oracle.</summary>
@@ -389,6 +580,11 @@ internal sealed class SimulationRun
     private void Settle()
     {
         Say("the end: everybody comes back");
+        foreach (SimulatedNode node in _cluster.Nodes)
+        {
+            node.Clock.Offset = TimeSpan.Zero;
+        }
+
         foreach (SimulatedDevice device in _away.ToArray())
         {
             ComeBack(device);

@@ -112,7 +112,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
                 throw new InvalidOperationException($"the keys of domain {domain} are there");
             }
 
-            IReadOnlyList<IFragmentHolder> holders = HoldersOf(arena, reasons, out bool isComplete);
+            List<IFragmentHolder> holders = HoldersOf(arena, reasons, out bool isComplete);
             foreach (IFragmentHolder holder in holders)
             {
                 isComplete &= await TryAsync(holder, reasons, async () =>
@@ -186,7 +186,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         }
     }
 
-    /// <summary>Asks a holder to let go of something. One that vanished since the store was opened is as one that was not there then: it is asked again by the next run.</summary>
+    /// <summary>Asks a holder to let go of something. One that vanished since the store was opened is as one that was not there then, and one that refuses keeps no other from it: it is asked again by the next run.</summary>
     /// <returns>Whether it did.</returns>
     private async ValueTask<bool> TryAsync(IFragmentHolder holder, List<string> reasons, Func<ValueTask> asks)
     {
@@ -195,9 +195,10 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             await asks().ConfigureAwait(false);
             return true;
         }
-        catch (DiskException failure) when (failure.Failure == DiskFailure.Unreachable)
+        catch (DiskException failure)
         {
-            AddOnce(reasons, CannotReach(store.Holders.First(known => known.Id == holder.Id)));
+            StoreHolder its = store.Holders.First(known => known.Id == holder.Id);
+            AddOnce(reasons, failure.Failure == DiskFailure.Unreachable ? CannotReach(its) : $"holder {its.Place}: {failure.Message}; its fragments are deleted when it can");
             return false;
         }
     }
@@ -216,7 +217,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         foreach (ArenaRecord arena in store.Catalog.Arenas().Where(arena => arena.State == ArenaState.Trashed && store.Owns(arena)))
         {
             uint age = store.Catalog.RunningDays - Math.Min(store.Catalog.RunningDays, arena.TrashedOnDay);
-            IReadOnlyList<IFragmentHolder> holders = HoldersOf(arena, reasons, out bool isComplete);
+            List<IFragmentHolder> holders = HoldersOf(arena, reasons, out bool isComplete);
             if (!store.HasKeysOf(arena))
             {
                 waiting += StoredBytes(arena);

@@ -80,6 +80,7 @@ public sealed class SimulationTests(ITestOutputHelper output)
     }
 
     /// <summary>Seeds that found something, each by what it found.</summary>
+    /// <remarks>They found it by the draws of the first version (commit "A simulation of whole nodes from one seed"); kinds of faults that came since have changed what a seed draws, so that each of these is one more run and no proof by itself.</remarks>
     [Theory]
     [InlineData(2, "a reclaim ended when a peer had vanished since the store was opened")]
     [InlineData(8, "an arena that was adopted while the holder of a data fragment was away could not be read, though k others were there")]

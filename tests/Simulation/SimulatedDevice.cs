@@ -15,7 +15,9 @@ using StoreAccess = TokTok.Storage.Blocks.Store.StoreAccess;
 namespace TokTok.Storage.Simulation;
 
 /// <summary>One of the account's devices: keyring, state folder and the store over the peers of its list, opened as the command opens it, without the command around it.</summary>
+#pragma warning disable CA1001 // a machine that loses power disposes of nothing
 internal sealed class SimulatedDevice
+#pragma warning restore CA1001
 {
     internal const string State = "/state";
 
@@ -82,8 +84,8 @@ internal sealed class SimulatedDevice
 
     internal BlockStore OpenAs(StoreAccess access, bool mustExist)
     {
-        var peers = new PeerHolders(Disk, Random, Clock, null, Say, _network.DoorOf(Number));
-        List<ConfiguredHolder> holders = peers.OpenAsync(State, Keyring, mayWrite: access == StoreAccess.Write, CancellationToken.None).Done();
+        var peers = new PeerHolders(Disk, Random, Clock, null, Say, network: _network.DoorOf(Number));
+        List<ConfiguredHolder> holders = peers.OpenAsync(State, Keyring, CountryRule.None, mayWrite: access == StoreAccess.Write, CancellationToken.None).Done();
         holders = LostPeers.GiveUp(holders, new ScoreFile(Disk, State, Keyring.CacheKey, Random, Clock).Read(), null);
         if (access == StoreAccess.Write)
         {

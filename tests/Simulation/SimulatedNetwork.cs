@@ -169,9 +169,11 @@ internal sealed class SimulatedNetwork(ManualClock clock, SeededRandom random, T
 
     private static byte[] BodyOf(HttpRequestMessage request)
     {
-        using var body = new MemoryStream();
-        new ValueTask(request.Content!.CopyToAsync(body)).Done();
-        return body.ToArray();
+        byte[]? body = null;
+        ReadAsync().Done();
+        return body!;
+
+        async ValueTask ReadAsync() => body = await request.Content!.ReadAsByteArrayAsync().ConfigureAwait(false);
     }
 
     private static HttpRequestException Broken() => new("the connection broke", new IOException());

@@ -11,7 +11,9 @@ using TokTok.Storage.Testing;
 namespace TokTok.Storage.Simulation;
 
 /// <summary>A friend's node: the service, the house and the folder holders that `tdfs node` runs, over a simulated disk.</summary>
+#pragma warning disable CA1001 // a machine that loses power disposes of nothing
 internal sealed class SimulatedNode
+#pragma warning restore CA1001
 {
     private const string State = "/state";
     private const string Folder = "/kept";

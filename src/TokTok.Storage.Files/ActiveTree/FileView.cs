@@ -41,6 +41,7 @@ internal sealed class FileView(ExtentCache extents, DataCache data, FilePiece[] 
     private readonly long _visible = Math.Min(baseVisible, content.Size);
     private ExtentsBlock? _leaf;
     private long _leafStart;
+    private int _found; // the piece that was found last: whoever walks along a file comes to it again, or to the next
 
     internal long Size => size;
 
@@ -257,8 +258,14 @@ internal sealed class FileView(ExtentCache extents, DataCache data, FilePiece[] 
         }
     }
 
+    /// <summary>The first piece that ends behind an offset, or the count.</summary>
     private int FindFrom(long offset)
     {
+        if (IsFrom(_found, offset) || IsFrom(++_found, offset))
+        {
+            return _found;
+        }
+
         int low = 0;
         int high = pieces.Length;
         while (low < high)
@@ -274,8 +281,11 @@ internal sealed class FileView(ExtentCache extents, DataCache data, FilePiece[] 
             }
         }
 
-        return low;
+        return _found = low;
     }
+
+    private bool IsFrom(int index, long offset) =>
+        index <= pieces.Length && (index == pieces.Length || pieces[index].End > offset) && (index == 0 || pieces[index - 1].End <= offset);
 }
 
 /// <summary>A view as a file to be stored whole.</summary>

@@ -51,6 +51,7 @@ internal sealed class SimulatedNetwork(ManualClock clock, SeededRandom random, T
     {
         Between?.Invoke();
         byte[] body = BodyOf(request);
+        KeyValuePair<string, string[]>[] headers = [.. request.Headers.Select(static header => KeyValuePair.Create(header.Key, header.Value.ToArray()))];
         string operation = request.RequestUri!.AbsolutePath[(request.RequestUri.AbsolutePath.LastIndexOf('/') + 1)..];
         Requests++;
         UploadedBytes += body.Length;
@@ -100,7 +101,7 @@ internal sealed class SimulatedNetwork(ManualClock clock, SeededRandom random, T
                     if (node.IsUp)
                     {
                         trace.Add($"device{device} -> {node.Name} {operation} {body.Length}: now");
-                        Ask(node, who, path, body);
+                        Ask(node, who, path, body, headers);
                     }
                 },
                 null, delay, Timeout.InfiniteTimeSpan);
@@ -108,7 +109,7 @@ internal sealed class SimulatedNetwork(ManualClock clock, SeededRandom random, T
         }
 
         fate -= LatePerMille;
-        (int Status, byte[] Answer, long Promised)? answered = Ask(node, own.Identity, request.RequestUri.AbsolutePath, body);
+        (int Status, byte[] Answer, long Promised)? answered = Ask(node, own.Identity, request.RequestUri.AbsolutePath, body, headers);
         clock.Advance(node.Latency);
         if (answered is not (int status, byte[] answer, long promised))
         {
@@ -140,13 +141,18 @@ internal sealed class SimulatedNetwork(ManualClock clock, SeededRandom random, T
     }
 
     /// <summary>Null: the node gave no answer.</summary>
-    private (int Status, byte[] Answer, long Promised)? Ask(SimulatedNode node, NodeIdentity who, string path, byte[] body)
+    private (int Status, byte[] Answer, long Promised)? Ask(SimulatedNode node, NodeIdentity who, string path, byte[] body, KeyValuePair<string, string[]>[] headers)
     {
         var http = new DefaultHttpContext();
         http.Features.Set(who);
         http.Request.Method = HttpMethods.Post;
         http.Request.Path = path;
         http.Request.ContentLength = body.Length;
+        foreach ((string name, string[] values) in headers)
+        {
+            http.Request.Headers[name] = values;
+        }
+
         http.Request.Body = new MemoryStream(body, writable: false);
         using var answer = new MemoryStream();
         http.Response.Body = answer;

@@ -10,10 +10,10 @@ public sealed class SimulationTests(ITestOutputHelper output)
     private const int DefaultSeeds = 60;
     private const int LongSeeds = 10_000;
 
-    /// <summary>Seeds that find something that is not explained yet; the long run has them, the default one goes on behind them.</summary>
-    /// <remarks>46: after a node lost its disk and was given up by audits, another is lost, and a reader beside the writer does not find a block that the writer reads.
-    /// 64: after storms that were repaired, one device still has an arena with a fragment that no holder has, and a node that hangs is then one too many for it.</remarks>
-    private static readonly int[] s_open = [46, 64];
+    /// <summary>Seeds that find something that is not explained yet, each with what: the long run has them, the default one goes on behind them.</summary>
+    /// <remarks>102: a store cannot be opened while a peer that answered breaks off the reading of its copies of other lines' logs: LogCopies.IsPartedAsync compares copies and lets that failure through,
+    /// where whoever reads them passes over it.</remarks>
+    private static readonly int[] s_open = [102];
 
     private static readonly bool s_isLong = Environment.GetEnvironmentVariable("TDFS_LONG") == "1";
 
@@ -86,6 +86,8 @@ public sealed class SimulationTests(ITestOutputHelper output)
     [InlineData(8, "an arena that was adopted while the holder of a data fragment was away could not be read, though k others were there")]
     [InlineData(33, "an owner that came back made the others forget where a repair had put fragments meanwhile")]
     [InlineData(35, "a device that was killed left holders a journal that had forgotten what no catalog there named yet")]
+    [InlineData(46, "a device that stayed connected repaired to a peer that had lost its disk under the name of the holder that was gone, so that a reader that dialled anew looked for the fragments elsewhere")]
+    [InlineData(64, "the same, and another device's reclaim ended when a second peer hung")]
     [InlineData(74, "a device that was away when an arena was released could not read what another had taken back of it")]
     public void What_was_found_stays_mended(long seed, string found)
     {

@@ -15,7 +15,18 @@ internal sealed class MemoryHolder : IFragmentHolder
     /// <summary>Calls that came through: how often what is behind the door was asked anything.</summary>
     internal int CallCount { get; private set; }
 
-    public HolderId Id { get; } = HolderId.New(SystemRandom.Instance);
+    public HolderId Id { get; private set; } = HolderId.New(SystemRandom.Instance);
+
+    /// <summary>The disk under it is replaced by an empty one: another holder, by what nodes can tell.</summary>
+    internal void Replace()
+    {
+        lock (_gate)
+        {
+            Id = HolderId.New(SystemRandom.Instance);
+            Arenas.Clear();
+            Objects.Clear();
+        }
+    }
 
     public ValueTask PutAsync(ArenaId id, int dataFragments, int parityFragments, int sliceBytes, IReadOnlyList<FragmentData> fragments, CancellationToken cancel) => Do(() =>
     {

@@ -182,6 +182,35 @@ public sealed class PeerHolderTests
     }
 
     [Fact]
+    public async Task A_peer_whose_disk_was_replaced_is_no_longer_the_holder_that_was_met()
+    {
+        using var ann = new TestDevice("ann");
+        await using ServedNode node = await ServedNode.StartAsync(ann.AsPeer(Quota));
+        using PeerHolder holder = await node.OpenAsync(ann);
+        ArenaId id = ArenaId.New(SystemRandom.Instance);
+        FragmentData fragment = ServedNode.Fragment(0, Slice, 1);
+        await holder.PutAsync(id, 1, 1, Slice, [fragment], Cancel);
+        Assert.False(holder.Connection.IsReplaced);
+        node.HolderOf(ann).Replace();
+
+        // A repair that met it before would put the fragment back under the name of a holder that nobody else has.
+        DiskException put = await Assert.ThrowsAsync<DiskException>(async () => await holder.PutAsync(id, 1, 1, Slice, [fragment], Cancel));
+        Assert.Equal(DiskFailure.Unreachable, put.Failure);
+        Assert.Contains("another holder lies there", put.Message, StringComparison.Ordinal);
+        DiskException append = await Assert.ThrowsAsync<DiskException>(async () => await holder.AppendObjectAsync("journal/a", 0, new byte[] { 1 }, isSynced: true, Cancel));
+        Assert.Equal(DiskFailure.Unreachable, append.Failure);
+        Assert.Equal(AuditOutcome.Failed, await holder.AuditAsync(id, 0, new ExpectedFragment(fragment.Name, Slice), SystemRandom.Instance, Cancel));
+        Assert.Empty(node.HolderOf(ann).Arenas);
+        Assert.Empty(node.HolderOf(ann).Objects);
+        Assert.True(holder.Connection.IsReplaced);
+
+        using PeerHolder anew = await node.OpenAsync(ann);
+        Assert.NotEqual(holder.Id, anew.Id);
+        await anew.PutAsync(id, 1, 1, Slice, [fragment], Cancel);
+        Assert.Single(node.HolderOf(ann).Arenas);
+    }
+
+    [Fact]
     public async Task A_node_that_is_not_there_is_unreachable_at_once_from_the_second_question_on()
     {
         using var ann = new TestDevice("ann");

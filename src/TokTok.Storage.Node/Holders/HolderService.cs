@@ -1,6 +1,7 @@
 using System.Globalization;
 using System.Text;
 using Microsoft.AspNetCore.Http;
+using Microsoft.Extensions.Primitives;
 using TokTok.Storage.Core;
 using TokTok.Storage.Node.Identity;
 using TokTok.Storage.Node.Peers;
@@ -143,6 +144,11 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
         {
             var request = new HolderRequest(http, account, peer.KeptForIt, flow);
             HostedHolder holder = await OnDiskAsync(request, () => house.OfAsync(account, request.Cancel)).ConfigureAwait(false);
+            if (operation != Protocol.Operation.Hello && http.Request.Headers.TryGetValue(Protocol.HolderHeader, out StringValues meant) && !StringValues.Equals(meant, holder.Id.ToString()))
+            {
+                throw new RefusalException(Protocol.Status.OtherHolder, "another holder lies here");
+            }
+
             ReadOnlyMemory<byte> answer = await AnswerAsync(operation, request, holder).ConfigureAwait(false);
             flow.AddTaken(answer.Length);
             await SendAsync(http, answer, flow.Out).ConfigureAwait(false);

@@ -38,8 +38,8 @@ public sealed partial class PeerHolder
         }
         catch (PeerException failure)
         {
-            // Damaged: it says so itself. A refusal is none yet: disks fail, and whoever refuses for long counts as away.
-            return failure.Problem is PeerProblem.BadAnswer or PeerProblem.Damaged ? AuditOutcome.Failed : AuditOutcome.NoAnswer;
+            // Damaged, or another holder in its place: it says so itself. A refusal is none yet: disks fail, and whoever refuses for long counts as away.
+            return failure.Problem is PeerProblem.BadAnswer or PeerProblem.Damaged or PeerProblem.OtherHolder ? AuditOutcome.Failed : AuditOutcome.NoAnswer;
         }
     }
 }

@@ -11,6 +11,7 @@ public readonly record struct ExpectedFragment(FragmentName Name, int SliceBytes
 /// <summary>A holder that is a peer: every call is a request to it.</summary>
 /// <remarks>
 /// Format: docs/protocol.md 3.3. A peer that does not answer is <see cref="DiskFailure.Unreachable"/>, as a disk that was pulled out; one that refuses for its quota is <see cref="DiskFailure.Full"/>.
+/// So is one whose disk was replaced meanwhile: what is put there would lie at a holder that no catalog knows, under the name of one that is gone (<see cref="PeerConnection.IsReplaced"/>).
 /// Nothing that it says is trusted: lengths are bounded, and each window of a fragment is checked against the name that <see cref="Expected"/> knows. A window that does not match is told once for
 /// each arena and handed on as it is: who reads has another fragment, or mends the group in place.
 /// Locks: _gate guards _shapes, _told and _short; nothing waits inside.
@@ -29,7 +30,11 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
     private readonly IRandomSource _random;
     private (string Name, long End, int Count) _short = ("", 0, 0); // answers in a row that ended an object early
 
-    private PeerHolder(PeerConnection peer, HelloAnswer hello, Action<string>? note, IRandomSource random) => (_peer, Hello, _note, _known, _random) = (peer, hello, note, new PeerWindows(peer.Clock), random);
+    private PeerHolder(PeerConnection peer, HelloAnswer hello, Action<string>? note, IRandomSource random)
+    {
+        (_peer, Hello, _note, _known, _random) = (peer, hello, note, new PeerWindows(peer.Clock), random);
+        peer.Mean(hello.Holder);
+    }
 
     public HolderId Id => Hello.Holder;
 

@@ -64,6 +64,8 @@ public sealed class PeerConnection : IDisposable
     private long _came;
     private volatile NodeIdentity? _identity;
     private volatile NodeIdentity? _stranger;
+    private volatile string? _holder;
+    private volatile bool _isReplaced;
     private (long At, TimeSpan For, string Why)? _silent;
 
     /// <param name="finds">Looks for it on the machine's own network, where its addresses do not answer at once; null: nobody does.</param>
@@ -97,10 +99,16 @@ public sealed class PeerConnection : IDisposable
     /// <summary>Who answered last; null: nobody yet.</summary>
     public NodeIdentity? Identity => _identity;
 
+    /// <summary>The holder that was met there is no more: another lies there now, and nothing that is meant for the first is answered. Whoever dials anew meets the other.</summary>
+    public bool IsReplaced => _isReplaced;
+
     internal TimeProvider Clock => _clock;
 
     /// <summary>"bob (192.0.2.7:4919)".</summary>
     public string Where => $"{Name} ({string.Join(", ", _addresses)})";
+
+    /// <summary>From here on every request is meant for this holder, and is refused where the peer has another.</summary>
+    internal void Mean(HolderId holder) => _holder = holder.ToString();
 
     /// <summary>Asks, and gives back the whole answer.</summary>
     /// <exception cref="PeerException">There is none.</exception>
@@ -253,6 +261,11 @@ public sealed class PeerConnection : IDisposable
             VersionPolicy = HttpVersionPolicy.RequestVersionExact,
             Content = new PacedContent(head, body, _send),
         };
+        if (_holder is { } meant)
+        {
+            request.Headers.Add(Protocol.HolderHeader, meant);
+        }
+
         Interlocked.Add(ref _sent, head.Length + body.Length);
         using HttpResponseMessage response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, time.Token).ConfigureAwait(false);
         int status = (int)response.StatusCode;
@@ -456,9 +469,11 @@ public sealed class PeerConnection : IDisposable
     private PeerException Refused(int status, byte[] body)
     {
         string text = Clean(body);
+        _isReplaced |= status == Protocol.Status.OtherHolder;
         return status switch
         {
             Protocol.Status.NotLetIn => new(PeerProblem.NotLetIn, $"{Where}: it does not let this account in; ask its owner for a new invitation"),
+            Protocol.Status.OtherHolder => new(PeerProblem.OtherHolder, $"{Where}: what it kept is gone, and another holder lies there since: its disk was lost or replaced"),
             Protocol.Status.OtherVersion => new(
                 PeerProblem.OtherVersion, $"{Where}: it speaks version {(body.Length > 0 ? body[0] : 0)} of the protocol between nodes, this program version {Protocol.Version}; install the same release on both"),
             Protocol.Status.Gone when body.Length > 0 && body[0] == 2 => new(PeerProblem.Used, "the invitation was used already; ask for a new one"),

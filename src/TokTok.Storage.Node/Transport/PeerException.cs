@@ -11,6 +11,9 @@ public enum PeerProblem
     /// <summary>Who answers is not who was expected.</summary>
     OtherIdentity,
 
+    /// <summary>It is the peer, and what lies there is not the holder that was met: its disk was replaced.</summary>
+    OtherHolder,
+
     /// <summary>It does not know this account, or does not let it in any more.</summary>
     NotLetIn,
 

@@ -9,6 +9,9 @@ public static class Protocol
     internal const string Root = "/tdfs/";
     internal const string Path = "/tdfs/1/";
 
+    /// <summary>The header by which a request says which holder it is meant for.</summary>
+    internal const string HolderHeader = "tdfs-holder";
+
     internal const int MaxLineBytes = 4096;
     internal const int MaxHeaderBytes = 8192;
     internal const int MaxHeaders = 32;
@@ -67,6 +70,7 @@ public static class Protocol
         internal const int NoOperation = 404;
         internal const int Conflict = 409;
         internal const int Gone = 410;
+        internal const int OtherHolder = 412;
         internal const int Mismatch = 422;
         internal const int TooMany = 429;
         internal const int Damaged = 500;

@@ -15,7 +15,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// <summary>Keeps the holders of an open store what the peer list and the disks say: who was absent is taken in when it is back, who was accepted meanwhile joins, who was revoked goes.</summary>
 /// <remarks>
 /// A folder counts as back when the holder that the catalog knows lies in it. A peer that vanishes while it is a holder stays one: its calls fail, at once while it was silent lately; it is
-/// dialled here by another connection, and when that is answered its calls try again. Holders that were replaced are let go of at the end, since somebody may be reading from them.
+/// dialled here by another connection, and when that is answered its calls try again. One whose disk was replaced says so to the next call, and is dialled anew: it is another holder. Holders that were replaced are let go of at the end, since somebody may be reading from them.
 /// Locks: _gate, one look at a time.
 /// </remarks>
 internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyring keyring, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say, INetwork? network = null) : IDisposable
@@ -105,7 +105,7 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
         long now = clock.GetUtcNow().ToUnixTimeSeconds();
         // Who lies outside the rule has nothing to bring, unless it has fragments from before.
         Peer[] keepers = [.. list.Peers.Where(peer => peer.IsHolder && !peer.HasEnded(now) && (config.Countries.Allows(peer.Country) || store.Holders.Any(known => known.Id == peer.Holder)))];
-        Peer[] absent = [.. keepers.Where(peer => Present(peer) is not { } holder || holder.Address != PeerHolders.AddressOf(peer))];
+        Peer[] absent = [.. keepers.Where(peer => Present(peer) is not { } holder || holder.Address != PeerHolders.AddressOf(peer) || holder.Itself is PeerHolder { Connection.IsReplaced: true })];
         ConfiguredHolder[] dialled = absent.Length == 0 ? []
             : await _peers.DialAsync(file, list, absent, new NodeCertificate(keyring.Device, keyring.Certificate, clock), store.IsWritable, cancel).ConfigureAwait(false);
         await ForgiveAsync([.. keepers.Where(peer => Present(peer)?.Itself is PeerHolder { Connection.IsSilent: true })], list, cancel).ConfigureAwait(false);

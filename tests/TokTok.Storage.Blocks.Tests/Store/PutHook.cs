@@ -46,7 +46,14 @@ internal sealed class PutHook(IFragmentHolder inner, Func<Task> beforePut) : IFr
 
     public ValueTask<IReadOnlyList<HeldArenaEntry>> ListAsync(CancellationToken cancel) => inner.ListAsync(cancel);
 
-    public ValueTask TrashAsync(ArenaId id, CancellationToken cancel) => inner.TrashAsync(id, cancel);
+    /// <summary>Called before an arena is moved to the trash.</summary>
+    internal Action? BeforeTrash { get; init; }
+
+    public ValueTask TrashAsync(ArenaId id, CancellationToken cancel)
+    {
+        BeforeTrash?.Invoke();
+        return inner.TrashAsync(id, cancel);
+    }
 
     public ValueTask RestoreAsync(ArenaId id, CancellationToken cancel) => inner.RestoreAsync(id, cancel);
 

@@ -246,6 +246,23 @@ public sealed class TwoDevicesTests
     }
 
     [Fact]
+    public async Task A_device_that_was_away_while_an_arena_was_sealed_and_released_reads_it_in_the_trash()
+    {
+        await (await _one.OpenAsync()).DisposeAsync();
+        await (await _two.OpenAsync()).DisposeAsync();
+        (List<(Score Score, byte[] Bytes)> blocks, Head head) = await WriteAsync(_one, 0, s_volume);
+        await using (BlockStore one = await _one.OpenAsync())
+        {
+            await StoreFixture.CommitAsync(one, s_volume, [], head);
+            Assert.True((await ReclaimAsync(one)).TrashedArenas > 0);
+        }
+
+        await using BlockStore two = await _two.OpenAsync();
+        Assert.Contains(two.Catalog.Arenas(), static arena => arena is { Owner: 1, State: ArenaState.Trashed });
+        await StoreFixture.AssertAllAsync(two, blocks);
+    }
+
+    [Fact]
     public async Task After_a_revocation_later_heads_of_the_device_do_not_count_and_earlier_ones_do()
     {
         (_, Head before) = await WriteAsync(_two, 0, s_other);

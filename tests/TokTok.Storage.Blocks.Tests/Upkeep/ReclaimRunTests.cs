@@ -1,3 +1,4 @@
+using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Blocks.Tests.Store;
@@ -48,6 +49,38 @@ public sealed class ReclaimRunTests
         Assert.InRange(run.Report.FreedBytes, 1, long.MaxValue);
         Assert.InRange(run.Report.TrashedArenas, 2, int.MaxValue);
         await AssertWholeAsync(fixture, kept);
+    }
+
+    [Fact]
+    public async Task A_holder_that_vanishes_during_a_reclaim_is_asked_again_by_the_next()
+    {
+        var fixture = new StoreFixture(holderCount: 3);
+        fixture.Options = fixture.Options with { SealAtFlushBytes = 1 };
+        HolderId? vanished = null;
+        fixture.Wrap = holder => new PutHook(holder, static () => Task.CompletedTask)
+        {
+            BeforeTrash = () =>
+            {
+                if (holder.Id == vanished)
+                {
+                    throw new DiskException(DiskFailure.Unreachable, "reach", "peer", "it does not answer");
+                }
+            },
+        };
+        await using BlockStore store = await fixture.OpenAsync();
+        List<(Score Score, byte[] Bytes)> blocks = await StoreFixture.WriteAsync(store, 0, 30);
+        Head head = await StoreFixture.CommitAsync(store, s_volume, blocks.Select(static each => each.Score), null);
+        await StoreFixture.CommitAsync(store, s_volume, [], head);
+        vanished = store.Holders[1].Id; // since it was opened
+        ReclaimReport report = await new Reclaimer(store, new ListWalker()).RunAsync(new ReclaimOptions { EmptyTrashNow = true }, null, CancellationToken.None);
+        Assert.InRange(report.TrashedArenas, 1, int.MaxValue);
+        Assert.Contains(report.Reasons, static reason => reason.Contains("/holder1 cannot be reached", StringComparison.Ordinal));
+        Assert.Contains(store.Catalog.Arenas(), static arena => arena.State == ArenaState.Trashed);
+
+        vanished = null;
+        report = await new Reclaimer(store, new ListWalker()).RunAsync(new ReclaimOptions { EmptyTrashNow = true }, null, CancellationToken.None);
+        Assert.InRange(report.FreedBytes, 1, long.MaxValue);
+        Assert.DoesNotContain(store.Catalog.Arenas(), static arena => arena.State == ArenaState.Trashed);
     }
 
     [Theory]

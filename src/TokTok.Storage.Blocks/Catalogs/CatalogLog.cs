@@ -126,9 +126,16 @@ internal sealed class CatalogLog : IDisposable
         log._others = found.FindAll(copy => !own.Contains(copy.Line));
         foreach (Candidate other in isOwn ? candidates.FindAll(each => each != best && own.Contains(each.Copy.Line)) : [])
         {
-            if (other.Copy.Line == best!.Copy.Line && !await copies.IsPrefixAsync(other.Copy, best.Copy, cancel).ConfigureAwait(false))
+            try
             {
-                log._parted.Add(other);
+                if (other.Copy.Line == best!.Copy.Line && !await copies.IsPrefixAsync(other.Copy, best.Copy, cancel).ConfigureAwait(false))
+                {
+                    log._parted.Add(other);
+                }
+            }
+            catch (DiskException) when (copies.IsFailing(other.Copy) || copies.IsFailing(best!.Copy))
+            {
+                // As where that holder is absent: nobody knows yet.
             }
         }
 
@@ -169,9 +176,9 @@ internal sealed class CatalogLog : IDisposable
                 {
                     await TakeCandidateAsync(complete, copy, cancel).ConfigureAwait(false);
                 }
-                catch (DiskException failure) when (copy.LocalPath is null)
+                catch (DiskException) when (copy.LocalPath is null)
                 {
-                    _copies.Lag[copy.Holder!.Id] = failure.Message;
+                    // another copy, as where its holder is absent
                 }
                 catch (DiskException failure) when (failure.Failure == DiskFailure.Failed)
                 {
@@ -245,28 +252,57 @@ internal sealed class CatalogLog : IDisposable
         var lines = new List<OtherLine>();
         foreach (Candidate parted in _parted)
         {
-            ulong alias = await _copies.AliasAsync(parted.Copy, _source!, cancel).ConfigureAwait(false);
-            lines.Add(new OtherLine(parted.Catalog, parted.Copy.Header, parted.Extent.ValidBytes, alias));
+            try
+            {
+                ulong alias = await _copies.AliasAsync(parted.Copy, _source!, cancel).ConfigureAwait(false);
+                lines.Add(new OtherLine(parted.Catalog, parted.Copy.Header, parted.Extent.ValidBytes, alias));
+            }
+            catch (DiskException) when (_copies.IsFailing(parted.Copy) || _copies.IsFailing(_source!))
+            {
+                // It is taken up when it can be read again.
+            }
         }
 
         foreach (IGrouping<LogLine, LogCopy> line in _others.GroupBy(static copy => copy.Line))
         {
-            bool isParted = await _copies.IsPartedAsync(line, cancel).ConfigureAwait(false); // then how far each copy was seen is not known
-            if (!isParted && line.All(copy => Catalog.HasSeen(copy.Header, copy.Bytes)))
+            List<LogCopy> copies = [.. line];
+            _ = _copies.LeaveOutFailing(copies);
+            while (copies.Count > 0)
             {
-                continue;
-            }
-
-            List<Candidate> newest = [.. (await CandidatesAsync([.. line], cancel).ConfigureAwait(false)).OrderByDescending(static each => each.Catalog.Sequence)];
-            foreach (Candidate each in newest)
-            {
-                ulong alias = each == newest[0] ? Catalog.AliasOf(each.Copy.Header) : await _copies.AliasAsync(each.Copy, newest[0].Copy, cancel).ConfigureAwait(false);
-                lines.Add(new OtherLine(each.Catalog, each.Copy.Header, each.Copy.Bytes, alias));
+                try
+                {
+                    lines.AddRange(await ReadOtherAsync(copies, cancel).ConfigureAwait(false));
+                    break;
+                }
+                catch (DiskException) when (_copies.LeaveOutFailing(copies))
+                {
+                    // once more without them
+                }
             }
         }
 
         _parted = [];
         _others = [];
+        return lines;
+    }
+
+    /// <summary>What one other line says.</summary>
+    private async ValueTask<List<OtherLine>> ReadOtherAsync(List<LogCopy> copies, CancellationToken cancel)
+    {
+        var lines = new List<OtherLine>();
+        bool isParted = await _copies.IsPartedAsync(copies, cancel).ConfigureAwait(false); // then how far each copy was seen is not known
+        if (!isParted && copies.TrueForAll(copy => Catalog.HasSeen(copy.Header, copy.Bytes)))
+        {
+            return lines;
+        }
+
+        List<Candidate> newest = [.. (await CandidatesAsync(copies, cancel).ConfigureAwait(false)).OrderByDescending(static each => each.Catalog.Sequence)];
+        foreach (Candidate each in newest)
+        {
+            ulong alias = each == newest[0] ? Catalog.AliasOf(each.Copy.Header) : await _copies.AliasAsync(each.Copy, newest[0].Copy, cancel).ConfigureAwait(false);
+            lines.Add(new OtherLine(each.Catalog, each.Copy.Header, each.Copy.Bytes, alias));
+        }
+
         return lines;
     }
 

@@ -89,11 +89,25 @@ internal sealed class Journal : IDisposable
         var lines = new List<(List<JournalClump> Clumps, RecordLogHeader Header, long Bytes)>();
         foreach (IGrouping<LogLine, LogCopy> line in _others.GroupBy(static copy => copy.Line))
         {
-            LogCopy newest = line.MaxBy(static copy => (copy.Header.Number, copy.Bytes))!;
-            bool isParted = await _copies.IsPartedAsync(line, cancel).ConfigureAwait(false); // then how far each copy was seen is not known
-            if (isParted || !hasSeen(newest.Header, newest.Bytes))
+            List<LogCopy> copies = [.. line];
+            _ = _copies.LeaveOutFailing(copies);
+            while (copies.Count > 0)
             {
-                lines.Add((await ReadLinesAsync([.. line], isOwn: false, isOneLine: !isParted, cancel).ConfigureAwait(false), newest.Header, newest.Bytes));
+                try
+                {
+                    LogCopy newest = copies.MaxBy(static copy => (copy.Header.Number, copy.Bytes))!;
+                    bool isParted = await _copies.IsPartedAsync(copies, cancel).ConfigureAwait(false); // then how far each copy was seen is not known
+                    if (isParted || !hasSeen(newest.Header, newest.Bytes))
+                    {
+                        lines.Add((await ReadLinesAsync(copies, isOwn: false, isOneLine: !isParted, cancel).ConfigureAwait(false), newest.Header, newest.Bytes));
+                    }
+
+                    break;
+                }
+                catch (DiskException) when (_copies.LeaveOutFailing(copies))
+                {
+                    // Once more without them, so that nothing counts as seen that was not read.
+                }
             }
         }
 
@@ -170,9 +184,8 @@ internal sealed class Journal : IDisposable
                         },
                         cancel).ConfigureAwait(false);
                 }
-                catch (DiskException failure) when (copy.LocalPath is null)
+                catch (DiskException) when (copy.LocalPath is null && isOwn)
                 {
-                    _copies.Lag[copy.Holder!.Id] = failure.Message;
                     continue;
                 }
                 catch (DiskException failure) when (failure.Failure == DiskFailure.Failed)

@@ -51,6 +51,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     private readonly Dictionary<LogCopy, RecordLogExtent> _extents = new(ReferenceEqualityComparer.Instance); // of the copies that were read
     private readonly Dictionary<(HolderId Holder, string ObjectName), long> _published = []; // compared with ours in this process
     private readonly HashSet<(HolderId Holder, string Name)> _unsynced = []; // appended to, and not synced since
+    private readonly HashSet<HolderId> _failing = []; // listed their copies and failed to give one, since copies were last looked for
     private readonly List<(LogLine? Line, ulong Number)> _names = [];
 
     /// <summary>What could not be published last time, one line a holder.</summary>
@@ -92,6 +93,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     /// <summary>Every copy whose key we have, of every line, in no order. Damaged headers are passed over: another copy or a lower number counts then.</summary>
     internal async ValueTask<List<LogCopy>> FindAsync(IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
+        _failing.Clear();
         var copies = new List<LogCopy>();
         if (disk.DirectoryExists(folder))
         {
@@ -131,6 +133,12 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
         return copies;
     }
+
+    /// <summary>Whether a copy lies at a holder that listed it and then failed to give it, since copies were last looked for.</summary>
+    internal bool IsFailing(LogCopy copy) => copy.Holder is { } holder && _failing.Contains(holder.Id);
+
+    /// <summary>Takes out the copies at holders that failed, so that the rest is read as if these were absent. False: there were none.</summary>
+    internal bool LeaveOutFailing(List<LogCopy> copies) => copies.RemoveAll(IsFailing) > 0;
 
     /// <summary>The lines that files in the state folder are of.</summary>
     internal static HashSet<LogLine> OwnLines(IEnumerable<LogCopy> copies) => [.. copies.Where(static copy => copy.LocalPath is not null).Select(static copy => copy.Line)];
@@ -285,7 +293,15 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         {
             if (copy.LocalPath is null)
             {
-                extent = await RecordLogReader.ReadAsync(copy.Holder!, copy.ObjectName, copy.Bytes, key, handler, cancel).ConfigureAwait(false);
+                try
+                {
+                    extent = await RecordLogReader.ReadAsync(copy.Holder!, copy.ObjectName, copy.Bytes, key, handler, cancel).ConfigureAwait(false);
+                }
+                catch (DiskException failure)
+                {
+                    Failed(copy, failure);
+                    throw;
+                }
             }
             else
             {
@@ -617,13 +633,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     private async ValueTask<byte[]> ReadTailAsync(LogCopy copy, long end, CancellationToken cancel)
     {
         byte[] tail = new byte[Math.Min(TailBytes, end)];
-        if (copy.LocalPath is not null)
-        {
-            using IDiskFile file = disk.Open(copy.LocalPath, DiskOpen.Read);
-            return tail[..file.Read(end - tail.Length, tail)];
-        }
-
-        return tail[..await copy.Holder!.ReadObjectAsync(copy.ObjectName, end - tail.Length, tail, cancel).ConfigureAwait(false)];
+        return tail[..await ReadPartAsync(copy, end - tail.Length, tail, cancel).ConfigureAwait(false)];
     }
 
     /// <summary>Reads a range of a copy; what cannot be read is zeros.</summary>
@@ -632,17 +642,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         int read = 0;
         while (read < target.Length)
         {
-            int part;
-            if (copy.LocalPath is not null)
-            {
-                using IDiskFile file = disk.Open(copy.LocalPath, DiskOpen.Read);
-                part = file.Read(offset + read, target.Span[read..]);
-            }
-            else
-            {
-                part = await copy.Holder!.ReadObjectAsync(copy.ObjectName, offset + read, target[read..], cancel).ConfigureAwait(false);
-            }
-
+            int part = await ReadPartAsync(copy, offset + read, target[read..], cancel).ConfigureAwait(false);
             if (part == 0)
             {
                 target.Span[read..].Clear();
@@ -651,6 +651,31 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
             read += part;
         }
+    }
+
+    private async ValueTask<int> ReadPartAsync(LogCopy copy, long offset, Memory<byte> target, CancellationToken cancel)
+    {
+        if (copy.LocalPath is not null)
+        {
+            using IDiskFile file = disk.Open(copy.LocalPath, DiskOpen.Read);
+            return file.Read(offset, target.Span);
+        }
+
+        try
+        {
+            return await copy.Holder!.ReadObjectAsync(copy.ObjectName, offset, target, cancel).ConfigureAwait(false);
+        }
+        catch (DiskException failure)
+        {
+            Failed(copy, failure);
+            throw;
+        }
+    }
+
+    private void Failed(LogCopy copy, DiskException failure)
+    {
+        _ = _failing.Add(copy.Holder!.Id);
+        Lag[copy.Holder.Id] = failure.Message;
     }
 
     private void KeyOf(RecordLogHeader header, Span<byte> key)

@@ -63,8 +63,14 @@ internal sealed class PutHook(IFragmentHolder inner, Func<Task> beforePut) : IFr
 
     public ValueTask<IReadOnlyList<HolderObject>> ListObjectsAsync(string prefix, CancellationToken cancel) => inner.ListObjectsAsync(prefix, cancel);
 
-    public ValueTask<int> ReadObjectAsync(string name, long offset, Memory<byte> target, CancellationToken cancel) =>
-        inner.ReadObjectAsync(name, offset, target, cancel);
+    /// <summary>Told of where in an object a read begins.</summary>
+    internal Action<string, long>? BeforeReadObject { get; init; }
+
+    public ValueTask<int> ReadObjectAsync(string name, long offset, Memory<byte> target, CancellationToken cancel)
+    {
+        BeforeReadObject?.Invoke(name, offset);
+        return inner.ReadObjectAsync(name, offset, target, cancel);
+    }
 
     /// <summary>Waited for before an object is appended to.</summary>
     internal Func<string, Task>? BeforeAppend { get; init; }

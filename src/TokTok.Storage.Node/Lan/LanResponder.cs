@@ -89,7 +89,8 @@ public sealed class LanResponder : IDisposable
             }
             catch (SocketException)
             {
-                // an answer that found no way, or a datagram that is too long: the next one is another
+                // An answer that found no way: the next one is another. A socket that fails for good takes no more turns than answers.
+                await Task.Delay(TimeSpan.FromSeconds(1) / AnswersASecond, _clock, cancel).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }
     }

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Buffers.Binary;
+using System.Collections.Concurrent;
 using System.Globalization;
 
 using TokTok.Storage.Blocks.Placing;
@@ -55,7 +56,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     private readonly List<(LogLine? Line, ulong Number)> _names = [];
 
     /// <summary>What could not be published last time, one line a holder.</summary>
-    internal Dictionary<HolderId, string> Lag { get; } = [];
+    internal ConcurrentDictionary<HolderId, string> Lag { get; } = new(); // whoever asks for the status reads it beside a publication
 
     /// <summary>The incarnation under which the next file is begun.</summary>
     internal ulong Incarnation { get; private set; }
@@ -423,7 +424,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
                 _published[(holder.Id, name)] = at;
                 _atHolders[(holder.Id, name)] = (writer.Header, at);
-                Lag.Remove(holder.Id);
+                Lag.TryRemove(holder.Id, out string? _);
             }
             catch (DiskException failure)
             {

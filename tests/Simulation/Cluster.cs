@@ -102,6 +102,29 @@ internal sealed class Cluster
         }
     }
 
+    /// <summary>What each device that is there knows of the arenas that hold a block.</summary>
+    private string Known(Score score)
+    {
+        var text = new System.Text.StringBuilder();
+        foreach (SimulatedDevice device in Devices.Where(static each => each.Store is not null))
+        {
+            BlockStore store = device.Store!;
+            foreach (ArenaRecord arena in store.Catalog.Arenas())
+            {
+                text.Append(device.Name).Append(": ").Append(arena.Ordinal).Append(' ').Append(arena.State).Append(' ').Append(arena.Id.ToString()[..12]).Append(" owner ").Append(arena.Owner).Append(" seq ").Append(arena.SealSequence).Append(" day ").Append(arena.TrashedOnDay);
+                foreach (FragmentPlace each in arena.Fragments)
+                {
+                    HolderRecord? holder = store.Catalog.Holders().FirstOrDefault(known => known.Number == each.Holder);
+                    text.Append(" | ").Append(each.Name.ToString()[..6]).Append(" at ").Append(each.Holder).Append(' ').Append(holder?.Place).Append(holder?.IsGone == true ? " gone " : " ").Append(holder?.Id.ToString()[..6]);
+                }
+
+                text.AppendLine();
+            }
+        }
+
+        return text.ToString();
+    }
+
     /// <summary>Reads everything that the heads of a store want, and compares it with what was written.</summary>
     internal int CheckHeads(BlockStore store, string who, bool afresh)
     {
@@ -143,11 +166,11 @@ internal sealed class Cluster
                 }
                 catch (Exception failure) when (failure is DamagedBlockException or DiskException or DamagedFormatException)
                 {
-                    throw new SimulationException($"{who}: the head of device {head.Device}, sequence {head.Sequence}, wants block {score} ({type}), which cannot be read: {failure.Message}", failure);
+                    throw new SimulationException($"{who}: the head of device {head.Device}, sequence {head.Sequence}, wants block {score} ({type}), which cannot be read: {failure.Message}\n{Known(score)}", failure);
                 }
 
                 byte[] expected = Written.BytesOf(score);
-                return !read.IsFound ? throw new SimulationException($"{who}: the head of device {head.Device}, sequence {head.Sequence}, wants block {score} ({type}), which is nowhere")
+                return !read.IsFound ? throw new SimulationException($"{who}: the head of device {head.Device}, sequence {head.Sequence}, wants block {score} ({type}), which is nowhere\n{Known(score)}")
                     : !expected.AsSpan().SequenceEqual(target.AsSpan(0, read.Bytes)) ? throw new SimulationException($"{who}: block {score} came back with other bytes")
                     : 1;
             }

@@ -82,6 +82,9 @@ public sealed class SimulationTests(ITestOutputHelper output)
     [InlineData(64, "the same, and another device's reclaim ended when a second peer hung")]
     [InlineData(74, "a device that was away when an arena was released could not read what another had taken back of it")]
     [InlineData(102, "a store could not be opened while a peer listed its copies of logs and broke off when one was read")]
+    [InlineData(154, "where a repair had put fragments was not learned of arenas that were in the trash here, and heads of devices that had been away wanted their blocks")]
+    [InlineData(331, "a store could not be opened while a peer broke off over an arena whose sealing was cut off")]
+    [InlineData(671, "a head that came between the listing of logs and their reading was taken up without its blocks")]
     public void What_was_found_stays_mended(long seed, string found)
     {
         output.WriteLine(found);

@@ -377,7 +377,11 @@ public static class RecordLogReader
         return scan.Extent;
     }
 
-    /// <summary>The same for an object at a holder. Memory is a window's, whatever length the holder claims.</summary>
+    /// <summary>The same for an object at a holder, up to the length that it had when it was listed. Memory is a window's, whatever length the holder claims.</summary>
+    /// <remarks>
+    /// What was appended since is left for the next time: whoever writes brings a journal's records to the holders before the catalog's that rest on them, and whoever reads lists catalogs before journals, so that what a catalog
+    /// says as it was listed is in the journals as they were.
+    /// </remarks>
     internal static async ValueTask<RecordLogExtent> ReadAsync(
         IFragmentHolder holder, string name, long claimedBytes, ReadOnlyMemory<byte> key, RecordHandler handler, CancellationToken cancel)
     {
@@ -386,9 +390,10 @@ public static class RecordLogReader
         do
         {
             read = 0;
-            for (int part = -1; part != 0 && read < scan.Window.Length; read += part)
+            int wanted = (int)Math.Clamp(claimedBytes - scan.Offset, 0, scan.Window.Length);
+            for (int part = -1; part != 0 && read < wanted; read += part)
             {
-                part = await holder.ReadObjectAsync(name, scan.Offset + read, scan.Window[read..], cancel).ConfigureAwait(false);
+                part = await holder.ReadObjectAsync(name, scan.Offset + read, scan.Window[read..wanted], cancel).ConfigureAwait(false);
             }
         }
         while (scan.Take(read, handler));

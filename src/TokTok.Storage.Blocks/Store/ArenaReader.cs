@@ -367,6 +367,9 @@ internal sealed class DirectorySearch(Catalog catalog, ArenaReader reader)
         return null;
     }
 
+    /// <summary>Why the directory of an arena cannot be read, if there is such a one: what is in none of the others may be in that.</summary>
+    internal Exception? WhyUnread(DomainId domain) => Arenas().BestFirst.Where(arena => arena.Domain == domain).Select(arena => TryDirectory(arena).Failure).FirstOrDefault(static failure => failure is not null);
+
     private ArenasAt Arenas()
     {
         ArenasAt arenas = _arenas;
@@ -388,18 +391,21 @@ internal sealed class DirectorySearch(Catalog catalog, ArenaReader reader)
 
     private ClumpPlace? FindIn(ArenaRecord arena, Score score)
     {
-        ArenaDirectory directory;
+        ArenaDirectory? directory = TryDirectory(arena).Directory;
+        int index = directory?.Find(score) ?? -1;
+        return index < 0 ? null : new ClumpPlace(arena, directory![index].Offset, directory[index].Length);
+    }
+
+    private (ArenaDirectory? Directory, Exception? Failure) TryDirectory(ArenaRecord arena)
+    {
         try
         {
             ValueTask<ArenaDirectory> pending = reader.DirectoryAsync(arena, CancellationToken.None);
-            directory = pending.IsCompletedSuccessfully ? pending.Result : pending.AsTask().GetAwaiter().GetResult();
+            return (pending.IsCompletedSuccessfully ? pending.Result : pending.AsTask().GetAwaiter().GetResult(), null);
         }
         catch (Exception failure) when (failure is DamagedBlockException or DamagedFormatException)
         {
-            return null; // an arena whose directory is lost holds nothing that can be found
+            return (null, failure); // an arena whose directory is lost holds nothing that can be found
         }
-
-        int index = directory.Find(score);
-        return index < 0 ? null : new ClumpPlace(arena, directory[index].Offset, directory[index].Length);
     }
 }

@@ -320,7 +320,9 @@ public sealed partial class BlockStore
             {
                 bool isSealed = theirs.State is ArenaState.Sealed or ArenaState.Condemned && !released.Contains(theirs.Id);
                 bool isOwners = OwnerOf(theirs) == other.Header.Device;
-                switch (Catalog.Arena(theirs.Id))
+                ArenaRecord? known = Catalog.Arena(theirs.Id);
+                FragmentPlace[] places = known is null ? [] : BetterPlaces(known, Translate(theirs, holders), isOwners);
+                switch (known)
                 {
                     case null when isSealed && !Catalog.Knows(theirs.Id):
                         ArenaRecord taken = AppendTaken(Translate(theirs, holders) with { Ordinal = Catalog.NextOrdinal, AdoptedOnDay = Catalog.RunningDays });
@@ -335,18 +337,18 @@ public sealed partial class BlockStore
                         _catalogLog.Append((Translate(theirs, holders) with { Ordinal = Catalog.NextOrdinal, State = ArenaState.Trashed, TrashedOnDay = Catalog.RunningDays, AdoptedOnDay = Catalog.RunningDays }).Write);
                         break;
                     case { State: ArenaState.Sealed or ArenaState.Condemned } ours when isOwners && theirs.State == ArenaState.Trashed:
-                        _catalogLog.Append((ours with { State = ArenaState.Trashed, TrashedOnDay = Catalog.RunningDays }).Write); // our answer: hits on it are misses from here
+                        _catalogLog.Append((ours with { State = ArenaState.Trashed, TrashedOnDay = Catalog.RunningDays, Fragments = places }).Write); // our answer: hits on it are misses from here
                         break;
                     case { State: ArenaState.Trashed } ours when isOwners && isSealed:
-                        ArenaRecord back = AppendTaken(Translate(theirs, holders) with { Ordinal = ours.Ordinal, AdoptedOnDay = Catalog.RunningDays });
+                        ArenaRecord back = AppendTaken(Translate(theirs, holders) with { Ordinal = ours.Ordinal, AdoptedOnDay = Catalog.RunningDays, Fragments = places });
                         if (isIndexing && _index is not null && HasKeysOf(back))
                         {
                             await IndexArenaAsync(back, cancel).ConfigureAwait(false);
                         }
 
                         break;
-                    case { State: ArenaState.Sealed } ours when isSealed && BetterPlaces(ours, Translate(theirs, holders), isOwners) is { } places && !places.SequenceEqual(ours.Fragments):
-                        _catalogLog.Append((ours with { Fragments = places }).Write); // a repair put fragments elsewhere
+                    case { } ours when !places.SequenceEqual(ours.Fragments):
+                        _catalogLog.Append((ours with { Fragments = places }).Write); // a repair put fragments elsewhere; of an arena in the trash as well, which heads may want until its owner has looked
                         break;
                     default:
                         break;
@@ -369,11 +371,11 @@ public sealed partial class BlockStore
     /// A fragment is put before it is named and nothing is taken from where it was, so both places may have it. What counts is where it can be had: a holder that answers before one that is absent, and that before one
     /// that is no longer configured. Between equals the arena's owner is right, so that all come to agree. An owner that comes back after months so learns where its fragments went, and does not make the others forget it.
     /// </remarks>
-    private FragmentPlace[]? BetterPlaces(ArenaRecord ours, ArenaRecord theirs, bool areOwners)
+    private FragmentPlace[] BetterPlaces(ArenaRecord ours, ArenaRecord theirs, bool areOwners)
     {
-        if (ours.Layout != theirs.Layout || ours.Fragments.SequenceEqual(theirs.Fragments))
+        if (ours.Layout != theirs.Layout)
         {
-            return null;
+            return [.. ours.Fragments];
         }
 
         return [.. ours.Fragments.Zip(theirs.Fragments, (our, their) =>

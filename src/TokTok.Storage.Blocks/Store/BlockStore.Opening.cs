@@ -748,10 +748,11 @@ public sealed partial class BlockStore
                 }
                 catch (DamagedFormatException)
                 {
-                    if (!isTheirs)
-                    {
-                        await holder.Holder.DeleteAsync(id, cancel).ConfigureAwait(false); // announced and not whole: nothing was promised of it
-                    }
+                    allAnswered &= isTheirs || await TryDeleteAsync(holder.Holder, id, cancel).ConfigureAwait(false); // announced and not whole: nothing was promised of it
+                }
+                catch (DiskException)
+                {
+                    allAnswered = false;
                 }
             }
 
@@ -772,7 +773,7 @@ public sealed partial class BlockStore
 
             foreach ((StoreHolder holder, HeldArena _) in held)
             {
-                await holder.Holder!.DeleteAsync(id, cancel).ConfigureAwait(false);
+                allAnswered &= await TryDeleteAsync(holder.Holder!, id, cancel).ConfigureAwait(false);
             }
 
             if (allAnswered)
@@ -782,6 +783,19 @@ public sealed partial class BlockStore
         }
 
         ForgetAnnounced(settled);
+    }
+
+    private static async ValueTask<bool> TryDeleteAsync(IFragmentHolder holder, ArenaId id, CancellationToken cancel)
+    {
+        try
+        {
+            await holder.DeleteAsync(id, cancel).ConfigureAwait(false);
+            return true;
+        }
+        catch (DiskException)
+        {
+            return false; // the next opening does it
+        }
     }
 
     private void ForgetAnnounced(List<uint> ordinals)
@@ -955,9 +969,26 @@ public sealed partial class BlockStore
         }
 
         // Who wrote it may have been killed between its rename and the sync of the folder.
+        var failed = new HashSet<ushort>();
         foreach ((StoreHolder holder, HeldArena _) in held)
         {
-            await holder.Holder!.SettleAsync(id, cancel).ConfigureAwait(false);
+            try
+            {
+                await holder.Holder!.SettleAsync(id, cancel).ConfigureAwait(false);
+            }
+            catch (DiskException)
+            {
+                failed.Add(holder.Number); // what it has is not known to be durable
+            }
+        }
+
+        if (failed.Count > 0)
+        {
+            places = [.. places.Select(place => failed.Contains(place.Holder) ? place with { Holder = FragmentPlace.Nowhere } : place)];
+            if (places.Count(static place => place.Holder != FragmentPlace.Nowhere) < layout.DataFragments)
+            {
+                return false;
+            }
         }
 
         _catalogLog.AppendSealed(ArenaRecord.Of(header, ordinal, places) with { AdoptedOnDay = onDay });

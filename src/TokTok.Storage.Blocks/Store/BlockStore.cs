@@ -307,14 +307,19 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
                     continue;
                 }
 
-                return (BlockRead.Missing, null);
+                return Missing(domain.Id, score);
             }
 
             return await ReadClumpAsync(domain, score, type, place, target, wantsParts, cancel).ConfigureAwait(false);
         }
 
-        return (BlockRead.Missing, null);
+        return Missing(domain.Id, score);
     }
+
+    /// <exception cref="DamagedBlockException">It may be in an arena that cannot be read now.</exception>
+    private (BlockRead Read, IBlockParts? Parts) Missing(DomainId domain, Score score) => _directories.WhyUnread(domain) is { } failure
+        ? throw new DamagedBlockException($"block {score} is in no arena that can be read, and one cannot be: {failure.Message}", failure)
+        : (BlockRead.Missing, null);
 
     private bool TryReadPending(KeyDomain domain, PendingClump pending, BlockType type, Memory<byte> target, out BlockRead found)
     {
@@ -407,7 +412,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
             return await ReadClumpAsync(domain, score, type, place, target, wantsParts, cancel).ConfigureAwait(false);
         }
 
-        return (BlockRead.Missing, null);
+        return Missing(domain.Id, score);
     }
 
     /// <summary>Where a sealed block lies: by the index, else by the directories. Trashed arenas count last, and only for reading.</summary>

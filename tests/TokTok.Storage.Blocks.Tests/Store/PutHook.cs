@@ -31,9 +31,23 @@ internal sealed class PutHook(IFragmentHolder inner, Func<Task> beforePut) : IFr
     public ValueTask<byte[]?> ReadGroupHashesAsync(ArenaId id, int fragmentIndex, FragmentName expected, CancellationToken cancel) =>
         inner.ReadGroupHashesAsync(id, fragmentIndex, expected, cancel);
 
-    public ValueTask<HeldArena?> InspectAsync(ArenaId id, CancellationToken cancel) => inner.InspectAsync(id, cancel);
+    /// <summary>Called before it is asked what it keeps of an arena.</summary>
+    internal Action? BeforeInspect { get; init; }
 
-    public ValueTask SettleAsync(ArenaId id, CancellationToken cancel) => inner.SettleAsync(id, cancel);
+    public ValueTask<HeldArena?> InspectAsync(ArenaId id, CancellationToken cancel)
+    {
+        BeforeInspect?.Invoke();
+        return inner.InspectAsync(id, cancel);
+    }
+
+    /// <summary>Called before what it has of an arena is made durable.</summary>
+    internal Action? BeforeSettle { get; init; }
+
+    public ValueTask SettleAsync(ArenaId id, CancellationToken cancel)
+    {
+        BeforeSettle?.Invoke();
+        return inner.SettleAsync(id, cancel);
+    }
 
     public ValueTask<int> SalvageAsync(
         ArenaId id, int sliceBytes, IReadOnlyList<int> heldIndexes, int fragmentIndex, Memory<byte> target, CancellationToken cancel) =>

@@ -1,5 +1,6 @@
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
+using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Node.Identity;
 using TokTok.Storage.Node.Peers;
 using TokTok.Storage.Node.Wire;
@@ -13,7 +14,7 @@ public sealed class MessageFuzzTests
     private const int Slice = 128 * 1024;
     private static readonly int s_rounds = Environment.GetEnvironmentVariable("TDFS_LONG") == "1" ? 2_000_000 : 20_000;
 
-    public static TheoryData<string> Readers => ["put-begin", "record", "hello", "join", "window", "certificate", "peer list"];
+    public static TheoryData<string> Readers => ["put-begin", "record", "hello", "join", "window", "certificate", "statements", "revoked devices", "peer list"];
 
     [Theory]
     [MemberData(nameof(Readers))]
@@ -109,6 +110,14 @@ public sealed class MessageFuzzTests
                     return (octets, bytes => NodeIdentity.TryRead(bytes, key) is null ? null : octets);
                 }
 
+            case "statements":
+                using (var ann = new TestDevice("ann"))
+                {
+                    return (Revocation.Write([ann.Says(2), ann.Says(3)]).ToArray(), static bytes => Revocation.Read(bytes) is var all && all.All(static said => IsAscii(System.Text.Encoding.UTF8.GetBytes(said.Signer.DeviceName))) ? Revocation.Write([.. all]).ToArray() : null);
+                }
+
+            case "revoked devices":
+                return (RevokedDevices.None.With([(1, 2), (1, 7), (3, 4)]).Write(), static bytes => RevokedDevices.Read(bytes, "file").Write());
             default:
                 var list = new PeerList
                 {

@@ -6,6 +6,7 @@ using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Node.Identity;
 using TokTok.Storage.Node.Peers;
 using TokTok.Storage.Node.Transport;
+using TokTok.Storage.Node.Wire;
 using TokTok.Storage.Testing;
 
 namespace TokTok.Storage.Node.Tests;
@@ -16,12 +17,14 @@ internal sealed class TestDevice : IDisposable
     private readonly AccountKeys _account;
     private readonly DeviceKeys _keys;
 
-    internal TestDevice(string name, TestDevice? sameAccount = null)
+    internal TestDevice(string name, TestDevice? sameAccount = null, uint number = 1, TestDevice? enrolledBy = null)
     {
-        _account = sameAccount?._account ?? AccountKeys.FromEntropy(new SeededRandom(name.GetHashCode(StringComparison.Ordinal)).Bytes(32));
+        _account = (sameAccount ?? enrolledBy)?._account ?? AccountKeys.FromEntropy(new SeededRandom(name.GetHashCode(StringComparison.Ordinal)).Bytes(32));
         _keys = DeviceKeys.Create(SystemRandom.Instance);
         Name = name;
-        Certificate = DeviceCertificate.Issue(_account, _keys, 1, name, 1_790_000_000);
+        Certificate = enrolledBy is null
+            ? DeviceCertificate.Issue(_account, _keys, number, name, 1_790_000_000)
+            : DeviceCertificate.Issue(enrolledBy.Certificate, enrolledBy._keys, _keys.PublicKey, _keys.AgreementPublicKey, number, name, 1_790_000_000);
         Tls = new NodeCertificate(_keys, Certificate, TimeProvider.System);
     }
 
@@ -43,6 +46,9 @@ internal sealed class TestDevice : IDisposable
 
     public void Dispose() => CacheKey.Dispose();
 
+    /// <summary>This device's word about another of its account.</summary>
+    internal Revocation Says(uint device, DeviceState state = DeviceState.Revoked) => new(Certificate, DeviceStatement.Issue(Certificate, _keys, device, state, 1_795_000_000, []));
+
     /// <summary>This device as another's list has it.</summary>
     internal Peer AsPeer(long keptForIt) =>
         new() { AccountKey = AccountKey, DeviceKey = DeviceKey, Name = Name, Place = Name, KeptForIt = keptForIt };
@@ -62,6 +68,8 @@ internal sealed class ServedNode : IAsyncDisposable
     internal List<string> Troubles { get; } = [];
 
     internal PeerBook Book { get; private set; } = null!;
+
+    internal RevocationFile Own { get; private set; } = null!;
 
     internal HolderService Service { get; private set; } = null!;
 
@@ -85,10 +93,11 @@ internal sealed class ServedNode : IAsyncDisposable
         var file = new PeerFile(node._disk, "state", node.Device.CacheKey, SystemRandom.Instance, TimeProvider.System);
         await file.ChangeAsync(list => letIn.Aggregate(list, static (all, peer) => all.With(peer)), Cancel);
         node.Book = new PeerBook(file, TimeProvider.System, node.Troubles.Add);
+        node.Own = new RevocationFile(node._disk, "state", node.Device.CacheKey, SystemRandom.Instance, TimeProvider.System);
         node.House = HolderHouse.Open(node._disk, "kept", node.OpenHolder, 1 << 20, TimeProvider.System, node.Troubles.Add);
         var desk = new JoinDesk(node.Book, "host", [new NodeAddress("127.0.0.1", 4919)]);
-        node.Service = new HolderService(node.House, node.Book, desk, node.Device.AccountKey, "test", SystemRandom.Instance, TimeProvider.System, node.Troubles.Add);
-        node._server = await PeerServer.StartAsync(new IPEndPoint(IPAddress.Loopback, 0), node.Device.Tls, node.Service.IsKnown, http => node.Lies.AnswerAsync(http, node.Service.AnswerAsync), TimeProvider.System, node.Troubles.Add, Cancel);
+        node.Service = new HolderService(node.House, node.Book, desk, node.Device.AccountKey, "test", SystemRandom.Instance, TimeProvider.System, node.Troubles.Add) { Own = node.Own };
+        node._server = await PeerServer.StartAsync(new IPEndPoint(IPAddress.Loopback, 0), node.Device.Tls, node.Service, http => node.Lies.AnswerAsync(http, node.Service.AnswerAsync), TimeProvider.System, node.Troubles.Add, Cancel);
         return node;
     }
 

@@ -52,6 +52,13 @@ public sealed partial class BlockStore
     /// <summary>What became of devices, by number.</summary>
     public IReadOnlyDictionary<uint, DeviceStatement> Statements => Said().InForce;
 
+    /// <summary>Which devices are revoked, in the order in which it is heard: each statement that is in force, with a certificate by which it counts.</summary>
+    public IReadOnlyList<(DeviceCertificate Signer, DeviceStatement Statement)> Revocations()
+    {
+        DeviceStatement[] revoked = [.. Statements.Values.Where(static said => said.State == DeviceState.Revoked).OrderBy(static said => said.Signer).ThenBy(static said => said.Device)];
+        return revoked.Length == 0 ? [] : [.. revoked.Select(said => (Valid().First(said.IsSignedBy), said))];
+    }
+
     /// <summary>The device that may release an arena.</summary>
     public uint OwnerOf(ArenaRecord arena)
     {
@@ -249,12 +256,14 @@ public sealed partial class BlockStore
             return said;
         }
 
-        DeviceCertificate[] valid = [.. Catalog.Certificates().Append(_keys.Certificate).Where(each => each.IsSignedBy(_keys.AccountPublicKey.Span))];
+        DeviceCertificate[] valid = [.. Valid()];
         return _said = new DevicesSaid(
             count,
             DeviceStatement.InForce(Catalog.Statements().Where(statement => valid.Any(statement.IsSignedBy))),
             valid.Select(static each => each.DeviceNumber).ToHashSet());
     }
+
+    private IEnumerable<DeviceCertificate> Valid() => Catalog.Certificates().Append(_keys.Certificate).Where(each => each.IsSignedBy(_keys.AccountPublicKey.Span));
 
     /// <summary>Heads of a device that are known here, those included that other heads contain.</summary>
     private IEnumerable<(VolumeId Volume, ulong Incarnation, ulong Sequence)> KnownHeads(uint device)

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 
@@ -9,7 +10,8 @@ public delegate IFragmentHolder OpenHolder(string path);
 /// <summary>What a node keeps for others: a holder for each account in a folder of its own.</summary>
 /// <remarks>
 /// Format: docs/format.md 17.2. A holder is opened when its account first asks for something, and only for accounts that were let in. One node serves a folder: it holds its lock.
-/// Locks: _gate guards _open; opening one happens inside it, so that nobody opens a holder twice.
+/// Which devices an account has revoked is read when the node begins and in memory from then on, so that asking costs no disk access.
+/// Locks: _gate guards _open and changes of _revoked; opening a holder happens inside it, so that nobody opens one twice.
 /// </remarks>
 public sealed class HolderHouse : IAsyncDisposable
 {
@@ -22,6 +24,8 @@ public sealed class HolderHouse : IAsyncDisposable
     private readonly SemaphoreSlim _gate = new(1);
     private readonly Dictionary<Bytes32, HostedHolder> _open = [];
     private readonly Dictionary<Bytes32, Lease> _leases = []; // guarded by _gate
+    private readonly ConcurrentDictionary<string, RevokedDevices> _revoked = new(StringComparer.Ordinal); // by the name of its account's files; as it is in force
+    private readonly Dictionary<string, RevokedDevices> _remembered = new(StringComparer.Ordinal); // guarded by _gate; as it is on disk
     private readonly HashSet<(Bytes32 Account, uint Day)> _noticed = []; // one line a day
     private readonly IDisposable _lock;
     private readonly RunningDays _days;
@@ -49,7 +53,13 @@ public sealed class HolderHouse : IAsyncDisposable
 
             var days = new RunningDays(disk, folder, clock, last);
             days.Tick();
-            return new HolderHouse(disk, folder, openHolder, new DiskFloor(() => disk.FreeBytes(folder), floorBytes), days, held, clock, trouble);
+            var house = new HolderHouse(disk, folder, openHolder, new DiskFloor(() => disk.FreeBytes(folder), floorBytes), days, held, clock, trouble);
+            foreach (string name in disk.List(folder).Where(static entry => entry.Name.EndsWith(RevokedDevices.Suffix, StringComparison.Ordinal)).Select(static entry => entry.Name[..^RevokedDevices.Suffix.Length]).ToList())
+            {
+                house._revoked[name] = house._remembered[name] = RevokedDevices.ReadFile(disk, folder, name, trouble);
+            }
+
+            return house;
         }
         catch
         {
@@ -83,6 +93,56 @@ public sealed class HolderHouse : IAsyncDisposable
         }
 
         return holder;
+    }
+
+    /// <summary>Whether an account has revoked a device of its own, as far as it said so here.</summary>
+    internal bool IsRevoked(Bytes32 account, uint device) => !_revoked.IsEmpty && _revoked.TryGetValue(NameOf(account), out RevokedDevices? revoked) && revoked.Has(device);
+
+    /// <summary>Whether any of it is news.</summary>
+    internal async ValueTask<bool> IsNewsAsync(Bytes32 account, IReadOnlyList<(uint Signer, uint Device)> said, CancellationToken cancel)
+    {
+        await _gate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            RevokedDevices before = _remembered.GetValueOrDefault(NameOf(account), RevokedDevices.None);
+            return !ReferenceEquals(before.With(said), before);
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
+
+    /// <summary>Takes up what an account's devices say of each other.</summary>
+    /// <param name="inForce">Called when it is in force, before anything else is done.</param>
+    internal async ValueTask RevokeAsync(Bytes32 account, IReadOnlyList<(uint Signer, uint Device)> said, Action inForce, CancellationToken cancel)
+    {
+        string name = NameOf(account);
+        HostedHolder holder = await OfAsync(account, cancel).ConfigureAwait(false);
+        await _gate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            RevokedDevices before = _remembered.GetValueOrDefault(name, RevokedDevices.None);
+            RevokedDevices after = before.With(said);
+            if (ReferenceEquals(before, after))
+            {
+                return;
+            }
+
+            _revoked[name] = after;                                                 // 1. in force; a crash before 3 leaves nothing but an answer that was not given: it is said again
+            inForce();
+            if (after.RevokesMoreThan(before))
+            {
+                await holder.CancelReleasesAsync(cancel).ConfigureAwait(false);     // 2. nobody who was revoked releases anything behind this
+            }
+
+            after.WriteFile(_disk, _folder, name);                                  // 3.
+            _remembered[name] = after;
+        }
+        finally
+        {
+            _gate.Release();
+        }
     }
 
     private async ValueTask<HostedHolder> OpenedAsync(Bytes32 account, CancellationToken cancel)

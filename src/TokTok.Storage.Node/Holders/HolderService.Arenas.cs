@@ -311,8 +311,8 @@ public sealed partial class HolderService
             Protocol.Operation.Settle => holder.ChangeAsync(id, inner => inner.SettleAsync(id, request.Cancel), request.Cancel),
             Protocol.Operation.Trash => holder.ChangeAsync(id, inner => inner.TrashAsync(id, request.Cancel), request.Cancel),
             Protocol.Operation.Restore => holder.RestoreAsync(id, request.Cancel),
-            Protocol.Operation.Purge => holder.ReleaseAsync(id, fromTrash: true, request.Cancel),
-            _ => holder.ReleaseAsync(id, fromTrash: false, request.Cancel),
+            Protocol.Operation.Purge => holder.ReleaseAsync(id, fromTrash: true, request.ThrowIfRevoked, request.Cancel),
+            _ => holder.ReleaseAsync(id, fromTrash: false, request.ThrowIfRevoked, request.Cancel),
         }).ConfigureAwait(false);
         return default;
     }

@@ -25,15 +25,27 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
     private readonly SemaphoreSlim _disk = new(Protocol.MaxDiskRequests);
     private readonly Lock _gate = new();
     private readonly Dictionary<Bytes32, Flow> _flows = [];
+    private volatile RevokedDevices _own = RevokedDevices.None;
 
     /// <summary>Where new devices of the node's own account come in; null: nowhere.</summary>
     public EnrolDesk? Enrols { get; init; }
 
+    /// <summary>Where this device keeps what its own account says of revoked devices; null: nobody says.</summary>
+    public RevocationFile? Own { get; init; }
+
     /// <summary>Where disk calls run.</summary>
     public TaskScheduler Disks { get; init; } = TaskScheduler.Default;
 
-    /// <summary>Whether an account is one of a peer's, or our own.</summary>
-    public bool IsKnown(Bytes32 account) => account == ownAccount || book.IsKnown(account);
+    /// <summary>Called when who is known may have changed.</summary>
+    internal Action? Looked { get; set; }
+
+    /// <summary>Whether somebody's account is one of a peer's, or our own, and has not revoked the device.</summary>
+    public bool IsKnown(NodeIdentity who)
+    {
+        ArgumentNullException.ThrowIfNull(who);
+        Bytes32 account = Bytes32.Read(who.AccountKey);
+        return (account == ownAccount || book.IsKnown(account)) && !IsRevoked(account, who.DeviceNumber);
+    }
 
     /// <summary>Lines that other nodes keep open to this one, and that nobody uses now.</summary>
     public int WaitingLines => _lines.Count;
@@ -62,6 +74,7 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
     {
         book.Refresh();
         Enrols?.Refresh();
+        Refresh();
         try
         {
             await house.TickAsync(cancel).ConfigureAwait(false);
@@ -72,6 +85,21 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
         {
             trouble?.Invoke($"{failure.Message}; it is tried again tomorrow");
         }
+    }
+
+    /// <summary>Reads again which devices of our own account are revoked, and sends away who is not known any more.</summary>
+    public void Refresh()
+    {
+        try
+        {
+            _own = RevokedDevices.None.With(Own?.Read().Select(static said => (said.Statement.Signer, said.Statement.Device)) ?? []);
+        }
+        catch (DiskException failure)
+        {
+            trouble?.Invoke($"{failure.Message}; the devices known as revoked before stay so");
+        }
+
+        Looked?.Invoke();
     }
 
     public void Dispose() => _disk.Dispose();
@@ -136,13 +164,21 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
         }
 
         Peer peer = book.LetIn(account) ?? throw NotLetIn();
+        if (operation == Protocol.Operation.Statements)
+        {
+            await SendAsync(http, await TakeStatementsAsync(http, who, account, peer).ConfigureAwait(false), null).ConfigureAwait(false);
+            return;
+        }
+
+        uint device = who.DeviceNumber;
+        ThrowIfRevoked();
         Flow flow = FlowOf(account);
         flow.In.Set(peer.ReceiveRate);
         flow.Out.Set(peer.SendRate);
         await flow.Turn.WaitAsync(http.RequestAborted).ConfigureAwait(false);
         try
         {
-            var request = new HolderRequest(http, account, peer.KeptForIt, flow);
+            var request = new HolderRequest(http, account, peer.KeptForIt, flow) { ThrowIfRevoked = ThrowIfRevoked };
             HostedHolder holder = await OnDiskAsync(request, () => house.OfAsync(account, request.Cancel)).ConfigureAwait(false);
             if (operation != Protocol.Operation.Hello && http.Request.Headers.TryGetValue(Protocol.HolderHeader, out StringValues meant) && !StringValues.Equals(meant, holder.Id.ToString()))
             {
@@ -157,7 +193,17 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
         {
             flow.Turn.Release();
         }
+
+        void ThrowIfRevoked()
+        {
+            if (IsRevoked(account, device))
+            {
+                throw NotLetIn();
+            }
+        }
     }
+
+    private bool IsRevoked(Bytes32 account, uint device) => (account == ownAccount && _own.Has(device)) || house.IsRevoked(account, device);
 
     private ValueTask<ReadOnlyMemory<byte>> AnswerAsync(string operation, HolderRequest request, HostedHolder holder) => operation switch
     {
@@ -211,7 +257,7 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
     /// <summary>Keeps a line of a peer, or puts one through to it.</summary>
     private async Task ConnectAsync(string operation, HttpContext http, NodeIdentity who, Bytes32 account)
     {
-        if (!IsKnown(account))
+        if (!IsKnown(who))
         {
             throw NotLetIn();
         }
@@ -232,6 +278,41 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
         }
 
         await _lines.PutThroughAsync(http, Bytes16.Read(device), flow.Relay, flow.In, flow.Out).ConfigureAwait(false);
+    }
+
+    /// <summary>What devices of an account say of each other. Heard of a revoked one too, which may be the elder of who revoked it; it learns no more by that than a stranger.</summary>
+    private async Task<ReadOnlyMemory<byte>> TakeStatementsAsync(HttpContext http, NodeIdentity who, Bytes32 account, Peer peer)
+    {
+        bool isStranger = IsRevoked(account, who.DeviceNumber);
+        Flow flow = FlowOf(account);
+        await flow.Turn.WaitAsync(http.RequestAborted).ConfigureAwait(false);
+        try
+        {
+            var request = new HolderRequest(http, account, peer.KeptForIt, flow);
+            ReadOnlyMemory<byte> body = await request.BodyAsync(isStranger ? Revocation.MaxOneBytes : Revocation.MaxListBytes).ConfigureAwait(false);
+            IReadOnlyList<Revocation> said = HolderRequest.Parsed(() => Revocation.Read(body.Span));
+            if ((isStranger && said.Count > 1) || !said.All(each => each.Counts(account)))
+            {
+                throw new RefusalException(Protocol.Status.Malformed, "statements: one does not count");
+            }
+
+            (uint Signer, uint Device)[] pairs = [.. said.Select(static each => (each.Statement.Signer, each.Statement.Device))];
+            if (await house.IsNewsAsync(account, pairs, request.Cancel).ConfigureAwait(false))
+            {
+                // Whoever says it may go meanwhile: what is begun is done.
+                await OnDiskAsync(request, () => house.RevokeAsync(account, pairs, () => Looked?.Invoke(), CancellationToken.None)).ConfigureAwait(false);
+            }
+        }
+        catch (RefusalException) when (isStranger)
+        {
+            throw NotLetIn();
+        }
+        finally
+        {
+            flow.Turn.Release();
+        }
+
+        return IsRevoked(account, who.DeviceNumber) ? throw NotLetIn() : default(ReadOnlyMemory<byte>);
     }
 
     private async Task<byte[]> JoinAsync(HttpContext http, NodeIdentity who)
@@ -356,6 +437,9 @@ internal sealed class HolderRequest(HttpContext http, Bytes32 account, long quot
     internal Bytes32 Account => account;
 
     internal long QuotaBytes => quotaBytes;
+
+    /// <summary>Throws once the device that asks is revoked.</summary>
+    internal Action ThrowIfRevoked { get; init; } = static () => { };
 
     internal CancellationToken Cancel => http.RequestAborted;
 

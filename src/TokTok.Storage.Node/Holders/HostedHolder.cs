@@ -157,7 +157,8 @@ internal sealed class HostedHolder : IDisposable
     }
 
     /// <param name="fromTrash">Only what is in the trash already; else only what is not.</param>
-    internal async ValueTask ReleaseAsync(ArenaId id, bool fromTrash, CancellationToken cancel)
+    /// <param name="mayAsk">Throws where whoever asks is not let in any more: nothing is released behind a <see cref="CancelReleasesAsync"/> that its revocation caused.</param>
+    internal async ValueTask ReleaseAsync(ArenaId id, bool fromTrash, Action mayAsk, CancellationToken cancel)
     {
         if (!IsHere(id))
         {
@@ -167,6 +168,7 @@ internal sealed class HostedHolder : IDisposable
         await _gate.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
+            mayAsk();
             bool isInTrash;
             try
             {

@@ -20,6 +20,8 @@ public sealed class NodeIdentity
 
     public ReadOnlySpan<byte> DeviceKey => _certificate.DevicePublicKey;
 
+    public uint DeviceNumber => _certificate.DeviceNumber;
+
     /// <summary>As its owner named the device; a stranger's text.</summary>
     public string DeviceName => _certificate.DeviceName;
 

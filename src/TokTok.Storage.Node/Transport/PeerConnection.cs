@@ -472,7 +472,7 @@ public sealed class PeerConnection : IDisposable
         _isReplaced |= status == Protocol.Status.OtherHolder;
         return status switch
         {
-            Protocol.Status.NotLetIn => new(PeerProblem.NotLetIn, $"{Where}: it does not let this account in; ask its owner for a new invitation"),
+            Protocol.Status.NotLetIn => new(PeerProblem.NotLetIn, $"{Where}: it does not let this account in, or not this device of it: unknown, expired or revoked; ask its owner for a new invitation"),
             Protocol.Status.OtherHolder => new(PeerProblem.OtherHolder, $"{Where}: what it kept is gone, and another holder lies there since: its disk was lost or replaced"),
             Protocol.Status.OtherVersion => new(
                 PeerProblem.OtherVersion, $"{Where}: it speaks version {(body.Length > 0 ? body[0] : 0)} of the protocol between nodes, this program version {Protocol.Version}; install the same release on both"),

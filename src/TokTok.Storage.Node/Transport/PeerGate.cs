@@ -17,9 +17,10 @@ namespace TokTok.Storage.Node.Transport;
 /// <remarks>
 /// Format: docs/protocol.md 3.1, 3.2. Kestrel's own TLS needs the host that we do without; this is a middleware below HTTP/2.
 /// Whoever proves an identity comes through, known or not: what it may ask is <see cref="Holders.HolderService"/>'s to say. Who has not proven one yet, and strangers, are few and do not stay.
-/// Locks: _gate guards the counts; nothing waits inside.
+/// Who was known when it came and is not any more (its account's time is over, or it, or its account, was revoked) is sent away by <see cref="EndUnknown"/>.
+/// Locks: _gate guards the counts and _known; nothing waits inside, and connections are ended outside.
 /// </remarks>
-internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown, TimeProvider clock)
+internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isKnown, TimeProvider clock)
 {
     private const int PipeBytes = 32 * 1024;
 
@@ -32,6 +33,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
 
     private readonly Lock _gate = new();
     private readonly Dictionary<Bytes32, int> _accounts = [];
+    private readonly HashSet<Known> _known = [];
     private readonly Crowd _handshakes = new(Protocol.MaxHandshakes);
     private readonly Crowd _strangers = new(Protocol.MaxStrangers);
     private int _all;
@@ -67,7 +69,8 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
         }
 
         Bytes32 account = Bytes32.Read(identity.AccountKey);
-        if (!isKnown(account))
+        var known = new Known(connection, identity);
+        if (!isKnown(identity))
         {
             Crowd.Member stranger = _strangers.Enter(from, () => connection.Abort(new ConnectionAbortedException("other strangers want in")));
             try
@@ -80,15 +83,20 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
                 connection.Transport = plain;
             }
         }
-        else if (TryEnter(account))
+        else if (TryEnter(account, known))
         {
             try
             {
+                if (!isKnown(identity))
+                {
+                    known.End(); // since it was asked for the first time
+                }
+
                 await RunAsync(connection, next, ssl, identity, isStranger: false).ConfigureAwait(false);
             }
             finally
             {
-                Leave(account);
+                Leave(account, known);
                 connection.Transport = plain;
             }
         }
@@ -96,6 +104,18 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
         {
             connection.Abort(new ConnectionAbortedException("too many connections"));
         }
+    }
+
+    /// <summary>Ends the connections of everybody who is not known any more.</summary>
+    internal void EndUnknown()
+    {
+        List<Known> gone;
+        lock (_gate)
+        {
+            gone = [.. _known.Where(each => !isKnown(each.Who))];
+        }
+
+        gone.ForEach(static each => each.End());
     }
 
     private async Task RunAsync(ConnectionContext connection, ConnectionDelegate next, SslStream ssl, NodeIdentity identity, bool isStranger)
@@ -153,7 +173,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
         },
     };
 
-    private bool TryEnter(Bytes32 account)
+    private bool TryEnter(Bytes32 account, Known known)
     {
         lock (_gate)
         {
@@ -163,16 +183,18 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
                 return false;
             }
 
+            _known.Add(known);
             _accounts[account] = count + 1;
             _all++;
             return true;
         }
     }
 
-    private void Leave(Bytes32 account)
+    private void Leave(Bytes32 account, Known known)
     {
         lock (_gate)
         {
+            _known.Remove(known);
             _all--;
             if (_accounts[account] == 1)
             {
@@ -183,6 +205,14 @@ internal sealed class PeerGate(NodeCertificate own, Func<Bytes32, bool> isKnown,
                 _accounts[account]--;
             }
         }
+    }
+
+    /// <summary>A connection of somebody who was known when it began.</summary>
+    private sealed class Known(ConnectionContext connection, NodeIdentity who)
+    {
+        internal NodeIdentity Who => who;
+
+        internal void End() => connection.Abort(new ConnectionAbortedException("not known any more"));
     }
 
     /// <summary>Tells Kestrel that the connection is a secure one, and of HTTP/2.</summary>

@@ -7,7 +7,6 @@ using Microsoft.AspNetCore.Server.Kestrel.Core;
 using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
-using TokTok.Storage.Core;
 using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Node.Identity;
 using TokTok.Storage.Node.Wire;
@@ -34,15 +33,16 @@ public sealed class PeerServer : IAsyncDisposable
     public static Task<PeerServer> StartAsync(IPEndPoint endpoint, NodeCertificate own, HolderService service, TimeProvider clock, Action<string>? trouble, CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(service);
-        return StartAsync(endpoint, own, service.IsKnown, service.AnswerAsync, clock, trouble, cancel);
+        return StartAsync(endpoint, own, service, service.AnswerAsync, clock, trouble, cancel);
     }
 
-    /// <param name="answer">What answers in a service's stead: tests lie here.</param>
+    /// <param name="service">Says who is known; whoever is not any more loses its connections.</param>
+    /// <param name="answer">What answers in the service's stead: tests lie here.</param>
     internal static async Task<PeerServer> StartAsync(
-        IPEndPoint endpoint, NodeCertificate own, Func<Bytes32, bool> isKnown, Func<HttpContext, Task> answer, TimeProvider clock, Action<string>? trouble, CancellationToken cancel)
+        IPEndPoint endpoint, NodeCertificate own, HolderService service, Func<HttpContext, Task> answer, TimeProvider clock, Action<string>? trouble, CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(endpoint);
-        var gate = new PeerGate(own, isKnown, clock);
+        var gate = new PeerGate(own, service.IsKnown, clock);
         var lines = new LineListenerFactory(new SocketTransportFactory(Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance));
         var server = new KestrelServer(Options.Create(KestrelOptions(endpoint, gate)), lines, NullLoggerFactory.Instance);
         var application = new Application(answer, trouble);
@@ -57,6 +57,7 @@ public sealed class PeerServer : IAsyncDisposable
         }
 
         var address = new Uri(server.Features.Get<IServerAddressesFeature>()!.Addresses.First());
+        service.Looked = gate.EndUnknown;
         return new PeerServer(server, application, lines) { Endpoint = new IPEndPoint(endpoint.Address, address.Port) };
     }
 

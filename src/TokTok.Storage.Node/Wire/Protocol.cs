@@ -103,6 +103,7 @@ public static class Protocol
         internal const string ObjectAppend = "object-append";
         internal const string ObjectPut = "object-put";
         internal const string ObjectDelete = "object-delete";
+        internal const string Statements = "statements";
         internal const string Join = "join";
         internal const string Enrol = "enrol";
         internal const string Wait = "wait";

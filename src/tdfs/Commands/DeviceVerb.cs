@@ -202,7 +202,11 @@ internal static class DeviceVerb
                 run.Output.Result(json => Write(json, device), text => text.WriteLine($"device {device.Number} ({TerminalText.Clean(device.Name)}) is {device.State}; device {device.Adopter} owns what it sealed, and its snapshots stay"));
                 if (device.State == "revoked")
                 {
-                    run.Output.Say("what it could read before stays readable to it, and so does what is written from now on if it still reaches the holders: take its access to folders away, and let peers revoke this account's invitation to it");
+                    run.Output.Say("what it could read before stays readable to it, and so does what is written from now on if it still reaches the holders: take its access to folders away; peers refuse it once they have heard of it");
+                    foreach (string untold in device.Untold)
+                    {
+                        run.Output.Say($"not told yet: {TerminalText.Clean(untold)}; whoever opens this store next tells it");
+                    }
                 }
 
                 return ExitCode.Ok;
@@ -223,6 +227,11 @@ internal static class DeviceVerb
         }
 
         json.WriteNumber("unseenBytes", device.UnseenBytes);
+        if (device.Untold.Count > 0)
+        {
+            Report.WriteList(json, "untold", device.Untold);
+        }
+
         if (device.Adopter > 0)
         {
             json.WriteNumber("adopter", device.Adopter);

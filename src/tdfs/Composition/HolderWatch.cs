@@ -107,7 +107,7 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
         Peer[] keepers = [.. list.Peers.Where(peer => peer.IsHolder && !peer.HasEnded(now) && (config.Countries.Allows(peer.Country) || store.Holders.Any(known => known.Id == peer.Holder)))];
         Peer[] absent = [.. keepers.Where(peer => Present(peer) is not { } holder || holder.Address != PeerHolders.AddressOf(peer) || holder.Itself is PeerHolder { Connection.IsReplaced: true })];
         ConfiguredHolder[] dialled = absent.Length == 0 ? []
-            : await _peers.DialAsync(file, list, absent, new NodeCertificate(keyring.Device, keyring.Certificate, clock), store.IsWritable, cancel).ConfigureAwait(false);
+            : await _peers.DialAsync(file, list, absent, new NodeCertificate(keyring.Device, keyring.Certificate, clock), RevocationNews.Of(store), store.IsWritable, cancel).ConfigureAwait(false);
         await ForgiveAsync([.. keepers.Where(peer => Present(peer)?.Itself is PeerHolder { Connection.IsSilent: true })], list, cancel).ConfigureAwait(false);
         return [.. keepers.Select(peer => Array.IndexOf(absent, peer) is >= 0 and var at && (dialled[at].Holder is not null || Present(peer) is null)
             ? dialled[at]
@@ -122,7 +122,7 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
             using PeerConnection connection = _peers.Dial(peer, list, own);
             try
             {
-                using PeerHolder answered = await PeerHolder.OpenAsync(connection, null, cancel).ConfigureAwait(false);
+                using PeerHolder answered = await _peers.MeetAsync(connection, RevocationNews.Of(store), cancel).ConfigureAwait(false);
                 if (Present(peer)?.Itself is PeerHolder holder && holder.Id == answered.Id)
                 {
                     holder.Connection.Forgive();

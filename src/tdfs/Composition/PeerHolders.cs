@@ -9,6 +9,7 @@ using TokTok.Storage.Node.Identity;
 using TokTok.Storage.Node.Lan;
 using TokTok.Storage.Node.Peers;
 using TokTok.Storage.Node.Transport;
+using TokTok.Storage.Node.Wire;
 
 namespace TokTok.Storage.Tdfs.Composition;
 
@@ -17,6 +18,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// All are dialled at once when a store is opened. One that does not answer is an absent holder, as a disk that is not mounted: the run goes on with the others (docs/architecture.md).
 /// One that cannot be dialled is reached by a line that it keeps open to our own node, or to the peer that the list names for it (docs/protocol.md 3.9).
 /// Where storage.toml says so it is looked for on the machine's own network as well (docs/protocol.md 3.10).
+/// Each that is met is told which devices of the account are revoked, if any is (docs/protocol.md 3.11).
 /// In the catalog's and the anchor's words a peer's address is <c>peer://DEVICE-KEY@host:port,host:port</c>, so that words and one holder lead to all of them.
 /// </remarks>
 internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider clock, System.Net.IPEndPoint? ownNode, Action<string> say, bool looksOnLan = false, INetwork? network = null)
@@ -65,19 +67,48 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
         }
 
         var own = new NodeCertificate(keyring.Device, keyring.Certificate, clock);
-        return [.. await DialAsync(file, list, keepers, own, mayWrite, cancel).ConfigureAwait(false)];
+        return [.. await DialAsync(file, list, keepers, own, RevocationNews.FileOf(store, keyring, disk, random, clock).Read(), mayWrite, cancel).ConfigureAwait(false)];
     }
 
     /// <summary>Dials peers, all at once.</summary>
-    internal async ValueTask<ConfiguredHolder[]> DialAsync(PeerFile file, PeerList list, Peer[] peers, NodeCertificate own, bool mayWrite, CancellationToken cancel)
+    internal async ValueTask<ConfiguredHolder[]> DialAsync(PeerFile file, PeerList list, Peer[] peers, NodeCertificate own, IReadOnlyList<Revocation> revoked, bool mayWrite, CancellationToken cancel)
     {
-        ConfiguredHolder[] opened = await Task.WhenAll(peers.Select(peer => OpenAsync(peer, list, own, cancel))).ConfigureAwait(false);
+        ConfiguredHolder[] opened = await Task.WhenAll(peers.Select(peer => OpenAsync(peer, list, own, revoked, cancel))).ConfigureAwait(false);
         if (mayWrite)
         {
             await LearnAsync(file, list, peers, opened, cancel).ConfigureAwait(false);
         }
 
         return opened;
+    }
+
+    /// <summary>Meets a peer, and tells it which devices are revoked. One that does not let this device in may by that, if it had heard of who revoked it alone.</summary>
+    internal async ValueTask<PeerHolder> MeetAsync(PeerConnection connection, IReadOnlyList<Revocation> revoked, CancellationToken cancel)
+    {
+        PeerHolder holder;
+        try
+        {
+            holder = await PeerHolder.OpenAsync(connection, say, cancel, random).ConfigureAwait(false);
+        }
+        catch (PeerException refused) when (refused.Problem == PeerProblem.NotLetIn && revoked.Count > 0)
+        {
+            await Revocation.SayAsync(connection, revoked, isRefused: true, cancel).ConfigureAwait(false);
+            return await PeerHolder.OpenAsync(connection, say, cancel, random).ConfigureAwait(false);
+        }
+
+        try
+        {
+            if (revoked.Count > 0)
+            {
+                await Revocation.SayAsync(connection, revoked, isRefused: false, cancel).ConfigureAwait(false);
+            }
+        }
+        catch (PeerException)
+        {
+            // It is met, and told again when it is met next; one of an older release never understands.
+        }
+
+        return holder;
     }
 
     /// <summary>A writer that went on without the list would give up every holder in it.</summary>
@@ -171,12 +202,12 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
 
     private static ExpectedIdentity ExpectedOf(Peer peer) => new() { DeviceKey = peer.DeviceKey, AccountKey = peer.AccountKey };
 
-    private async Task<ConfiguredHolder> OpenAsync(Peer peer, PeerList list, NodeCertificate own, CancellationToken cancel)
+    private async Task<ConfiguredHolder> OpenAsync(Peer peer, PeerList list, NodeCertificate own, IReadOnlyList<Revocation> revoked, CancellationToken cancel)
     {
         PeerConnection connection = Dial(peer, list, own);
         try
         {
-            PeerHolder holder = await PeerHolder.OpenAsync(connection, say, cancel, random).ConfigureAwait(false);
+            PeerHolder holder = await MeetAsync(connection, revoked, cancel).ConfigureAwait(false);
             return new ConfiguredHolder(peer.Place, AddressOf(peer), holder, null) { QuotaBytes = holder.Hello.QuotaBytes, IsCached = true, IsLeaving = peer.IsLeaving, Country = peer.Country };
         }
         catch (PeerException problem)

@@ -103,7 +103,13 @@ internal sealed class StoreDevices(BlockStore store, Keyring keyring, StorageCon
 
     public ValueTask<DeviceStatus> RetireAsync(string device, CancellationToken cancel) => SayAsync(device, DeviceState.Retired, cancel);
 
-    public ValueTask<DeviceStatus> RevokeAsync(string device, CancellationToken cancel) => SayAsync(device, DeviceState.Revoked, cancel);
+    public async ValueTask<DeviceStatus> RevokeAsync(string device, CancellationToken cancel)
+    {
+        DeviceStatus revoked = await SayAsync(device, DeviceState.Revoked, cancel).ConfigureAwait(false);
+        var news = new RevocationNews(store, config.StorePath, keyring, disk, random, clock);
+        _ = await news.WriteAsync(cancel).ConfigureAwait(false);
+        return revoked with { Untold = await news.TellAsync(cancel).ConfigureAwait(false) };
+    }
 
     public async ValueTask<IReadOnlyList<string>> WaitingForAsync(CancellationToken cancel) =>
     [

@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using TokTok.Storage.Blocks.Recovery;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
@@ -21,7 +22,10 @@ internal sealed partial class StoreHost
         }
 
         using DeviceKeys device = DeviceKeys.Create(random);
-        DeviceCertificate certificate = DeviceCertificate.Issue(account, device, FirstDevice, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds());
+        byte[] bytes = new byte[sizeof(uint)];
+        random.Fill(bytes);
+        uint number = Math.Max(1, BinaryPrimitives.ReadUInt32LittleEndian(bytes) & DeviceCertificate.MaximumDeviceNumber); // any: the one that was lost may be revoked, and the peer refuses it then
+        DeviceCertificate certificate = DeviceCertificate.Issue(account, device, number, DeviceName(), clock.GetUtcNow().ToUnixTimeSeconds());
         var connection = new PeerConnection("the peer", [address], new ExpectedIdentity(), new NodeCertificate(device, certificate, clock), clock);
         try
         {

@@ -530,7 +530,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
         {
             holders.AddRange(await new PeerHolders(disk, random, clock, config.Node.Listen, say, config.Node.IsFoundOnLan).OpenAsync(config.StorePath, keyring, config.Countries, access == Facades.StoreAccess.Write, cancel).ConfigureAwait(false));
             holders = LostPeers.GiveUp(config.Countries.Apply(holders), new ScoreFile(disk, config.StorePath, keyring.CacheKey, random, clock).Read(), config.Survive);
-            return await OpenStoreAsync(config, options, keys, holders, access, verb, newHolders, cancel).ConfigureAwait(false);
+            return await OpenStoreAsync(config, options, keys, keyring, holders, access, verb, newHolders, cancel).ConfigureAwait(false);
         }
         catch
         {
@@ -541,7 +541,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
     }
 
     private async ValueTask<BlockStore> OpenStoreAsync(
-        StorageConfig config, StoreOptions options, StoreKeys keys, List<ConfiguredHolder> holders, Facades.StoreAccess access, string verb, NewHolders newHolders, CancellationToken cancel)
+        StorageConfig config, StoreOptions options, StoreKeys keys, Keyring keyring, List<ConfiguredHolder> holders, Facades.StoreAccess access, string verb, NewHolders newHolders, CancellationToken cancel)
     {
         if (newHolders != NewHolders.None)
         {
@@ -584,6 +584,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
                 await store.MeetOthersAsync(cancel).ConfigureAwait(false); // what waited for these
             }
 
+            await new RevocationNews(store, config.StorePath, keyring, disk, random, clock).KeepAsync(cancel).ConfigureAwait(false);
             StatCache.Clean(disk, config.StorePath + "/caches", store.Catalog.Heads().Select(static signed => signed.Head.Volume));
         }
 

@@ -285,7 +285,8 @@ internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool own
             NodeCertificate own = Own;
             var enrols = new EnrolDesk(new EnrolmentFile(disk, config.StorePath, keyring.CacheKey, random, clock), keyring, random, clock, say);
             enrols.Refresh();
-            using var service = new HolderService(house, book, desk, Bytes32.Read(own.AccountKey), Program(), random, clock, say) { Enrols = enrols };
+            using var service = new HolderService(house, book, desk, Bytes32.Read(own.AccountKey), Program(), random, clock, say) { Enrols = enrols, Own = RevocationNews.FileOf(config.StorePath, keyring, disk, random, clock) };
+            service.Refresh();
             PeerServer server;
             try
             {

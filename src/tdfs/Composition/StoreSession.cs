@@ -139,6 +139,7 @@ internal sealed class StoreSession(
                 async met =>
                 {
                     await met.MeetOthersAsync(cancel).ConfigureAwait(false);
+                    await new RevocationNews(met, config.StorePath, keyring, disk, random, clock).KeepAsync(cancel).ConfigureAwait(false);
                     return false;
                 },
                 cancel).ConfigureAwait(false);

@@ -50,6 +50,9 @@ internal sealed record DeviceStatus
     /// <summary>Bytes in the trash that wait until it has seen them there.</summary>
     public long UnseenBytes { get; init; }
 
+    /// <summary>Of a device that was just revoked: which peers have not heard it yet, and why, one line each.</summary>
+    public IReadOnlyList<string> Untold { get; init; } = [];
+
     /// <summary>Who owns what it sealed, once it is retired or revoked.</summary>
     public uint Adopter { get; init; }
 }

@@ -126,6 +126,7 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(0, await _transcript.RunAsync("device", "revoke", "2", "--json"));
         Assert.Contains("\"state\": \"revoked\"", _transcript.Data, StringComparison.Ordinal);
         Assert.Contains(("retire", "desk"), _transcript.Host.Asked);
+        Assert.Contains("not told yet: peer bob (192.0.2.7:4919): nothing listens there;", _transcript.Talk, StringComparison.Ordinal);
         Assert.Contains(("revoke device", "2"), _transcript.Host.Asked);
     }
 

@@ -102,7 +102,7 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<DeviceStatus> RetireAsync(string device, CancellationToken cancel) => Asking(("retire", device), Device with { State = "retired", Adopter = 1 });
 
-    ValueTask<DeviceStatus> IDevices.RevokeAsync(string device, CancellationToken cancel) => Asking(("revoke device", device), Device with { State = "revoked", Adopter = 1 });
+    ValueTask<DeviceStatus> IDevices.RevokeAsync(string device, CancellationToken cancel) => Asking(("revoke device", device), Device with { State = "revoked", Adopter = 1, Untold = ["peer bob (192.0.2.7:4919): nothing listens there"] });
 
     public ValueTask<IReadOnlyList<string>> WaitingForAsync(CancellationToken cancel) => ValueTask.FromResult<IReadOnlyList<string>>([]);
 

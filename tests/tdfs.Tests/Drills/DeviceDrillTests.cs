@@ -1,6 +1,12 @@
 using System.Diagnostics;
 using System.Globalization;
 using System.Text.Json;
+using TokTok.Storage.Core;
+using TokTok.Storage.Core.Keys;
+using TokTok.Storage.Node.Holders;
+using TokTok.Storage.Node.Identity;
+using TokTok.Storage.Node.Peers;
+using TokTok.Storage.Node.Transport;
 
 namespace TokTok.Storage.Tdfs.Tests.Drills;
 
@@ -75,6 +81,91 @@ public sealed class DeviceDrillTests
         await desk.AssertRestoresAsync("v@2", two);
         Assert.Equal(["bob"], (await desk.JsonAsync("peer", "list")).GetProperty("peers").EnumerateArray().Select(static peer => peer.GetProperty("name").GetString()!));
         Assert.Equal(2, (await DevicesAsync(ann)).Count);
+    }
+
+    /// <summary>A thief with the key of a device asks a peer to delete everything; another device revokes it, and all is back. Where the peer is away then it hears of it at the next opening.</summary>
+    [Theory(Timeout = 300_000)]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_stolen_device_that_releases_everything_at_a_peer_is_refused_there_once_it_is_revoked_and_all_is_back(bool isPeerThere)
+    {
+        await using PeerMachine bob = await PeerMachine.StartAsync();
+        int port = PeerMachine.FreePort();
+        using DrillStore ann = await new DrillStore(1, string.Create(CultureInfo.InvariantCulture, $"[node]\nlisten = \"127.0.0.1:{port}\"\nfolder = \"kept\"\nfloor = \"0\"\n{Settings}")).InitAsync();
+        await bob.MeetAsync(ann, "bob");
+        string one = Tree(ann, 1);
+        (await ann.RunAsync("import", one, "--volume", "v", "--no-progress")).Expect(0);
+        using var desk = new DrillStore(1, Settings);
+        using (Process node = ann.Start(["node"]))
+        {
+            Assert.StartsWith("peers can dial", await node.StandardError.ReadLineAsync(DrillStore.Cancel), StringComparison.Ordinal);
+            string code = (await ann.RunAsync("device", "add", "--no-wait", "-q")).Expect(0).Text.Trim();
+            (await desk.RunWithAsync("\n", "device", "join", code, "--name", "desk", "--passphrase-fd", "0")).Expect(0);
+            node.Kill();
+            await node.WaitForExitAsync(DrillStore.Cancel);
+        }
+
+        (await ann.RunAsync("import", one, "--volume", "v", "--no-progress")).Expect(0); // knows of the other device from here on, whoever answers
+        using Keyring stolen = Keyring.Read(await File.ReadAllBytesAsync(Path.Join(desk.State, "keyring"), DrillStore.Cancel), default).Keyring!;
+        int count = 0;
+        using (PeerHolder holder = await OpenAsync())
+        {
+            foreach (HeldArenaEntry arena in await holder.ListAsync(DrillStore.Cancel))
+            {
+                await holder.DeleteAsync(arena.Id, DrillStore.Cancel);
+                count++;
+            }
+
+            Assert.Empty(await holder.ListAsync(DrillStore.Cancel));
+        }
+
+        Assert.NotEqual(0, count);
+        if (!isPeerThere)
+        {
+            await bob.KillAsync();
+        }
+
+        Outcome revoked = (await ann.RunAsync("device", "revoke", "desk")).Expect(0);
+        Assert.Equal(!isPeerThere, revoked.Talk.Contains("not told yet: peer bob", StringComparison.Ordinal));
+        if (!isPeerThere)
+        {
+            await bob.ServeAsync();
+            (await ann.RunAsync("import", one, "--volume", "v", "--no-progress")).Expect(0);
+        }
+
+        // In the thief's hands, and by the stolen machine's own commands: one line, as to anybody who is not let in.
+        PeerException refused = await Assert.ThrowsAsync<PeerException>(async () => (await OpenAsync()).Dispose());
+        Assert.Equal(PeerProblem.NotLetIn, refused.Problem);
+        Outcome list = await desk.RunAsync("peer", "set", "bob", "--cancel-releases");
+        Assert.StartsWith("tdfs: bob (127.0.0.1", list.Expect(12).Talk, StringComparison.Ordinal);
+        Assert.Contains("or not this device of it", list.Talk, StringComparison.Ordinal);
+        Assert.Single(list.Talk.TrimEnd().Split('\n'));
+
+        // A node that starts again remembers it.
+        await bob.KillAsync();
+        await bob.ServeAsync();
+        await Assert.ThrowsAsync<PeerException>(async () => (await OpenAsync()).Dispose());
+
+        // Nothing is lost: what bob keeps is enough by itself.
+        Assert.Equal(0, (await ann.JsonAsync("peer", "list")).GetProperty("peers")[0].GetProperty("releasedBytes").GetInt64());
+        await ann.AssertCleanAsync();
+        Directory.Delete(ann.Holders[0], recursive: true);
+        await ann.AssertRestoresAsync("v@1", one);
+
+        async Task<PeerHolder> OpenAsync()
+        {
+            var node = new NodeAddress("127.0.0.1", (ushort)bob.Port);
+            var connection = new PeerConnection("bob", [node], new ExpectedIdentity(), new NodeCertificate(stolen.Device, stolen.Certificate, TimeProvider.System), TimeProvider.System);
+            try
+            {
+                return await PeerHolder.OpenAsync(connection, null, DrillStore.Cancel);
+            }
+            catch
+            {
+                connection.Dispose();
+                throw;
+            }
+        }
     }
 
     [Fact(Timeout = 300_000)]

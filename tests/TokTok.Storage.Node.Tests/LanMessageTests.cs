@@ -1,7 +1,6 @@
 using System.Net;
 using TokTok.Storage.Core;
 using TokTok.Storage.Node.Lan;
-using TokTok.Storage.Testing;
 
 namespace TokTok.Storage.Node.Tests;
 

@@ -244,12 +244,12 @@ public sealed class RevokedDeviceTests : IAsyncLifetime
     public void Peers_and_catalogs_agree_on_who_is_revoked()
     {
         using AccountKeys account = AccountKeys.FromEntropy(new SeededRandom(1).Bytes(32));
-        DeviceStatement[,] words = new DeviceStatement[7, 7];
+        var words = new Dictionary<(uint Signer, uint Device), DeviceStatement>();
         for (uint signer = 1; signer <= 6; signer++)
         {
             for (uint device = 1; device <= 6; device++)
             {
-                words[signer, device] = DeviceStatement.Issue(DeviceCertificate.Issue(account, _ann.Keys, signer, "x", 0), _ann.Keys, device, DeviceState.Revoked, 0, []);
+                words[(signer, device)] = DeviceStatement.Issue(DeviceCertificate.Issue(account, _ann.Keys, signer, "x", 0), _ann.Keys, device, DeviceState.Revoked, 0, []);
             }
         }
 
@@ -257,7 +257,7 @@ public sealed class RevokedDeviceTests : IAsyncLifetime
         {
             var random = new SeededRandom(seed);
             (uint Signer, uint Device)[] said = [.. Enumerable.Range(0, 1 + random.Next(8)).Select(_ => ((uint)(1 + random.Next(6)), (uint)(1 + random.Next(6))))];
-            IReadOnlyDictionary<uint, DeviceStatement> inForce = DeviceStatement.InForce(said.Select(pair => words[pair.Signer, pair.Device]));
+            IReadOnlyDictionary<uint, DeviceStatement> inForce = DeviceStatement.InForce(said.Select(pair => words[pair]));
             RevokedDevices remembered = said.Aggregate(RevokedDevices.None, static (all, pair) => all.With([pair]));
             Assert.True(Enumerable.Range(1, 6).All(device => remembered.Has((uint)device) == inForce.ContainsKey((uint)device)), $"seed {seed}");
 

@@ -124,11 +124,11 @@ internal sealed class SimulatedDevice
     /// <summary>What a running node does every 20 seconds, every few minutes and every now and then, once each.</summary>
     internal void Watch(bool mends)
     {
+        var mender = new NodeMender(Store!, 0, Clock, static _ => ValueTask.FromResult<IDisposable>(new MemoryStream()), Say);
         bool hasChanged = _watch!.LookAsync(CancellationToken.None).Done();
-        if (mends)
+        while (mends && !_watch.IsCutOff && !mender.RunAsync(hasChanged, CancellationToken.None).Done())
         {
-            var mender = new NodeMender(Store!, 0, Clock, static _ => ValueTask.FromResult<IDisposable>(new MemoryStream()), Say);
-            mender.RunAsync(hasChanged, CancellationToken.None).Done();
+            hasChanged = _watch.LookAsync(CancellationToken.None).Done();
         }
 
         if (Store!.HasNewsAsync(CancellationToken.None).Done())

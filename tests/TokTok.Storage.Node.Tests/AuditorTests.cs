@@ -123,6 +123,24 @@ public sealed class AuditorTests : IDisposable
     }
 
     [Fact]
+    public async Task A_silence_ends_with_any_answer_where_nothing_is_left_to_be_asked_for()
+    {
+        AuditTarget[] others = [.. Enumerable.Range(2, 4).Select(static i => Target(i, static _ => AuditOutcome.Proven))];
+        await Auditor(SystemRandom.Instance).RoundAsync([Target(1, static _ => AuditOutcome.Proven), .. others], 1, Cancel);
+        AuditTarget gone = Target(1, static _ => AuditOutcome.NoAnswer);
+        for (int day = 0; day <= 8; day++)
+        {
+            await Auditor(SystemRandom.Instance).RoundAsync([gone, .. others], 1, Cancel);
+            _clock.Advance(TimeSpan.FromDays(1));
+        }
+
+        AuditTarget emptied = gone with { Fragments = [], Greet = static _ => ValueTask.FromResult(false) };
+        Assert.Equal(HolderStanding.Lost, (await Auditor(SystemRandom.Instance).RoundAsync([emptied, .. others], 1, Cancel))[0].Score.Standing);
+        AuditResult back = (await Auditor(SystemRandom.Instance).RoundAsync([emptied with { Greet = static _ => ValueTask.FromResult(true) }, .. others], 1, Cancel))[0];
+        Assert.Equal((HolderStanding.Good, 0L), (back.Score.Standing, back.Score.SilentSeconds));
+    }
+
+    [Fact]
     public async Task A_clock_that_jumps_and_a_machine_that_was_off_make_nobody_lost()
     {
         AuditTarget here = Target(1, static _ => AuditOutcome.Proven);

@@ -9,7 +9,11 @@ public readonly record struct AuditedFragment(ArenaId Id, int Index, ExpectedFra
 /// <summary>Somebody who is audited.</summary>
 /// <param name="Fragments">All that it is to keep.</param>
 /// <param name="Ask">Asks for a window of one; null: nobody can be reached there.</param>
-public sealed record AuditTarget(HolderId Holder, string Name, IReadOnlyList<AuditedFragment> Fragments, Func<AuditedFragment, CancellationToken, ValueTask<AuditOutcome>>? Ask);
+public sealed record AuditTarget(HolderId Holder, string Name, IReadOnlyList<AuditedFragment> Fragments, Func<AuditedFragment, CancellationToken, ValueTask<AuditOutcome>>? Ask)
+{
+    /// <summary>Asks for any answer; null: nobody can be reached there.</summary>
+    public Func<CancellationToken, ValueTask<bool>>? Greet { get; init; }
+}
 
 /// <summary>What a round found of one.</summary>
 public sealed record AuditResult(string Name, HolderId Holder, int Passed, int Failed, int Unanswered, HolderScore Score);
@@ -17,7 +21,7 @@ public sealed record AuditResult(string Name, HolderId Holder, int Passed, int F
 /// <summary>Asks holders for windows at random places, and writes down what comes.</summary>
 /// <remarks>
 /// Rules: docs/protocol.md 3.6. A round asks each target for those of its fragments that failed before, then for random ones; one that fails is followed by <see cref="FollowUps"/> more of the same target.
-/// A target that gives no answer is asked no more in that round. Targets are asked side by side, one question at a time each. Scores are durable when a round returns.
+/// A target that gives no answer is asked no more in that round. One that was silent and keeps nothing by now, since all of it was placed elsewhere, is asked for any answer: by that its silence ends. Targets are asked side by side, one question at a time each. Scores are durable when a round returns.
 /// </remarks>
 public sealed class Auditor(ScoreFile scores, IRandomSource random, TimeProvider clock, Action<string> say)
 {
@@ -31,14 +35,15 @@ public sealed class Auditor(ScoreFile scores, IRandomSource random, TimeProvider
         ArgumentNullException.ThrowIfNull(targets);
         ScoreList known = scores.Read();
         var heard = await Task.WhenAll(targets.Select(target => AskAsync(target, known.Of(target.Holder), count, cancel))).ConfigureAwait(false);
+        bool[] greeted = await Task.WhenAll(targets.Select(target => GreetAsync(target, known.Of(target.Holder), cancel))).ConfigureAwait(false);
         long now = clock.GetUtcNow().ToUnixTimeSeconds();
         ScoreList after = await scores.ChangeAsync(
             list =>
             {
                 list = list.Heard(
                     targets.Select(static (target, i) => (target.Holder, i)).DistinctBy(static each => each.Holder)
-                        .Where(each => targets[each.i].Fragments.Count > 0 || targets[each.i].Ask is null)
-                        .ToDictionary(static each => each.Holder, each => heard[each.i].Exists(static one => one.Outcome != AuditOutcome.NoAnswer)),
+                        .Where(each => targets[each.i].Fragments.Count > 0 || targets[each.i].Ask is null || greeted[each.i])
+                        .ToDictionary(static each => each.Holder, each => greeted[each.i] || heard[each.i].Exists(static one => one.Outcome != AuditOutcome.NoAnswer)),
                     now);
                 for (int i = 0; i < targets.Count; i++)
                 {
@@ -64,6 +69,9 @@ public sealed class Auditor(ScoreFile scores, IRandomSource random, TimeProvider
 
         return results;
     }
+
+    private static async Task<bool> GreetAsync(AuditTarget target, HolderScore? score, CancellationToken cancel) =>
+        target is { Fragments.Count: 0, Greet: { } greet } && score is { SilentSinceSeconds: > 0 } && await greet(cancel).ConfigureAwait(false);
 
     private async Task<List<(AuditedFragment Fragment, AuditOutcome Outcome)>> AskAsync(AuditTarget target, HolderScore? score, int count, CancellationToken cancel)
     {
@@ -107,8 +115,8 @@ public sealed class Auditor(ScoreFile scores, IRandomSource random, TimeProvider
         if (after.Standing == HolderStanding.Lost && was != HolderStanding.Lost)
         {
             say(after.SilentSeconds > 0 && failed == 0
-                ? $"peer {target.Name} has not answered for 7 days and counts as lost: 'tdfs repair' places what it keeps elsewhere"
-                : $"peer {target.Name} failed {failed} of {found.Count} audits: it does not have what it is to keep, and counts as lost; 'tdfs repair' places that elsewhere, and 'tdfs peer revoke' ends it");
+                ? $"peer {target.Name} has not answered for 7 days and counts as lost: a running node, or 'tdfs repair', places what it keeps elsewhere"
+                : $"peer {target.Name} failed {failed} of {found.Count} audits: it does not have what it is to keep, and counts as lost; a running node, or 'tdfs repair', places that elsewhere, and 'tdfs peer revoke' ends it");
         }
         else if (failed > 0 && (before?.Open.Count ?? 0) == 0)
         {

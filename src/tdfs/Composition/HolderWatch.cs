@@ -29,6 +29,9 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
     private string? _told;
     private volatile bool _wasSilent;
 
+    /// <summary>By the last look this device is presumed cut off (docs/protocol.md 3.6): whoever is missing may be there for everybody else, and nothing is moved for it.</summary>
+    internal bool IsCutOff { get; private set; }
+
     /// <summary>Looks once. True: the holders changed, or one that was silent answers.</summary>
     internal async ValueTask<bool> LookAsync(CancellationToken cancel)
     {
@@ -57,7 +60,9 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
             now.AddRange(await PeersAsync(file, list, cancel).ConfigureAwait(false));
             bool wasSilent = _wasSilent;
             _wasSilent = false;
-            return TakeIn(LostPeers.GiveUp(config.Countries.Apply(now), new ScoreFile(disk, config.StorePath, keyring.CacheKey, random, clock).Read(), config.Survive)) || wasSilent;
+            ScoreList scores = new ScoreFile(disk, config.StorePath, keyring.CacheKey, random, clock).Read();
+            IsCutOff = scores.CutOffSinceSeconds > 0;
+            return TakeIn(LostPeers.GiveUp(config.Countries.Apply(now), scores, config.Survive)) || wasSilent;
         }
         finally
         {

@@ -32,7 +32,7 @@ internal sealed class StoreAudits(BlockStore store, string stateFolder, SecretBy
         }
 
         List<AuditedFragment>[] kept = KeptBy(holders);
-        AuditTarget[] targets = [.. holders.Select((holder, i) => new AuditTarget(holder.Id, NameOf(holder), kept[i], AskOf(holder)))];
+        AuditTarget[] targets = [.. holders.Select((holder, i) => new AuditTarget(holder.Id, NameOf(holder), kept[i], AskOf(holder)) { Greet = GreetOf(holder) })];
         IReadOnlyList<AuditResult> results = await new Auditor(Scores, random, clock, say).RoundAsync(targets, count, cancel).ConfigureAwait(false);
         await CountAsync(results, cancel).ConfigureAwait(false);
         return [.. results.Select(static result => new AuditInfo(result.Name, result.Passed, result.Failed, result.Unanswered, PeerEvidence.Of(result.Score)))];
@@ -94,6 +94,21 @@ internal sealed class StoreAudits(BlockStore store, string stateFolder, SecretBy
 
     private Func<AuditedFragment, CancellationToken, ValueTask<AuditOutcome>>? AskOf(StoreHolder holder) => holder.Itself is PeerHolder peer
         ? (fragment, cancel) => peer.AuditAsync(fragment.Id, fragment.Index, fragment.Expected, random, cancel)
+        : null;
+
+    private static Func<CancellationToken, ValueTask<bool>>? GreetOf(StoreHolder holder) => holder.Itself is PeerHolder peer
+        ? async cancel =>
+        {
+            try
+            {
+                await peer.RenewAsync(cancel).ConfigureAwait(false);
+                return true;
+            }
+            catch (DiskException)
+            {
+                return false;
+            }
+        }
         : null;
 
     private List<AuditedFragment>[] KeptBy(List<StoreHolder> holders)

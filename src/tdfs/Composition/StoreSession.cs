@@ -160,7 +160,7 @@ internal sealed class StoreSession(
                 try
                 {
                     bool hasChanged = await _watch.LookAsync(ends).ConfigureAwait(false);
-                    if (config.RepairsByItself)
+                    if (config.RepairsByItself && !_watch.IsCutOff)
                     {
                         await mender.RunAsync(hasChanged, ends).ConfigureAwait(false);
                     }

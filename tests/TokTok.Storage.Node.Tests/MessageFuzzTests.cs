@@ -3,6 +3,7 @@ using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Node.Identity;
 using TokTok.Storage.Node.Peers;
+using TokTok.Storage.Node.Repair;
 using TokTok.Storage.Node.Wire;
 using TokTok.Storage.Testing;
 
@@ -14,7 +15,7 @@ public sealed class MessageFuzzTests
     private const int Slice = 128 * 1024;
     private static readonly int s_rounds = Environment.GetEnvironmentVariable("TDFS_LONG") == "1" ? 2_000_000 : 20_000;
 
-    public static TheoryData<string> Readers => ["put-begin", "record", "hello", "join", "window", "certificate", "statements", "revoked devices", "peer list"];
+    public static TheoryData<string> Readers => ["put-begin", "record", "hello", "join", "window", "certificate", "statements", "revoked devices", "peer list", "repair capability"];
 
     [Theory]
     [MemberData(nameof(Readers))]
@@ -118,6 +119,14 @@ public sealed class MessageFuzzTests
 
             case "revoked devices":
                 return (RevokedDevices.None.With([(1, 2), (1, 7), (3, 4)]).Write(), static bytes => RevokedDevices.Read(bytes, "file").Write());
+
+            case "repair capability":
+                using (var ann = new TestDevice("ann"))
+                {
+                    var capability = RepairCapability.Read(RepairTests.Capability(ann, default, id, held));
+                    return (Written(capability.WriteContents), static bytes => Written(RepairCapability.ReadContents(bytes).WriteContents));
+                }
+
             default:
                 var list = new PeerList
                 {

@@ -131,6 +131,13 @@ public sealed class Scrubber(BlockStore store)
             return default;
         }
 
+        if (await AdoptAsync(arena, [.. before.Where(report => report.Health is FragmentHealth.Missing or FragmentHealth.Unreachable || IsGone(arena, report.Index)).Select(static report => report.Index)], cancel).ConfigureAwait(false) is { } adopted)
+        {
+            arena = adopted;
+            set = store.SetOf(arena);
+            before = await FragmentRepair.VerifyAsync(set, cancel).ConfigureAwait(false);
+        }
+
         long repaired = 0;
         long written = 0;
         IReadOnlyList<FragmentReport> after = before;
@@ -189,6 +196,12 @@ public sealed class Scrubber(BlockStore store)
         try
         {
             int[] homeless = [.. Enumerable.Range(0, arena.Fragments.Count).Where(index => IsHomeless(arena, index))];
+            if (await AdoptAsync(arena, homeless, cancel).ConfigureAwait(false) is { } adopted)
+            {
+                arena = adopted;
+                homeless = [.. homeless.Where(index => IsHomeless(adopted, index))];
+            }
+
             moved = await MoveAsync(arena, store.SetOf(arena), homeless, unrepairable, keepsAbsent: true, cancel).ConfigureAwait(false);
         }
         catch (DiskException failure)
@@ -201,6 +214,58 @@ public sealed class Scrubber(BlockStore store)
         }
 
         return new MendReport(moved, moved * arena.Layout.SliceBytes, unrepairable) { Failure = _failure };
+    }
+
+    /// <summary>Enters fragments that lie elsewhere than the catalog says: a friend has put them there, or another line of this device. Names decide, and every byte is read before it counts.</summary>
+    /// <param name="lost">Fragments that are not where they should be.</param>
+    /// <returns>The arena as it is in the catalog now; null: nothing was found.</returns>
+    private async ValueTask<ArenaRecord?> AdoptAsync(ArenaRecord arena, int[] lost, CancellationToken cancel)
+    {
+        if (lost.Length == 0 || !store.Owns(arena))
+        {
+            return null;
+        }
+
+        FragmentPlace[] places = [.. arena.Fragments];
+        HashSet<string> used = [.. places.Where((_, index) => Array.IndexOf(lost, index) < 0).Select(fragment => store.HolderOf(fragment.Holder)?.Place).OfType<string>()];
+        bool isChanged = false;
+        foreach (StoreHolder holder in store.Holders.Where(static holder => holder is { Holder: not null, IsGone: false, IsDoubted: false }))
+        {
+            int[] left = [.. lost.Where(index => places[index].Name != default && places[index].Holder != holder.Number && places[index] == arena.Fragments[index])];
+            if (left.Length == 0 || (arena.Survive > 0 && used.Contains(holder.Place)) || !await HasAnyAsync(holder.Holder!, arena, left, cancel).ConfigureAwait(false))
+            {
+                continue;
+            }
+
+            FragmentSet there = store.SetOf(arena) with { Fragments = [.. arena.Fragments.Select((fragment, index) => new FragmentSource(fragment.Name, Array.IndexOf(left, index) >= 0 ? holder.Holder : null))] };
+            foreach (FragmentReport report in (await FragmentRepair.VerifyAsync(there, cancel).ConfigureAwait(false)).Where(IsWhole).Take(arena.Survive > 0 ? 1 : int.MaxValue))
+            {
+                places[report.Index] = new FragmentPlace(arena.Fragments[report.Index].Name, holder.Number);
+                used.Add(holder.Place);
+                isChanged = true;
+            }
+        }
+
+        if (!isChanged)
+        {
+            return null;
+        }
+
+        ArenaRecord adopted = arena with { Fragments = places };
+        store.ChangeArenas([adopted]);
+        return adopted;
+    }
+
+    private static async ValueTask<bool> HasAnyAsync(IFragmentHolder holder, ArenaRecord arena, int[] wanted, CancellationToken cancel)
+    {
+        try
+        {
+            return await holder.InspectAsync(arena.Id, cancel).ConfigureAwait(false) is { IsInTrash: false } held && wanted.Any(index => held.Fragments.Contains(new HeldFragment(index, arena.Fragments[index].Name)));
+        }
+        catch (Exception failure) when (failure is DiskException or DamagedFormatException)
+        {
+            return false;
+        }
     }
 
     /// <summary>Leaving, or no longer configured.</summary>

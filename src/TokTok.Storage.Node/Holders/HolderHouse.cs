@@ -71,9 +71,15 @@ public sealed class HolderHouse : IAsyncDisposable
     private uint Today => (uint)Math.Max(0, _clock.GetUtcNow().ToUnixTimeSeconds() / 86_400);
 
     /// <summary>The holder of an account that was let in and asks for something: its lease is renewed by that, and what its silence had released is brought back.</summary>
-    internal async ValueTask<HostedHolder> OfAsync(Bytes32 account, CancellationToken cancel)
+    /// <param name="renews">False: somebody else asks in its name.</param>
+    internal async ValueTask<HostedHolder> OfAsync(Bytes32 account, CancellationToken cancel, bool renews = true)
     {
         HostedHolder holder = await OpenedAsync(account, cancel).ConfigureAwait(false);
+        if (!renews)
+        {
+            return holder;
+        }
+
         await _gate.WaitAsync(cancel).ConfigureAwait(false);
         try
         {

@@ -1,5 +1,6 @@
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
+using TokTok.Storage.Node.Repair;
 using TokTok.Storage.Node.Wire;
 
 namespace TokTok.Storage.Node.Holders;
@@ -28,6 +29,7 @@ public sealed partial class HolderService
             reader.End();
             return all;
         });
+        request.CheckAllowed(ids);
         return await OnDiskAsync(request, async () =>
         {
             var writer = new FieldWriter(1024);
@@ -76,6 +78,11 @@ public sealed partial class HolderService
     {
         ReadOnlyMemory<byte> body = await request.BodyAsync(PutTable.MaxBytes).ConfigureAwait(false);
         PutTable table = HolderRequest.Parsed(() => PutTable.Read(body.Span));
+        if (request.Entry is { } entry)
+        {
+            await CheckPutAsync(request, holder, entry, table).ConfigureAwait(false);
+        }
+
         bool isKept = !table.Replaces && await OnDiskAsync(request, async () =>
         {
             HeldArena? held = await holder.InspectAsync(table.Id, request.Cancel).ConfigureAwait(false);
@@ -95,6 +102,20 @@ public sealed partial class HolderService
         writer.U32((uint)(upload?.Received ?? 0));
         (upload?.Id ?? default).Write(writer.Take(Bytes16.Size));
         return writer.WrittenMemory;
+    }
+
+    /// <summary>A friend brings what belongs there, and nothing that the account has given up.</summary>
+    private async ValueTask CheckPutAsync(HolderRequest request, HostedHolder holder, RepairEntry entry, PutTable table)
+    {
+        if (!entry.Allows(table))
+        {
+            throw NotLetIn();
+        }
+
+        if (holder.IsReleased(table.Id) || await OnDiskAsync(request, async () => await holder.InspectAsync(table.Id, request.Cancel).ConfigureAwait(false) is { IsInTrash: true }).ConfigureAwait(false))
+        {
+            throw new RefusalException(Protocol.Status.Conflict, "its account has given this arena up");
+        }
     }
 
     private async ValueTask<ReadOnlyMemory<byte>> PutBytesAsync(HolderRequest request, HostedHolder holder)
@@ -158,6 +179,7 @@ public sealed partial class HolderService
                 ? (arena, fragment, sliceBytes, (int)from, (int)bytes)
                 : throw reader.Damaged($"found {bytes} bytes at {from} of {sliceBytes}, expected whole groups of the slice, at most {Protocol.MaxReadBytes} bytes");
         });
+        request.CheckAllowed(id);
         byte[] bytes = new byte[count];
         (int read, byte[]? hashes) = await OnDiskAsync(request, () => holder.ReadAsync(id, index, slice, offset, bytes, request.Cancel)).ConfigureAwait(false);
         byte form = read < 0 ? FragmentWindows.Absent : hashes is null ? FragmentWindows.Bare : FragmentWindows.Proven;
@@ -184,6 +206,7 @@ public sealed partial class HolderService
             reader.End();
             return all;
         });
+        request.CheckAllowed(id);
         byte[]? hashes = await OnDiskAsync(request, () => holder.HashesAsync(id, index, name, request.Cancel)).ConfigureAwait(false);
         return hashes is null ? new byte[1] : (byte[])[1, .. hashes];
     }

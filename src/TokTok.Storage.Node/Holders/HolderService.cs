@@ -5,6 +5,7 @@ using Microsoft.Extensions.Primitives;
 using TokTok.Storage.Core;
 using TokTok.Storage.Node.Identity;
 using TokTok.Storage.Node.Peers;
+using TokTok.Storage.Node.Repair;
 using TokTok.Storage.Node.Transport;
 using TokTok.Storage.Node.Wire;
 
@@ -163,14 +164,15 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
             return;
         }
 
+        RepairGrant? grant = GrantOf(http, who);
+        account = grant?.Account ?? account;
         Peer peer = book.LetIn(account) ?? throw NotLetIn();
-        if (operation == Protocol.Operation.Statements)
+        if (operation == Protocol.Operation.Statements && grant is null)
         {
             await SendAsync(http, await TakeStatementsAsync(http, who, account, peer).ConfigureAwait(false), null).ConfigureAwait(false);
             return;
         }
 
-        uint device = who.DeviceNumber;
         ThrowIfRevoked();
         Flow flow = FlowOf(account);
         flow.In.Set(peer.ReceiveRate);
@@ -179,7 +181,12 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
         try
         {
             var request = new HolderRequest(http, account, peer.KeptForIt, flow) { ThrowIfRevoked = ThrowIfRevoked };
-            HostedHolder holder = await OnDiskAsync(request, () => house.OfAsync(account, request.Cancel)).ConfigureAwait(false);
+            HostedHolder holder = await OnDiskAsync(request, () => house.OfAsync(account, request.Cancel, renews: grant is null)).ConfigureAwait(false);
+            if (grant is not null)
+            {
+                await AdmitAsync(http, grant, operation, request, holder).ConfigureAwait(false);
+            }
+
             if (operation != Protocol.Operation.Hello && http.Request.Headers.TryGetValue(Protocol.HolderHeader, out StringValues meant) && !StringValues.Equals(meant, holder.Id.ToString()))
             {
                 throw new RefusalException(Protocol.Status.OtherHolder, "another holder lies here");
@@ -196,7 +203,8 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
 
         void ThrowIfRevoked()
         {
-            if (IsRevoked(account, device))
+            // By a grant two devices are in it: the one that asks, and the one that granted.
+            if (IsRevoked(Bytes32.Read(who.AccountKey), who.DeviceNumber) || (grant is not null && IsRevoked(account, grant.Certificate.DeviceNumber)))
             {
                 throw NotLetIn();
             }
@@ -434,7 +442,12 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
 /// <summary>One request of an account that was let in: its body, bounded and at its rate.</summary>
 internal sealed class HolderRequest(HttpContext http, Bytes32 account, long quotaBytes, HolderService.Flow? flow)
 {
+    private long _skipped;
+
     internal Bytes32 Account => account;
+
+    /// <summary>What alone the request may be about; null: the account asks for itself.</summary>
+    internal RepairEntry? Entry { get; set; }
 
     internal long QuotaBytes => quotaBytes;
 
@@ -456,17 +469,40 @@ internal sealed class HolderRequest(HttpContext http, Bytes32 account, long quot
         }
     }
 
+    /// <summary>The first bytes of the body, which do not count as its own.</summary>
+    internal async ValueTask<byte[]> ExactlyAsync(int count)
+    {
+        byte[] bytes = new byte[count];
+        for (int filled = 0; filled < count;)
+        {
+            int part = await ReadAsync(bytes.AsMemory(filled), Cancel).ConfigureAwait(false);
+            filled += part > 0 ? part : throw new RefusalException(Protocol.Status.Malformed, "the body ends early");
+        }
+
+        _skipped += count;
+        return bytes;
+    }
+
+    /// <exception cref="RefusalException">The request may not be about this arena.</exception>
+    internal void CheckAllowed(params ReadOnlySpan<ArenaId> ids)
+    {
+        if (Entry is not null && (ids.Length != 1 || ids[0] != Entry.Id))
+        {
+            throw HolderService.NotLetIn();
+        }
+    }
+
     internal async ValueTask EmptyAsync() => await BodyAsync(0).ConfigureAwait(false);
 
     /// <summary>The whole body.</summary>
     internal async ValueTask<ReadOnlyMemory<byte>> BodyAsync(int maxBytes)
     {
-        if (http.Request.ContentLength > maxBytes)
+        if (http.Request.ContentLength - _skipped > maxBytes)
         {
             throw TooLong(maxBytes);
         }
 
-        byte[] body = new byte[(int)Math.Min(maxBytes + 1L, (http.Request.ContentLength ?? 64 * 1024) + 1)];
+        byte[] body = new byte[(int)Math.Min(maxBytes + 1L, (http.Request.ContentLength - _skipped ?? 64 * 1024) + 1)];
         int filled = 0;
         while (await ReadAsync(body.AsMemory(filled), Cancel).ConfigureAwait(false) is > 0 and int part)
         {

@@ -325,6 +325,8 @@ internal sealed class HostedHolder : IDisposable
         _gate.Dispose();
     }
 
+    internal bool IsReleased(ArenaId id) => _releases.Has(id);
+
     private bool IsHere(ArenaId id) => Room.Has(id) && !_releases.Has(id);
 
     private static long BytesOf(HeldArena? arena) => arena is null ? 0 : (long)arena.Fragments.Count * arena.SliceBytes;

@@ -90,6 +90,9 @@ public sealed class PeerConnection : IDisposable
         };
     }
 
+    /// <summary>A grant by which requests here are for another account (docs/protocol.md 3.12); null: for our own.</summary>
+    public Repair.RepairPass? Pass { get; init; }
+
     /// <summary>What people call it.</summary>
     public string Name { get; }
 
@@ -117,6 +120,7 @@ public sealed class PeerConnection : IDisposable
     internal async ValueTask<byte[]> AskAsync(string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, CancellationToken cancel, bool mayRepeat = true)
     {
         ThrowIfSilent();
+        head = Pass?.Head(operation, head) ?? head;
         long began = _clock.GetTimestamp();
         while (true)
         {
@@ -264,6 +268,11 @@ public sealed class PeerConnection : IDisposable
         if (_holder is { } meant)
         {
             request.Headers.Add(Protocol.HolderHeader, meant);
+        }
+
+        if (Pass is { } pass)
+        {
+            request.Headers.Add(Protocol.GrantHeader, pass.Text);
         }
 
         Interlocked.Add(ref _sent, head.Length + body.Length);

@@ -73,12 +73,29 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
         if (!isKnown(identity))
         {
             Crowd.Member stranger = _strangers.Enter(from, () => connection.Abort(new ConnectionAbortedException("other strangers want in")));
+            var admission = new PeerAdmission(granted =>
+            {
+                _strangers.Leave(stranger);
+                if (TryEnter(granted))
+                {
+                    return true;
+                }
+
+                connection.Abort(new ConnectionAbortedException("too many connections"));
+                return false;
+            });
+            connection.Features.Set(admission);
             try
             {
                 await RunAsync(connection, next, ssl, identity, isStranger: true).ConfigureAwait(false);
             }
             finally
             {
+                if (admission.End() is { } granted)
+                {
+                    Leave(granted);
+                }
+
                 _strangers.Leave(stranger);
                 connection.Transport = plain;
             }
@@ -127,7 +144,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
         PipeWriter to = PipeWriter.Create(ssl, new StreamPipeWriterOptions(minimumBufferSize: PipeBytes, leaveOpen: true));
         connection.Transport = new PipePair(from, to);
         ITimer end = isStranger
-            ? clock.CreateTimer(_ => connection.Abort(new ConnectionAbortedException("a stranger's time is over")), null, Protocol.StrangerTime, Timeout.InfiniteTimeSpan)
+            ? clock.CreateTimer(_ => EndStranger(connection), null, Protocol.StrangerTime, Timeout.InfiniteTimeSpan)
             : clock.CreateTimer(_ => connection.Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose(), null, Protocol.ConnectionEnd, Timeout.InfiniteTimeSpan);
         await using (end.ConfigureAwait(false))
         {
@@ -149,6 +166,15 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
                     // nobody is left to take leave of
                 }
             }
+        }
+    }
+
+    /// <summary>Whose grant held meanwhile is none any more.</summary>
+    private static void EndStranger(ConnectionContext connection)
+    {
+        if (connection.Features.Get<PeerAdmission>() is not { IsAdmitted: true })
+        {
+            connection.Abort(new ConnectionAbortedException("a stranger's time is over"));
         }
     }
 

@@ -12,6 +12,9 @@ public static class Protocol
     /// <summary>The header by which a request says which holder it is meant for.</summary>
     internal const string HolderHeader = "tdfs-holder";
 
+    /// <summary>The header by which a friend shows that it may repair for an account.</summary>
+    internal const string GrantHeader = "tdfs-grant";
+
     internal const int MaxLineBytes = 4096;
     internal const int MaxHeaderBytes = 8192;
     internal const int MaxHeaders = 32;

@@ -141,8 +141,7 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
         var relays = new List<PeerConnection>();
         if (ownNode is not null)
         {
-            string host = ownNode.Address.Equals(System.Net.IPAddress.Any) ? "127.0.0.1" : ownNode.Address.Equals(System.Net.IPAddress.IPv6Any) ? "::1" : ownNode.Address.ToString();
-            relays.Add(new PeerConnection("this machine's node", [new NodeAddress(host, (ushort)ownNode.Port)], new ExpectedIdentity { DeviceKey = Bytes32.Read(own.DeviceKey) }, own, clock, network: network));
+            relays.Add(new PeerConnection("this machine's node", [Loopback(ownNode)], new ExpectedIdentity { DeviceKey = Bytes32.Read(own.DeviceKey) }, own, clock, network: network));
         }
 
         if (via != default && list.FindDevice(via) is { IsRevoked: false } relay)
@@ -152,6 +151,10 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
 
         return relays;
     }
+
+    /// <summary>Where a process of this machine dials the machine's own node.</summary>
+    internal static NodeAddress Loopback(System.Net.IPEndPoint listen) => new(
+        listen.Address.Equals(System.Net.IPAddress.Any) ? "127.0.0.1" : listen.Address.Equals(System.Net.IPAddress.IPv6Any) ? "::1" : listen.Address.ToString(), (ushort)listen.Port);
 
     internal static string AddressOf(Peer peer)
     {

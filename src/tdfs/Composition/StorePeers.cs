@@ -18,7 +18,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 
 /// <summary>Invitations, the peer list, and the node that keeps fragments for others.</summary>
 /// <remarks>The keyring's owner is told apart: a verb's own is disposed of with this, a session's is not.</remarks>
-internal sealed class StorePeers(StorageConfig config, Keyring keyring, bool ownsKeyring, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say) : IPeers
+internal sealed partial class StorePeers(StorageConfig config, Keyring keyring, bool ownsKeyring, IDisk disk, IRandomSource random, TimeProvider clock, Action<string> say) : IPeers
 {
     private const string NoRelay = "none";
 

@@ -75,6 +75,8 @@ internal sealed class StoreSession(
     public ValueTask<LeaveResult> LeaveAsync(string peer, IProgressSink progress, CancellationToken cancel) =>
         new PeerDeparture(store, OwnPeers, _watch, new OpenWalker(_open), holder => StoreCare.FreeBytes(disk, holder) ?? 0, ShareMendingAsync, InTurnsAsync).RunAsync(peer, progress, cancel);
 
+    public ValueTask<RepairExportResult> ExportRepairAsync(string peer, string path, CancellationToken cancel) => OwnPeers.ExportRepairAsync(store, peer, path, cancel);
+
     public async ValueTask DisposeAsync()
     {
         if (_server is not null)
@@ -282,6 +284,8 @@ internal sealed class StoreSession(
         public IPeers Peers => node.Peers;
 
         public ValueTask<LeaveResult> LeaveAsync(string peer, IProgressSink progress, CancellationToken cancel) => node.LeaveAsync(peer, progress, cancel);
+
+        public ValueTask<RepairExportResult> ExportRepairAsync(string peer, string path, CancellationToken cancel) => node.ExportRepairAsync(peer, path, cancel);
 
         public IDevices Devices => node.Devices;
 

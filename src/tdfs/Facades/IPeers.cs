@@ -1,5 +1,6 @@
 using System.Net;
 using TokTok.Storage.Node.Audit;
+using TokTok.Storage.Tdfs.Output;
 
 namespace TokTok.Storage.Tdfs.Facades;
 
@@ -30,6 +31,12 @@ internal interface IPeers : IDisposable
     /// <summary>Keeps fragments for others until it is cancelled, which is the usual end.</summary>
     /// <param name="serving">Called once peers can dial.</param>
     ValueTask ServeAsync(Action<IPEndPoint> serving, CancellationToken cancel);
+
+    /// <summary>No holder that answers lets a peer repair for this account any more, whatever file it has.</summary>
+    ValueTask<RepairRevokeResult> RevokeRepairAsync(string name, CancellationToken cancel);
+
+    /// <summary>Repairs somebody else's arenas by the file that he gave us.</summary>
+    ValueTask<RepairForResult> RepairForAsync(string path, bool movesAbsent, IProgressSink progress, CancellationToken cancel);
 }
 
 internal sealed record InviteRequest

@@ -166,7 +166,21 @@ internal interface IStoreSession : IAsyncDisposable
     ValueTask<LeaveResult> LeaveAsync(string peer, IProgressSink progress, CancellationToken cancel);
 
     IDevices Devices { get; }
+
+    /// <summary>Writes the file with which a peer repairs this store's arenas without any key.</summary>
+    ValueTask<RepairExportResult> ExportRepairAsync(string peer, string path, CancellationToken cancel);
 }
+
+/// <param name="Unreached">Why a holder was not told that the friend may; one line each. It lets him in unless it was told once that he may not.</param>
+internal sealed record RepairExportResult(string Peer, string File, int ArenaCount, int HolderCount, long Bytes, IReadOnlyList<string> Unreached);
+
+/// <param name="Unreached">Who goes on letting the friend in until told.</param>
+internal sealed record RepairRevokeResult(string Peer, int HolderCount, IReadOnlyList<string> Unreached);
+
+/// <param name="Unrepairable">What too few fragments are left of, one line each.</param>
+/// <param name="Left">What is still not where it should be, and why.</param>
+internal sealed record RepairForResult(
+    string Owner, int ArenaCount, int HolderCount, int AnsweringCount, long RepairedFragmentCount, long WrittenBytes, IReadOnlyList<string> Unrepairable, IReadOnlyList<string> Left);
 
 /// <param name="MovedBytes">Fragments and blocks that were written elsewhere.</param>
 /// <param name="Problem">Why the peer was not told that it may delete what it has; null: it was.</param>

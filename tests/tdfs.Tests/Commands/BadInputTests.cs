@@ -444,6 +444,18 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a name with a line end", ["device", "join", s_deviceCode, "--name", "a\nb", "--store", "{dir}/new"]),
             new Case("words that are none", ["device", "join", "--words-fd", "{words}", "--store", "{dir}/new"]) { Words = "not words at all" },
         ],
+        "repair" =>
+        [
+            new Case("several deeds", ["repair", "--revoke", "bob", "--for", "{source}"]),
+            new Case("a file for nobody", ["repair", "--export", "{target}"]),
+            new Case("a peer without a file", ["repair", "--to", "bob"]),
+            new Case("absent holders of nobody", ["repair", "--absent"]),
+            new Case("an empty file name", ["repair", "--for", ""]),
+            new Case("a file for a peer that nobody met", ["repair", "--export", "{target}", "--to", "bob"]),
+            new Case("a peer to revoke that nobody met", ["repair", "--revoke", "bob"]),
+            new Case("a file that is not there", ["repair", "--for", "{target}"]),
+            new Case("a file that is none", ["repair", "--for", "{source}/note.txt"]),
+        ],
         "peer" =>
         [
             new Case("nothing to do", ["peer"]),

@@ -169,6 +169,29 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public async Task A_friend_is_given_a_file_repairs_by_it_and_is_revoked()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("repair", "--export", "bob.repair", "--to", "bob"));
+        Assert.Equal(("export", "bob", "bob.repair"), _transcript.Host.Asked[^1]);
+        Assert.Equal((StoreAccess.Read, "/x/bob.repair: bob can repair 5 arenas at 3 peers with it, and read none; what is written from now on is not in it\n"), (_transcript.Host.Access!.Value, _transcript.Data));
+        Assert.Equal(0, await _transcript.RunAsync("repair", "--for", "ann.repair", "--absent"));
+        Assert.Equal(("repair for", "ann.repair", true), _transcript.Host.Asked[^1]);
+        Assert.Equal("for ann: repaired 7 fragments, 8.00 KiB written; 2 of 3 peers answered\n", _transcript.Data);
+        Assert.Equal(0, await _transcript.RunAsync("repair", "--revoke", "bob"));
+        Assert.Equal("bob repairs for this store no more at 3 peers\n", _transcript.Data);
+        _transcript.Host.Problems = ["cat (192.0.2.8:4919): it does not answer"];
+        foreach (string[] words in (string[][])[["--export", "f", "--to", "bob"], ["--for", "f"], ["--revoke", "bob"]])
+        {
+            Assert.Equal(1, await _transcript.RunAsync(["repair", .. words]));
+            Assert.Contains("cat (192.0.2.8:4919): it does not answer", _transcript.Talk, StringComparison.Ordinal);
+        }
+
+        _transcript.Host.Damage = ["arena 1: gone"];
+        Assert.Equal(7, await _transcript.RunAsync("repair", "--for", "f", "--json"));
+        Assert.Equal((7, 2), (Json().GetProperty("repairedFragments").GetInt32(), Json().GetProperty("answering").GetInt32()));
+    }
+
+    [Fact]
     public async Task What_was_seen_of_a_peer_stands_below_what_it_says()
     {
         _transcript.Host.Peer = _transcript.Host.Peer with { Evidence = _transcript.Host.Audit.Evidence with { Standing = HolderStanding.Lost } };

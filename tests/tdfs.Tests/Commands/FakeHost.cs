@@ -142,6 +142,14 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<IPeers> PeersAsync(OpenRequest request, CancellationToken cancel) => ValueTask.FromResult<IPeers>(this);
 
+    public ValueTask<RepairExportResult> ExportRepairAsync(string peer, string path, CancellationToken cancel) =>
+        Asking(("export", peer, Path.GetFileName(path)), new RepairExportResult(peer, "/x/bob.repair", 5, 3, 4096, Problems));
+
+    public ValueTask<RepairRevokeResult> RevokeRepairAsync(string name, CancellationToken cancel) => Asking(("revoke repair", name), new RepairRevokeResult(name, 3, Problems));
+
+    public ValueTask<RepairForResult> RepairForAsync(string path, bool movesAbsent, IProgressSink progress, CancellationToken cancel) =>
+        Asking(("repair for", Path.GetFileName(path), movesAbsent), new RepairForResult("ann", 5, 3, 2, 7, 8192, Damage, Problems));
+
     public ValueTask<InviteResult> InviteAsync(InviteRequest request, CancellationToken cancel) =>
         Asking(request, new InviteResult("tdfs-000000", 1_795_235_405, request.KeptBytes ?? 1 << 30, ["192.0.2.1:4919"]));
 

@@ -1,4 +1,5 @@
 using System.Globalization;
+using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
@@ -526,17 +527,29 @@ internal sealed class SimulationRun
         }
 
         // A peer that failed audits is being left, and what it keeps has to go elsewhere, where there may be no place; mended where it is it passes the next ones, and stays.
-        for (int round = 0; !Repair(isLast: round == 3); round++)
+        const int MostRounds = 6;
+        for (int round = 0; !Repair(isLast: round >= 3) || IsBehind(); round++)
         {
-        }
-
-        foreach (SimulatedDevice device in Online)
-        {
-            device.Watch(mends: false); // within five minutes, in a node that runs: where everything is now
+            if (round == MostRounds)
+            {
+                throw new SimulationException($"{MostRounds} repairs with every node there, and arenas still lack holders");
+            }
         }
 
         _touched.Clear();
         _isStormy = false;
+    }
+
+    /// <summary>Has everybody learn where everything is now, as a node that runs does within five minutes.</summary>
+    /// <returns>Whether somebody has sealed since what does not have all its holders: the mender did not know of it.</returns>
+    private bool IsBehind()
+    {
+        foreach (SimulatedDevice device in Online)
+        {
+            device.Watch(mends: false);
+        }
+
+        return Online.Any(static device => device.Store!.Catalog.Arenas().Any(static arena => arena.State == ArenaState.Sealed && arena.Fragments.Any(static fragment => fragment.Holder == FragmentPlace.Nowhere)));
     }
 
     /// <returns>Whether nothing was left to mend.</returns>

@@ -3,11 +3,12 @@ using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Node.Peers;
 using TokTok.Storage.Node.Repair;
 using TokTok.Storage.Node.Transport;
+using TokTok.Storage.Node.Wire;
 using TokTok.Storage.Testing;
 
 namespace TokTok.Storage.Node.Tests;
 
-/// <summary>The repair capability: its bytes, and what a friend who shows it may ask of a holder that has never met him (docs/protocol.md 3.11).</summary>
+/// <summary>The repair capability: its bytes, and what a friend who shows it may ask of a holder that has never met him (docs/protocol.md 3.12).</summary>
 public sealed class RepairTests
 {
     private const int Slice = 128 * 1024;
@@ -158,6 +159,23 @@ public sealed class RepairTests
         await Assert.ThrowsAsync<DiskException>(() => friend.InspectAsync(s_id, Cancel).AsTask());
         await owner.DeleteObjectAsync(RepairGrant.RevocationOf(bob.DeviceKey), Cancel);
         Assert.Null(await friend.InspectAsync(s_id, Cancel));
+    }
+
+    [Fact]
+    public async Task What_a_device_granted_counts_no_more_once_it_is_revoked()
+    {
+        using var ann = new TestDevice("ann");
+        using var desk = new TestDevice("desk", ann, 2);
+        using var bob = new TestDevice("bob");
+        await using ServedNode node = await ServedNode.StartAsync(ann.AsPeer(1 << 30));
+        using PeerHolder byAnn = await OpenAsync(node, bob, Capability(ann, bob.DeviceKey, s_id, Held));
+        using PeerHolder byDesk = await OpenAsync(node, bob, Capability(desk, bob.DeviceKey, s_id, Held));
+        Assert.Null(await byDesk.InspectAsync(s_id, Cancel));
+        await Revocation.SayAsync(node.Dial(ann), [ann.Says(2)], isRefused: false, Cancel);
+        await Assert.ThrowsAsync<DiskException>(() => byDesk.InspectAsync(s_id, Cancel).AsTask());
+        PeerException refused = await Assert.ThrowsAsync<PeerException>(() => OpenAsync(node, bob, Capability(desk, bob.DeviceKey, s_id, Held)));
+        Assert.Equal(PeerProblem.NotLetIn, refused.Problem);
+        Assert.Null(await byAnn.InspectAsync(s_id, Cancel));
     }
 
     [Fact]

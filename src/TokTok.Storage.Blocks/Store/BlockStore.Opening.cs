@@ -401,7 +401,7 @@ public sealed partial class BlockStore
         return absent;
     }
 
-    /// <summary>Matches configured holders with the catalog's numbers; a writer records new ones and those that moved or went.</summary>
+    /// <summary>Matches configured holders with the catalog's numbers; new ones are recorded, and by a writer those that moved or went.</summary>
     private static List<StoreHolder> NumberHolders(CatalogLog log, IReadOnlyList<ConfiguredHolder> configured, StoreAccess access)
     {
         var numbered = new List<StoreHolder>();
@@ -426,10 +426,7 @@ public sealed partial class BlockStore
             {
                 var added = new HolderRecord((ushort)numbered.Count, reachable.Id, false, holder.Place);
                 numbered.Add(new StoreHolder { Number = added.Number, Id = added.Id, Place = added.Place, Address = holder.Address, Holder = reachable, QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached, IsDoubted = holder.IsDoubted, Country = holder.Country });
-                if (access == StoreAccess.Write)
-                {
-                    log.Append(writer => Catalog.WriteHolder(writer, added));
-                }
+                log.Append(writer => Catalog.WriteHolder(writer, added)); // of a reader in memory: numbers that others' catalogs bring go on from there
             }
         }
 

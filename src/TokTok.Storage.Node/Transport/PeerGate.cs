@@ -76,7 +76,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
             var admission = new PeerAdmission(granted =>
             {
                 _strangers.Leave(stranger);
-                if (TryEnter(granted))
+                if (TryEnter(granted, null))
                 {
                     return true;
                 }
@@ -93,7 +93,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
             {
                 if (admission.End() is { } granted)
                 {
-                    Leave(granted);
+                    Leave(granted, null);
                 }
 
                 _strangers.Leave(stranger);
@@ -199,7 +199,8 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
         },
     };
 
-    private bool TryEnter(Bytes32 account, Known known)
+    /// <param name="known">Null: it is there by a grant, which each request shows anew.</param>
+    private bool TryEnter(Bytes32 account, Known? known)
     {
         lock (_gate)
         {
@@ -209,18 +210,26 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
                 return false;
             }
 
-            _known.Add(known);
+            if (known is not null)
+            {
+                _known.Add(known);
+            }
+
             _accounts[account] = count + 1;
             _all++;
             return true;
         }
     }
 
-    private void Leave(Bytes32 account, Known known)
+    private void Leave(Bytes32 account, Known? known)
     {
         lock (_gate)
         {
-            _known.Remove(known);
+            if (known is not null)
+            {
+                _known.Remove(known);
+            }
+
             _all--;
             if (_accounts[account] == 1)
             {

@@ -150,6 +150,30 @@ public sealed class FoundBySimulationTests
         await StoreFixture.AssertAllAsync(two, blocks);
     }
 
+    /// <summary>Seed 1275.</summary>
+    [Fact]
+    public async Task A_reader_meets_a_holder_that_its_catalog_does_not_know_beside_one_that_only_another_device_knows()
+    {
+        await using (BlockStore one = await _one.OpenAsync())
+        {
+            await WriteAsync(one, 0);
+        }
+
+        FolderHolder.Create(_one.Disk, "/theirs", _one.Random).Dispose();
+        FolderHolder.Create(_one.Disk, "/ours", _one.Random).Dispose();
+        _two.HolderPaths.Add("/theirs");
+        List<(Score Score, byte[] Bytes)> blocks;
+        await using (BlockStore two = await _two.OpenAsync())
+        {
+            (blocks, _) = await WriteAsync(two, 100);
+            Assert.Contains(two.Catalog.Arenas(), static arena => arena.Fragments.Any(static fragment => fragment.Holder == 3));
+        }
+
+        _one.HolderPaths.Add("/ours");
+        await using BlockStore reader = await _one.OpenAsync(StoreAccess.Read);
+        await StoreFixture.AssertAllAsync(reader, blocks);
+    }
+
     [Fact]
     public async Task A_block_is_not_called_missing_while_the_arena_that_may_have_it_cannot_be_read()
     {

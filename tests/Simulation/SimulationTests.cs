@@ -84,6 +84,7 @@ public sealed class SimulationTests(ITestOutputHelper output)
     [InlineData(102, "a store could not be opened while a peer listed its copies of logs and broke off when one was read")]
     [InlineData(154, "where a repair had put fragments was not learned of arenas that were in the trash here, and heads of devices that had been away wanted their blocks")]
     [InlineData(331, "a store could not be opened while a peer broke off over an arena whose sealing was cut off")]
+    [InlineData(409, "a journal's file ended between the listing of logs and their reading, and the arenas that hold what it had were not looked for")]
     [InlineData(671, "a head that came between the listing of logs and their reading was taken up without its blocks")]
     public void What_was_found_stays_mended(long seed, string found)
     {

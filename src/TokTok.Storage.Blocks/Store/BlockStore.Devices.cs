@@ -182,8 +182,9 @@ public sealed partial class BlockStore
             }
         }
 
+        List<CatalogLog.OtherLine> later = await ReadOthersLaterAsync(cancel).ConfigureAwait(false);
         await FlushAsync(cancel).ConfigureAwait(false);       // 1. blocks of their heads that no arena has yet, durable here
-        await TakeUpArenasAsync(others, isIndexing: true, cancel).ConfigureAwait(false); // 2. their arenas, and what they released
+        await TakeUpArenasAsync(later, isIndexing: true, cancel).ConfigureAwait(false); // 2. their arenas, and what they released
         Join(others);                                         // 3. their heads
         _catalogLog.Sync();
         try
@@ -198,12 +199,23 @@ public sealed partial class BlockStore
 
         await PublishAsync(cancel).ConfigureAwait(false); // 4. said to them
         return true;
+    }
 
-        LogCopies CopiesOf(RecordLogKind kind)
-        {
-            string name = kind == RecordLogKind.Catalog ? "catalog" : "journal";
-            return new LogCopies(_disk, Paths.Join(_options.StateFolder, name), name, kind, _device, _keys.Realm);
-        }
+    /// <summary>Other devices' catalogs once more, behind their journals: for their arenas.</summary>
+    /// <remarks>A head's blocks are in the journal that was read after it, or, where the journal's file has ended meanwhile, in an arena that a catalog named before that: in one that is listed now.</remarks>
+    private async ValueTask<List<CatalogLog.OtherLine>> ReadOthersLaterAsync(CancellationToken cancel)
+    {
+        _catalogLog.Sync();
+        using CatalogLog found = await CatalogLog.LoadAsync(CopiesOf(RecordLogKind.Catalog), _device, ReachableHolders(), _random, cancel).ConfigureAwait(false);
+        List<CatalogLog.OtherLine> lines = await found.ReadOthersAsync(cancel).ConfigureAwait(false);
+        lines.RemoveAll(other => other.Header.Device == _device || other.Alias != 0 || !IsHeard(other.Header.Device));
+        return lines;
+    }
+
+    private LogCopies CopiesOf(RecordLogKind kind)
+    {
+        string name = kind == RecordLogKind.Catalog ? "catalog" : "journal";
+        return new LogCopies(_disk, Paths.Join(_options.StateFolder, name), name, kind, _device, _keys.Realm);
     }
 
     /// <summary>Newest catalogs of the account's other devices as they lie at holders now. A line that another line of its device has taken up in whole is left out: that state folder is gone.</summary>

@@ -462,6 +462,11 @@ public sealed partial class BlockStore
         OpenIndex(openIndex);
         await CatchUpIndexAsync(cancel).ConfigureAwait(false);
         List<(List<JournalClump> Clumps, RecordLogHeader Header, long Bytes)> journals = await _journal.ReadOthersAsync(Catalog.HasSeen, cancel).ConfigureAwait(false);
+        if (others.Exists(other => other.Header.Device != _device))
+        {
+            await TakeUpArenasAsync(await ReadOthersLaterAsync(cancel).ConfigureAwait(false), isIndexing: true, cancel).ConfigureAwait(false);
+        }
+
         TakeJournal(clumps);
         foreach ((List<JournalClump> theirs, RecordLogHeader _, long _) in journals)
         {

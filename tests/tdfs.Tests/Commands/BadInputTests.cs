@@ -446,6 +446,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         ],
         "repair" =>
         [
+            new Case("a word too many", [.. line, "more"]),
             new Case("several deeds", ["repair", "--revoke", "bob", "--for", "{source}"]),
             new Case("a file for nobody", ["repair", "--export", "{target}"]),
             new Case("a peer without a file", ["repair", "--to", "bob"]),

@@ -237,6 +237,11 @@ public sealed class Scrubber(BlockStore store)
                 continue;
             }
 
+            if (!await TrySettleAsync(holder.Holder!, arena.Id, cancel).ConfigureAwait(false))
+            {
+                continue; // it lies there, and nobody can say that it stays
+            }
+
             FragmentSet there = store.SetOf(arena) with { Fragments = [.. arena.Fragments.Select((fragment, index) => new FragmentSource(fragment.Name, Array.IndexOf(left, index) >= 0 ? holder.Holder : null))] };
             foreach (FragmentReport report in (await FragmentRepair.VerifyAsync(there, cancel).ConfigureAwait(false)).Where(IsWhole).Take(arena.Survive > 0 ? 1 : int.MaxValue))
             {
@@ -254,6 +259,20 @@ public sealed class Scrubber(BlockStore store)
         ArenaRecord adopted = arena with { Fragments = places };
         store.ChangeArenas([adopted]);
         return adopted;
+    }
+
+    /// <summary>Who put it there may have been killed before it was durable.</summary>
+    private static async ValueTask<bool> TrySettleAsync(IFragmentHolder holder, ArenaId id, CancellationToken cancel)
+    {
+        try
+        {
+            await holder.SettleAsync(id, cancel).ConfigureAwait(false);
+            return true;
+        }
+        catch (DiskException)
+        {
+            return false;
+        }
     }
 
     private static async ValueTask<bool> HasAnyAsync(IFragmentHolder holder, ArenaRecord arena, int[] wanted, CancellationToken cancel)

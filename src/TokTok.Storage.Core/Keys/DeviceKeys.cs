@@ -139,10 +139,11 @@ public sealed class DeviceCertificate
     /// <exception cref="DamagedFormatException">Not exactly one certificate.</exception>
     public static DeviceCertificate Read(ReadOnlySpan<byte> source) => Read(source, MaximumLinks);
 
-    /// <summary>True if the certificate names this account, and the account signed it, or the certificate of the device that did.</summary>
+    /// <summary>True if the certificate names this account, and the account signed it, or the certificate of the device that did, which has a lower number:
+    /// so nobody who has a device's key makes one that is heard before the devices that enrolled it.</summary>
     public bool IsSignedBy(ReadOnlySpan<byte> accountPublicKey) =>
         AccountPublicKey.SequenceEqual(accountPublicKey)
-        && (Issuer is null || Issuer.IsSignedBy(accountPublicKey))
+        && (Issuer is null || (DeviceNumber > Issuer.DeviceNumber && Issuer.IsSignedBy(accountPublicKey)))
         && Ed25519.Verify(Issuer is null ? accountPublicKey : Issuer.DevicePublicKey, Bytes[..^Ed25519.SignatureSize], Bytes[^Ed25519.SignatureSize..]);
 
     internal static bool IsName(string name) =>

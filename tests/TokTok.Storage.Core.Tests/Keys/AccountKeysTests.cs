@@ -179,6 +179,8 @@ public sealed class AccountKeysTests
         Assert.False(foreign.IsSignedBy(account.PublicKey));
         DeviceCertificate unsigned = DeviceCertificate.Issue(ExampleCertificate(account, first), second, second.PublicKey, second.AgreementPublicKey, 2, "desk", 0);
         Assert.False(unsigned.IsSignedBy(account.PublicKey));
+        DeviceCertificate elder = DeviceCertificate.Issue(DeviceCertificate.Issue(account, first, 3, "laptop", 0), first, second.PublicKey, second.AgreementPublicKey, 3, "elder", 0);
+        Assert.False(elder.IsSignedBy(account.PublicKey)); // a device's number is above its issuer's
     }
 
     [Fact]

@@ -2,7 +2,6 @@ using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Blocks.Upkeep;
-using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files;
 using TokTok.Storage.Tdfs.Composition;

@@ -3,6 +3,7 @@ using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
 using TokTok.Storage.Node.Audit;
+using TokTok.Storage.Node.Holders;
 
 namespace TokTok.Storage.Simulation;
 
@@ -86,6 +87,33 @@ public sealed class LostPeerTests
         Assert.Equal(0, KeptAt(device, "node0"));
         Assert.NotEqual(0, KeptAt(device, "node6"));
         Assert.True(cluster.Network.UploadedBytes > sent && cluster.Network.DownloadedBytes > came);
+    }
+
+    [Fact]
+    public void A_peer_that_says_to_be_the_holder_that_another_is_gets_nothing_and_is_named()
+    {
+        Cluster cluster = Written(nodeCount: 4, out SimulatedDevice device);
+        (SimulatedNode honest, SimulatedNode liar) = (cluster.Nodes[0], cluster.Nodes[1]);
+        HolderId id = device.Store!.Holders.Single(static holder => holder.Place == "node0").Id;
+        liar.Stop();
+        liar.ClaimToBe(honest);
+        liar.Start();
+        honest.Stop(); // and would be taken for it
+        for (int look = 0; look < 2; look++)
+        {
+            cluster.World.Advance(s_hour);
+            device.Watch(mends: false); // the first one finds out that what was connected is gone
+        }
+
+        StoreHolder left = device.Store.Holders.Single(static holder => holder.Place == "node1");
+        Assert.Null(left.Holder);
+        Assert.Contains("says that it is the holder that node0 is", left.Problem, StringComparison.Ordinal);
+        Assert.DoesNotContain(device.Store.Holders, static holder => holder.Holder is PeerHolder { Name: "node1" });
+        honest.Start();
+        cluster.World.Advance(s_hour);
+        device.Watch(mends: false);
+        Assert.True(cluster.CheckHeads(device.Store, "the writer", afresh: true) > 0);
+        Assert.Equal("node0", device.Store.Holders.Single(holder => holder.Id == id && holder.Holder is not null).Place);
     }
 
     private static void Pass(Cluster cluster, SimulatedDevice device, int hours)

@@ -127,6 +127,21 @@ internal sealed class SimulatedNode
         LetIn(account);
     }
 
+    /// <summary>Copies what another node is by into every holder of its own. It is not running.</summary>
+    internal void ClaimToBe(SimulatedNode other)
+    {
+        foreach (string name in Disk.List(Folder).Where(static entry => entry.IsDirectory).Select(static entry => entry.Name))
+        {
+            string path = $"{Folder}/{name}/holder";
+            using IDiskFile theirs = other.Disk.Open(path, DiskOpen.Read);
+            byte[] identity = new byte[theirs.Length];
+            _ = theirs.Read(0, identity);
+            using IDiskFile ours = Disk.Open(path, DiskOpen.ReadWrite);
+            ours.Write(0, identity);
+            ours.Sync();
+        }
+    }
+
     internal void Tick() => _service?.TickAsync(CancellationToken.None).AsTask().GetAwaiter().GetResult();
 
     /// <summary>Answers a request as behind a handshake with whoever asks.</summary>

@@ -211,6 +211,15 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
         try
         {
             PeerHolder holder = await MeetAsync(connection, revoked, cancel).ConfigureAwait(false);
+            if (OwnerOf(list, peer, holder.Id) is { } owner)
+            {
+                holder.Dispose();
+                return new ConfiguredHolder(peer.Place, AddressOf(peer), null, $"peer {connection.Where} says that it is the holder that {owner.Name} is, and is left out: expected one of its own; if {owner.Name} moved there, 'tdfs peer revoke {owner.Name}'")
+                {
+                    QuotaBytes = peer.KeptForUs, IsCached = true, IsLeaving = peer.IsLeaving, Country = peer.Country,
+                };
+            }
+
             return new ConfiguredHolder(peer.Place, AddressOf(peer), holder, null) { QuotaBytes = holder.Hello.QuotaBytes, IsCached = true, IsLeaving = peer.IsLeaving, Country = peer.Country };
         }
         catch (PeerException problem)
@@ -224,6 +233,11 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
             throw;
         }
     }
+
+    /// <summary>Another peer that is known to be this holder, and was before this one: what is sent to the one must not lie at the other.</summary>
+    private static Peer? OwnerOf(PeerList list, Peer peer, HolderId id) =>
+        list.Peers.TakeWhile(other => peer.Holder != id || other.DeviceKey != peer.DeviceKey)
+            .FirstOrDefault(other => other.DeviceKey != peer.DeviceKey && other.Holder == id && other.IsHolder);
 
     /// <summary>What peers said of themselves goes into the list, if it is news.</summary>
     private static async ValueTask LearnAsync(PeerFile file, PeerList known, Peer[] keepers, ConfiguredHolder[] opened, CancellationToken cancel)

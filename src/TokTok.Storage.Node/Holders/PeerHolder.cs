@@ -89,8 +89,26 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         {
             int asked = Math.Min(expected is null ? wanted - done : _known.Ahead(id, fragmentIndex, offset + done, wanted - done, slice), Protocol.MaxReadBytes - Protocol.WindowBytes);
             (int from, int count) = FragmentWindows.Widen(slice, offset + done, asked);
+            if (from == offset + done && count <= wanted - done && count >= PeerWindows.AheadBytes)
+            {
+                // As much as this is not asked for twice: it goes where it is wanted, and is not kept.
+                int came = await ReadWindowsAsync(id, fragmentIndex, slice, from, target.Slice(done, count), expected, isKept: false, cancel).ConfigureAwait(false);
+                if (came < 0)
+                {
+                    return -1;
+                }
+
+                done += came;
+                if (came < count)
+                {
+                    break;
+                }
+
+                continue;
+            }
+
             byte[] bytes = new byte[count];
-            int read = await ReadWindowsAsync(id, fragmentIndex, slice, from, bytes, expected, cancel).ConfigureAwait(false);
+            int read = await ReadWindowsAsync(id, fragmentIndex, slice, from, bytes, expected, isKept: true, cancel).ConfigureAwait(false);
             if (read < 0)
             {
                 return -1;
@@ -345,7 +363,7 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         }
     }
 
-    private async ValueTask<int> ReadWindowsAsync(ArenaId id, int index, int slice, int offset, Memory<byte> target, ExpectedFragment? expected, CancellationToken cancel)
+    private async ValueTask<int> ReadWindowsAsync(ArenaId id, int index, int slice, int offset, Memory<byte> target, ExpectedFragment? expected, bool isKept, CancellationToken cancel)
     {
         int read;
         bool isRight;
@@ -362,7 +380,7 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         {
             Tell(id, index);
         }
-        else if (read == target.Length && expected is not null)
+        else if (isKept && read == target.Length && expected is not null)
         {
             _known.Add(id, index, offset, target.Span, slice);
         }

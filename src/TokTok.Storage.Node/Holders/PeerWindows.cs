@@ -15,7 +15,7 @@ internal sealed class PeerWindows(TimeProvider clock)
     private const int MaxWindows = 256;
     private const int MaxHashes = 128;
     private const int MaxClaims = 128;
-    private const int AheadBytes = 4 * Protocol.WindowBytes;
+    internal const int AheadBytes = 4 * Protocol.WindowBytes;
 
     private static readonly TimeSpan s_claimTime = TimeSpan.FromSeconds(5);
 

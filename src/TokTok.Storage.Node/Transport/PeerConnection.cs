@@ -285,36 +285,41 @@ public sealed class PeerConnection : IDisposable
         }
 
         Stream stream = await response.Content.ReadAsStreamAsync(time.Token).ConfigureAwait(false);
-        byte[] answer = new byte[(int)Math.Min(limit + 1L, (response.Content.Headers.ContentLength ?? PieceBytes) + 1)];
+        byte[] answer = GC.AllocateUninitializedArray<byte>((int)Math.Min(limit, response.Content.Headers.ContentLength ?? PieceBytes));
+        byte[]? beyond = null;
         int filled = 0;
         TimeSpan waited = _clock.GetElapsedTime(began);
         while (true)
         {
             // What has come moves the end of our patience: an endless slow answer is cut off, a long one at an honest rate is not.
             slow.Change(Max(TimeSpan.FromMilliseconds(1), waited + Protocol.SlowGrace + TimeAt(filled) - _clock.GetElapsedTime(began)), Timeout.InfiniteTimeSpan);
-            int part = await stream.ReadAsync(answer.AsMemory(filled, Math.Min(PieceBytes, answer.Length - filled)), time.Token).ConfigureAwait(false);
+            bool isFull = filled == answer.Length;
+            int part = await stream.ReadAsync(isFull ? beyond ??= new byte[1] : answer.AsMemory(filled, Math.Min(PieceBytes, answer.Length - filled)), time.Token).ConfigureAwait(false);
             if (part == 0)
             {
                 break;
             }
 
-            filled += part;
             Interlocked.Add(ref _came, part);
             await _receive.TakeAsync(part, cancel).ConfigureAwait(false);
-            if (filled > limit)
+            if (isFull)
             {
-                throw TooLong(operation, limit);
+                // More than was promised, or, where nothing was, than there was room for.
+                if (response.Content.Headers.ContentLength is not null || filled == limit)
+                {
+                    throw TooLong(operation, limit);
+                }
+
+                Array.Resize(ref answer, (int)Math.Min(limit, Math.Max(PieceBytes, 2L * answer.Length)));
+                answer[filled] = beyond![0];
             }
 
-            if (filled == answer.Length)
-            {
-                Array.Resize(ref answer, (int)Math.Min(limit + 1L, 2L * answer.Length));
-            }
+            filled += part;
         }
 
         return response.Content.Headers.ContentLength is long promised && promised != filled
             ? throw new IOException($"the answer ended after {filled} of {promised} bytes")
-            : (status, answer[..filled]);
+            : (status, filled == answer.Length ? answer : answer[..filled]);
     }
 
     private SocketsHttpHandler Handler() => new()

@@ -21,8 +21,10 @@ internal sealed class ArenaRepair
     private readonly int _groupCount;
     private readonly IReadOnlyList<FragmentSource> _places;
     private readonly Source?[] _sources;
+    private readonly RebuiltHashes? _rebuilt;
 
-    internal ArenaRepair(FragmentSet set)
+    /// <param name="rebuilt">What is known of fragments that are away, and learns of others.</param>
+    internal ArenaRepair(FragmentSet set, RebuiltHashes? rebuilt = null)
     {
         ArgumentNullException.ThrowIfNull(set);
         ArgumentOutOfRangeException.ThrowIfNotEqual(set.Fragments.Count, set.Layout.FragmentCount, nameof(set));
@@ -33,6 +35,7 @@ internal sealed class ArenaRepair
         _groupCount = FragmentFile.GroupsOf(_sliceBytes);
         _places = set.Fragments;
         _sources = new Source?[_places.Count];
+        _rebuilt = rebuilt;
     }
 
     /// <summary>Reads every byte and says what is good.</summary>
@@ -160,10 +163,11 @@ internal sealed class ArenaRepair
 
     private async ValueTask RebuildGroupAsync(int index, int group, Memory<byte> target, CancellationToken cancel)
     {
-        if (_sources[index]!.Hashes is not null)
+        FragmentName name = _places[index].Name;
+        if ((_sources[index]!.Hashes ?? _rebuilt?.Of(name)) is { } known && known.Length == _groupCount * Blake3.HashSize)
         {
             byte[] bytes = await TryRebuildAsync(group, [index], cancel).ConfigureAwait(false) ?? throw TooFew(index, group);
-            if (!Matches(index, group, bytes))
+            if (!Matches(known, group, bytes))
             {
                 throw Disagreement(index, group);
             }
@@ -181,6 +185,11 @@ internal sealed class ArenaRepair
 
         byte[] hashes = HashesOf(index, whole.Bytes, isRebuilt: true) ?? throw Disagreement(index, group);
         _sources[index] = _sources[index]! with { Hashes = hashes, Bytes = whole.Bytes };
+        if (name != default)
+        {
+            _rebuilt?.Add(name, hashes);
+        }
+
         whole.Bytes.AsSpan(group * FragmentFile.GroupBytes, GroupLength(group)).CopyTo(target.Span);
     }
 
@@ -195,11 +204,13 @@ internal sealed class ArenaRepair
 
     private int GroupLength(int group) => Math.Min(FragmentFile.GroupBytes, _sliceBytes - (group * FragmentFile.GroupBytes));
 
-    private bool Matches(int index, int group, ReadOnlySpan<byte> bytes)
+    private bool Matches(int index, int group, ReadOnlySpan<byte> bytes) => Matches(_sources[index]!.Hashes, group, bytes);
+
+    private bool Matches(ReadOnlySpan<byte> hashes, int group, ReadOnlySpan<byte> bytes)
     {
         Span<byte> hash = stackalloc byte[Blake3.HashSize];
         Blake3Tree.GroupHash(bytes, group, _groupCount == 1, hash);
-        return _sources[index]!.Hashes.AsSpan(group * Blake3.HashSize, Blake3.HashSize).SequenceEqual(hash);
+        return hashes.Slice(group * Blake3.HashSize, Blake3.HashSize).SequenceEqual(hash);
     }
 
     /// <summary>The group hashes of a whole fragment, if its bytes are what the name says.</summary>

@@ -43,4 +43,9 @@ public static class FragmentRepair
     /// <exception cref="DamagedBlockException">Fewer than k copies of a group are good.</exception>
     public static ValueTask ReadWindowAsync(FragmentSet set, int fragmentIndex, int offset, Memory<byte> target, CancellationToken cancel) =>
         new ArenaRepair(set).ReadWindowAsync(fragmentIndex, offset, target, cancel);
+
+    /// <inheritdoc cref="ReadWindowAsync(FragmentSet, int, int, Memory{byte}, CancellationToken)"/>
+    /// <param name="rebuilt">Kept from one call to the next: a fragment that is away is rebuilt as a whole once, and then by groups.</param>
+    internal static ValueTask ReadWindowAsync(FragmentSet set, int fragmentIndex, int offset, Memory<byte> target, RebuiltHashes rebuilt, CancellationToken cancel) =>
+        new ArenaRepair(set, rebuilt).ReadWindowAsync(fragmentIndex, offset, target, cancel);
 }

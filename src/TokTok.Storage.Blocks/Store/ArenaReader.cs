@@ -24,6 +24,7 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
     private long _cachedBytes;
     private readonly HashSet<uint> _noted = [];
     private readonly ReadAhead?[] _ahead = new ReadAhead?[AheadCount];
+    private readonly RebuiltHashes _rebuilt = new();
 
     /// <summary>As <see cref="TryReadAsync"/>, for small clumps one behind the other: who reads on where the last read ended gets a run of neighbours with one read, decrypted at once.</summary>
     internal async ValueTask<bool> TryReadClumpAsync(ArenaRecord arena, int offset, Memory<byte> target, CancellationToken cancel)
@@ -158,7 +159,7 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
             try
             {
                 FragmentSet trusted = all with { Fragments = [.. all.Fragments.Select((fragment, i) => holderOf(arena.Fragments[i].Holder) is { IsDoubted: true } ? fragment with { Holder = null } : fragment)] };
-                await FragmentRepair.ReadWindowAsync(trusted, fragmentIndex, offset, target, cancel).ConfigureAwait(false);
+                await FragmentRepair.ReadWindowAsync(trusted, fragmentIndex, offset, target, _rebuilt, cancel).ConfigureAwait(false);
                 return;
             }
             catch (DamagedBlockException)
@@ -167,7 +168,7 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
             }
         }
 
-        await FragmentRepair.ReadWindowAsync(all, fragmentIndex, offset, target, cancel).ConfigureAwait(false);
+        await FragmentRepair.ReadWindowAsync(all, fragmentIndex, offset, target, _rebuilt, cancel).ConfigureAwait(false);
     }
 
     /// <summary>The fragments of an arena, each with the holder that should have it.</summary>

@@ -1,4 +1,5 @@
 using TokTok.Storage.Blocks.Fragments;
+using TokTok.Storage.Blocks.Tests.Store;
 using TokTok.Storage.Core;
 using TokTok.Storage.Testing;
 
@@ -153,6 +154,27 @@ public sealed class FragmentRepairTests
         Assert.False(report.IsWhole);
         Assert.Equal(before, disk.WrittenBytes);
         Assert.Equal(parity + 1, report.After.Count(found => found.Health == FragmentHealth.Damaged));
+    }
+
+    [Theory]
+    [InlineData(2, 1)]
+    [InlineData(4, 3)]
+    public async Task A_fragment_that_is_away_is_rebuilt_as_a_whole_once_and_then_by_groups(int data, int parity)
+    {
+        CodedArena arena = CodedArena.Make(data, parity, Slice, seed: 5);
+        (_, FolderHolder[] holders) = await SpreadAsync(arena, CodedArena.Make(data, parity, Slice, seed: 6));
+        long asked = 0;
+        FragmentSet set = arena.Set(index => index < parity ? null : new PutHook(holders[index], static () => Task.CompletedTask) { BeforeRead = bytes => asked += bytes });
+        var rebuilt = new RebuiltHashes();
+        byte[] window = new byte[100];
+        await FragmentRepair.ReadWindowAsync(set, 0, 17000, window, rebuilt, default);
+        Assert.Equal(arena.Fragments[0].Bytes.Slice(17000, 100).ToArray(), window);
+        Assert.Equal(data * Slice, asked);
+
+        asked = 0;
+        await FragmentRepair.ReadWindowAsync(set, 0, 100, window, rebuilt, default);
+        Assert.Equal(arena.Fragments[0].Bytes.Slice(100, 100).ToArray(), window);
+        Assert.Equal(data * 16 * 1024, asked);
     }
 
     [Fact]

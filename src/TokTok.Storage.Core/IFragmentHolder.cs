@@ -11,6 +11,12 @@ public interface IFragmentHolder
 {
     HolderId Id { get; }
 
+    /// <summary>Whoever asked it last waited in vain: others are asked first, for a while.</summary>
+    bool IsSlow => false;
+
+    /// <summary>How long a read of so many bytes may take before they are looked for elsewhere; null: as long as it takes, as from a disk.</summary>
+    TimeSpan? Patience(int bytes) => null;
+
     /// <summary>Keeps fragments of an arena beside those it has; one of the same index and name is left, one of another name is replaced.
     /// All of them or none.</summary>
     /// <exception cref="DamagedFormatException">Its record of the arena cannot be read: <see cref="ReplaceAsync"/> after salvage.</exception>

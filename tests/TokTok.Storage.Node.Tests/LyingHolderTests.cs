@@ -177,6 +177,56 @@ public sealed class LyingHolderTests
         Assert.True(fragment.Bytes.Span.SequenceEqual(back));
     }
 
+    /// <summary>Who can have the same elsewhere takes the request back.</summary>
+    [Theory]
+    [InlineData(Lie.SaysNothing)]
+    [InlineData(Lie.Drips)]
+    public async Task Who_was_waited_for_in_vain_is_slow_for_longer_each_time_until_it_answers(Lie lie)
+    {
+        using var ann = new TestDevice("ann");
+        await using ServedNode node = await ServedNode.StartAsync(ann.AsPeer(Quota));
+        var clock = new ManualClock();
+        using PeerHolder holder = await PeerHolder.OpenAsync(node.Dial(ann, patience: clock), null, Cancel);
+        (ArenaId id, FragmentData fragment) = await PutAsync(holder);
+        byte[] back = new byte[Slice];
+        Assert.Equal(Slice, await holder.ReadAsync(id, 0, 0, back, Cancel));
+        Assert.False(holder.IsSlow);
+        Assert.InRange(((IFragmentHolder)holder).Patience(Slice)!.Value, TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(10));
+        (node.Lies.Lie, node.Lies.Only) = (lie, "read");
+        await TakeBackAsync(TimeSpan.FromSeconds(1));
+        Assert.False(holder.IsSlow); // its caller was in a hurry
+        foreach (int seconds in (int[])[10, 20, 40])
+        {
+            await TakeBackAsync(TimeSpan.FromSeconds(5));
+            clock.Advance(TimeSpan.FromSeconds(seconds - 1));
+            Assert.True(holder.IsSlow);
+            clock.Advance(TimeSpan.FromSeconds(1));
+            Assert.False(holder.IsSlow);
+        }
+
+        await TakeBackAsync(TimeSpan.FromSeconds(5));
+        node.Lies.Lie = Lie.None;
+        Assert.True(holder.IsSlow);
+        Assert.Equal(Slice, await holder.ReadAsync(id, 0, 0, back, Cancel)); // a reader that has no other way
+        Assert.True(fragment.Bytes.Span.SequenceEqual(back));
+        Assert.False(holder.IsSlow);
+
+        async Task TakeBackAsync(TimeSpan after)
+        {
+            int asked = node.Lies.Requests;
+            using var end = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+            Task reading = holder.ReadAsync(id, 0, 0, new byte[Slice], end.Token).AsTask();
+            while (node.Lies.Requests == asked)
+            {
+                await Task.Delay(1, Cancel);
+            }
+
+            clock.Advance(after);
+            await end.CancelAsync();
+            await Assert.ThrowsAnyAsync<OperationCanceledException>(() => reading);
+        }
+    }
+
     [Theory]
     [InlineData(Lie.Refuses)]
     [InlineData(Lie.Truncates)]

@@ -21,10 +21,8 @@ internal sealed class ArenaRepair
     private readonly int _groupCount;
     private readonly IReadOnlyList<FragmentSource> _places;
     private readonly Source?[] _sources;
-    private readonly RebuiltHashes? _rebuilt;
 
-    /// <param name="rebuilt">What is known of fragments that are away, and learns of others.</param>
-    internal ArenaRepair(FragmentSet set, RebuiltHashes? rebuilt = null)
+    internal ArenaRepair(FragmentSet set)
     {
         ArgumentNullException.ThrowIfNull(set);
         ArgumentOutOfRangeException.ThrowIfNotEqual(set.Fragments.Count, set.Layout.FragmentCount, nameof(set));
@@ -35,7 +33,6 @@ internal sealed class ArenaRepair
         _groupCount = FragmentFile.GroupsOf(_sliceBytes);
         _places = set.Fragments;
         _sources = new Source?[_places.Count];
-        _rebuilt = rebuilt;
     }
 
     /// <summary>Reads every byte and says what is good.</summary>
@@ -137,7 +134,7 @@ internal sealed class ArenaRepair
             _sources[fragmentIndex] ??= await OpenAsync(fragmentIndex, cancel).ConfigureAwait(false);
             if (!await TryReadGroupAsync(fragmentIndex, group, buffer, cancel).ConfigureAwait(false))
             {
-                await RebuildGroupAsync(fragmentIndex, group, buffer, cancel).ConfigureAwait(false);
+                await RebuildGroupAsync(fragmentIndex, group, buffer, isWhole: target.Length == _sliceBytes, cancel).ConfigureAwait(false);
             }
 
             buffer.AsMemory(within, count).CopyTo(target[done..]);
@@ -161,13 +158,13 @@ internal sealed class ArenaRepair
         return Array.TrueForAll(good, count => count >= _data);
     }
 
-    private async ValueTask RebuildGroupAsync(int index, int group, Memory<byte> target, CancellationToken cancel)
+    /// <param name="isWhole">All of the fragment is read, so that it can be held to its name though nobody has its group hashes. Parts are what k fragments make of it that match theirs.</param>
+    private async ValueTask RebuildGroupAsync(int index, int group, Memory<byte> target, bool isWhole, CancellationToken cancel)
     {
-        FragmentName name = _places[index].Name;
-        if ((_sources[index]!.Hashes ?? _rebuilt?.Of(name)) is { } known && known.Length == _groupCount * Blake3.HashSize)
+        if (!isWhole || _sources[index]!.Hashes is not null)
         {
             byte[] bytes = await TryRebuildAsync(group, [index], cancel).ConfigureAwait(false) ?? throw TooFew(index, group);
-            if (!Matches(known, group, bytes))
+            if (_sources[index]!.Hashes is not null && !Matches(index, group, bytes))
             {
                 throw Disagreement(index, group);
             }
@@ -176,7 +173,6 @@ internal sealed class ArenaRepair
             return;
         }
 
-        // Nothing says what this group alone must be: only the whole fragment has a name. It is rebuilt once and kept for further windows.
         var whole = new Rebuilt([.. Enumerable.Range(0, _groupCount)], _sliceBytes);
         for (int other = 0; other < _groupCount; other++)
         {
@@ -185,11 +181,6 @@ internal sealed class ArenaRepair
 
         byte[] hashes = HashesOf(index, whole.Bytes, isRebuilt: true) ?? throw Disagreement(index, group);
         _sources[index] = _sources[index]! with { Hashes = hashes, Bytes = whole.Bytes };
-        if (name != default)
-        {
-            _rebuilt?.Add(name, hashes);
-        }
-
         whole.Bytes.AsSpan(group * FragmentFile.GroupBytes, GroupLength(group)).CopyTo(target.Span);
     }
 
@@ -204,13 +195,11 @@ internal sealed class ArenaRepair
 
     private int GroupLength(int group) => Math.Min(FragmentFile.GroupBytes, _sliceBytes - (group * FragmentFile.GroupBytes));
 
-    private bool Matches(int index, int group, ReadOnlySpan<byte> bytes) => Matches(_sources[index]!.Hashes, group, bytes);
-
-    private bool Matches(ReadOnlySpan<byte> hashes, int group, ReadOnlySpan<byte> bytes)
+    private bool Matches(int index, int group, ReadOnlySpan<byte> bytes)
     {
         Span<byte> hash = stackalloc byte[Blake3.HashSize];
         Blake3Tree.GroupHash(bytes, group, _groupCount == 1, hash);
-        return hashes.Slice(group * Blake3.HashSize, Blake3.HashSize).SequenceEqual(hash);
+        return _sources[index]!.Hashes.AsSpan().Slice(group * Blake3.HashSize, Blake3.HashSize).SequenceEqual(hash);
     }
 
     /// <summary>The group hashes of a whole fragment, if its bytes are what the name says.</summary>
@@ -325,26 +314,34 @@ internal sealed class ArenaRepair
         }
     }
 
-    /// <summary>A group of the wanted fragments, one after another, from any k others that have it good; null where there are fewer.</summary>
+    /// <summary>A group of the wanted fragments, one after another, from any k others that have it good; null where there are fewer. As many holders as are needed are asked at once.</summary>
     private async ValueTask<byte[]?> TryRebuildAsync(int group, int[] wanted, CancellationToken cancel)
     {
+        if (_parity == 0)
+        {
+            return null;
+        }
+
         int length = GroupLength(group);
         int[] present = new int[_data];
         byte[] bytes = new byte[_data * length];
-        byte[] buffer = new byte[FragmentFile.GroupBytes];
-        int found = 0;
-        for (int index = 0; index < _places.Count && found < _data; index++)
+        var others = new Queue<int>(Enumerable.Range(0, _places.Count).Where(index => Array.IndexOf(wanted, index) < 0));
+        for (int[] open = [.. Enumerable.Range(0, _data)]; open.Length > 0;)
         {
-            if (Array.IndexOf(wanted, index) < 0 && await TryReadGroupAsync(index, group, buffer, cancel).ConfigureAwait(false))
+            if (others.Count < open.Length)
             {
-                buffer.AsSpan(0, length).CopyTo(bytes.AsSpan(found * length));
-                present[found++] = index;
+                return null;
             }
-        }
 
-        if (found < _data || _parity == 0)
-        {
-            return null;
+            var reads = new Task<bool>[open.Length];
+            for (int i = 0; i < open.Length; i++)
+            {
+                present[open[i]] = others.Dequeue();
+                reads[i] = TryReadGroupAsync(present[open[i]], group, bytes.AsMemory(open[i] * length, length), cancel).AsTask();
+            }
+
+            bool[] isRead = await Task.WhenAll(reads).ConfigureAwait(false);
+            open = [.. open.Where((_, i) => !isRead[i])];
         }
 
         byte[] rebuilt = new byte[wanted.Length * length];

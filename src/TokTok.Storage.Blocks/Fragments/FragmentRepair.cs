@@ -40,12 +40,8 @@ public static class FragmentRepair
     public static ValueTask<RepairReport> RepairAsync(FragmentSet set, CancellationToken cancel) => new ArenaRepair(set).RepairAsync(cancel);
 
     /// <summary>Reads verified bytes of a fragment, rebuilt from the others where it is damaged or missing. Writes nothing back.</summary>
+    /// <remarks>Part of a fragment that is away is rebuilt from k others that match their names, and only the whole of one can be held to its own name.</remarks>
     /// <exception cref="DamagedBlockException">Fewer than k copies of a group are good.</exception>
     public static ValueTask ReadWindowAsync(FragmentSet set, int fragmentIndex, int offset, Memory<byte> target, CancellationToken cancel) =>
         new ArenaRepair(set).ReadWindowAsync(fragmentIndex, offset, target, cancel);
-
-    /// <inheritdoc cref="ReadWindowAsync(FragmentSet, int, int, Memory{byte}, CancellationToken)"/>
-    /// <param name="rebuilt">Kept from one call to the next: a fragment that is away is rebuilt as a whole once, and then by groups.</param>
-    internal static ValueTask ReadWindowAsync(FragmentSet set, int fragmentIndex, int offset, Memory<byte> target, RebuiltHashes rebuilt, CancellationToken cancel) =>
-        new ArenaRepair(set, rebuilt).ReadWindowAsync(fragmentIndex, offset, target, cancel);
 }

@@ -14,6 +14,10 @@ public sealed class OutsideHolder(IFragmentHolder inner) : IFragmentHolder, IDis
 
     public HolderId Id => inner.Id;
 
+    public bool IsSlow => inner.IsSlow;
+
+    public TimeSpan? Patience(int bytes) => inner.Patience(bytes);
+
     /// <summary>The holder behind the gate, if it stands before one.</summary>
     public static IFragmentHolder? Behind(IFragmentHolder? holder) => holder is OutsideHolder outside ? outside.Inner : holder;
 

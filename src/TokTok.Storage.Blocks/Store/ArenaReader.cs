@@ -11,12 +11,17 @@ namespace TokTok.Storage.Blocks.Store;
 /// <summary>Reads ranges and directories of sealed arenas: first straight from the data slices, verified and reconstructed when that fails.</summary>
 /// <remarks>
 /// A healthy read decodes nothing and verifies nothing here: the clump's cipher and the block's score do that.
+/// A holder that lets us wait for longer than its reads take is passed over for a while, as one that is away: what it has is rebuilt from the others (Dean and Barroso, The Tail at Scale, CACM 2013).
+/// Where they are not enough it is waited for.
 /// Safe from many threads. Locks: _gate guards the directory cache and what was noted, and nothing is read inside.
 /// </remarks>
-internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domains, Func<ushort, StoreHolder?> holderOf, long cacheBytes, WindowCache? cache, Action<string> note)
+internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domains, Func<ushort, StoreHolder?> holderOf, long cacheBytes, WindowCache? cache, TimeProvider clock, Action<string> note)
 {
     /// <summary>Reads of a thread that goes on where it ended meet their own window; two threads of one place share it or do without.</summary>
     private const int AheadCount = 8;
+
+    /// <summary>A window that is rebuilt takes a record, group hashes and the bytes, one after another, and once more of others where some are damaged.</summary>
+    private const int Rounds = 4;
 
     private readonly Lock _gate = new();
     private readonly Dictionary<uint, LinkedListNode<(uint Ordinal, ArenaDirectory Directory)>> _cached = [];
@@ -24,7 +29,6 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
     private long _cachedBytes;
     private readonly HashSet<uint> _noted = [];
     private readonly ReadAhead?[] _ahead = new ReadAhead?[AheadCount];
-    private readonly RebuiltHashes _rebuilt = new();
 
     /// <summary>As <see cref="TryReadAsync"/>, for small clumps one behind the other: who reads on where the last read ended gets a run of neighbours with one read, decrypted at once.</summary>
     internal async ValueTask<bool> TryReadClumpAsync(ArenaRecord arena, int offset, Memory<byte> target, CancellationToken cancel)
@@ -77,16 +81,23 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
                 return false;
             }
 
+            IFragmentHolder? holder = place.Holder is { IsSlow: true } && arena.Layout.ParityFragments > 0 ? null : place.Holder;
+            using Patience? patience = Patience.With(arena.Layout.ParityFragments > 0 ? holder?.Patience(count) : null, clock, cancel);
+            CancellationToken end = patience?.Token ?? cancel;
             try
             {
                 Memory<byte> part = target.Slice(done, count);
-                int got = cache is not null && place.IsCached ? await cache.ReadAsync(place.Holder, arena.Id, index, slice, within, part, cancel).ConfigureAwait(false)
-                    : place.Holder is { } holder ? await holder.ReadAsync(arena.Id, index, within, part, cancel).ConfigureAwait(false)
+                int got = cache is not null && place.IsCached ? await cache.ReadAsync(holder, arena.Id, index, slice, within, part, end).ConfigureAwait(false)
+                    : holder is not null ? await holder.ReadAsync(arena.Id, index, within, part, end).ConfigureAwait(false)
                     : -1;
                 if (got != count)
                 {
                     return false;
                 }
+            }
+            catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+            {
+                return false;
             }
             catch (Exception failure) when (failure is DiskException or DamagedFormatException)
             {
@@ -130,7 +141,7 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
         {
             int at = offset + done;
             int count = Math.Min(target.Length - done, slice - (at % slice));
-            isAbsent |= holderOf(arena.Fragments[at / slice].Holder) is not { Holder: not null, IsDoubted: false };
+            isAbsent |= holderOf(arena.Fragments[at / slice].Holder) is not { Holder: { IsSlow: false }, IsDoubted: false };
             await ReadWindowAsync(arena, at / slice, at % slice, target.Slice(done, count), cancel).ConfigureAwait(false);
             if (cache is not null && holderOf(arena.Fragments[at / slice].Holder) is { IsCached: true })
             {
@@ -149,17 +160,43 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
         ArenaImage.Transform(domain, arena.Epoch, arena.Id, offset, target.Span);
     }
 
-    /// <summary>From holders that nothing is held against, and from all where those are not enough.</summary>
+    /// <summary>From holders that nothing is held against and that answer in time, as long as there are enough of them; then from those that are slow, too, and at last from all.</summary>
     private async ValueTask ReadWindowAsync(ArenaRecord arena, int fragmentIndex, int offset, Memory<byte> target, CancellationToken cancel)
     {
         FragmentSet all = SetOf(arena);
-        bool isDoubted = arena.Fragments.Any(fragment => holderOf(fragment.Holder) is { IsDoubted: true });
-        if (isDoubted)
+        FragmentSet trusted = Where(all, index => holderOf(arena.Fragments[index].Holder) is not { IsDoubted: true });
+        for (int asked = int.MaxValue; ;)
+        {
+            FragmentSet quick = Where(trusted, index => trusted.Fragments[index].Holder is not { IsSlow: true });
+            TimeSpan? time = quick.Fragments.Max(fragment => fragment.Holder?.Patience(target.Length));
+            int count = CountOf(quick);
+            if (count < arena.Layout.DataFragments || count >= asked || (count == CountOf(all) && time is null))
+            {
+                break;
+            }
+
+            asked = count;
+            using Patience? patience = Patience.With(Rounds * time, clock, cancel);
+            try
+            {
+                await FragmentRepair.ReadWindowAsync(quick, fragmentIndex, offset, target, patience?.Token ?? cancel).ConfigureAwait(false);
+                return;
+            }
+            catch (DamagedBlockException)
+            {
+                break; // every byte of the others is checked as well
+            }
+            catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+            {
+                // whoever did not answer is slow from here on
+            }
+        }
+
+        if (CountOf(trusted) < CountOf(all))
         {
             try
             {
-                FragmentSet trusted = all with { Fragments = [.. all.Fragments.Select((fragment, i) => holderOf(arena.Fragments[i].Holder) is { IsDoubted: true } ? fragment with { Holder = null } : fragment)] };
-                await FragmentRepair.ReadWindowAsync(trusted, fragmentIndex, offset, target, _rebuilt, cancel).ConfigureAwait(false);
+                await FragmentRepair.ReadWindowAsync(trusted, fragmentIndex, offset, target, cancel).ConfigureAwait(false);
                 return;
             }
             catch (DamagedBlockException)
@@ -168,8 +205,12 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
             }
         }
 
-        await FragmentRepair.ReadWindowAsync(all, fragmentIndex, offset, target, _rebuilt, cancel).ConfigureAwait(false);
+        await FragmentRepair.ReadWindowAsync(all, fragmentIndex, offset, target, cancel).ConfigureAwait(false);
     }
+
+    private static FragmentSet Where(FragmentSet set, Func<int, bool> isAsked) => set with { Fragments = [.. set.Fragments.Select((fragment, index) => isAsked(index) ? fragment : fragment with { Holder = null })] };
+
+    private static int CountOf(FragmentSet set) => set.Fragments.Count(static fragment => fragment.Holder is not null);
 
     /// <summary>The fragments of an arena, each with the holder that should have it.</summary>
     internal FragmentSet SetOf(ArenaRecord arena) => new(
@@ -246,6 +287,30 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
 
         await ReadVerifiedAsync(arena, header.DirectoryOffset, entries, cancel).ConfigureAwait(false);
         return ArenaDirectory.Read(entries, header);
+    }
+}
+
+/// <summary>The end of our patience with a holder, or of the caller's.</summary>
+internal sealed class Patience : IDisposable
+{
+    private readonly CancellationTokenSource _time;
+    private readonly CancellationTokenSource _either;
+
+    private Patience(TimeSpan time, TimeProvider clock, CancellationToken cancel)
+    {
+        _time = new CancellationTokenSource(time, clock);
+        _either = CancellationTokenSource.CreateLinkedTokenSource(_time.Token, cancel);
+    }
+
+    internal CancellationToken Token => _either.Token;
+
+    /// <summary>Null: nothing but the caller's token ends it.</summary>
+    internal static Patience? With(TimeSpan? time, TimeProvider clock, CancellationToken cancel) => time is { } some ? new Patience(some, clock, cancel) : null;
+
+    public void Dispose()
+    {
+        _either.Dispose();
+        _time.Dispose();
     }
 }
 

@@ -78,7 +78,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         _lock = writerLock;
         _buffers = new ArenaBufferPool(options.ArenaBytes);
         _sealSlots = new SemaphoreSlim(options.SealingCount, options.SealingCount);
-        _reader = new ArenaReader(_domains, HolderOf, options.DirectoryCacheBytes, options.Cache, Note);
+        _reader = new ArenaReader(_domains, HolderOf, options.DirectoryCacheBytes, options.Cache, clock, Note);
         _directories = new DirectorySearch(catalogLog.Catalog, _reader);
         _lookup = new Lazy<IBlockLookup?>(() => writerLock is null ? options.OpenLookup?.Invoke() : null);
     }

@@ -38,6 +38,10 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
 
     public HolderId Id => Hello.Holder;
 
+    public bool IsSlow => _peer.IsSlow;
+
+    public TimeSpan? Patience(int bytes) => _peer.Patience(bytes);
+
     public string Name => _peer.Name;
 
     public PeerConnection Connection => _peer;

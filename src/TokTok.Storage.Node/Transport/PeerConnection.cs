@@ -28,9 +28,11 @@ public sealed record ExpectedIdentity
 
 /// <summary>The dialling side: requests to one peer, over as few connections as do.</summary>
 /// <remarks>
-/// Format: docs/protocol.md 3.1, 3.2. A request that got no answer is sent again, twice; each may be repeated. A peer that did not answer is left alone for ten seconds, or for four times as long as it made us
+/// Format: docs/protocol.md 3.1, 3.2. A request whose connection broke is sent again, twice; each may be repeated. A peer that did not answer is left alone for ten seconds, or for four times as long as it made us
 /// wait: what is asked of it meanwhile fails at once, so that one dead peer costs a run seconds and not minutes. Answers are bounded in length and in time. Relays are its own, and disposed of with it.
-/// Locks: _gate guards _silent; nothing waits inside.
+/// Who can have the same elsewhere waits for a few times as long as an answer takes, and then takes the request back: the peer is slow from there on, for ten seconds, and for twice as long each time it is
+/// found so again, until it answers.
+/// Locks: _gate guards _silent, _slow and _pace; nothing waits inside.
 /// </remarks>
 public sealed class PeerConnection : IDisposable
 {
@@ -43,6 +45,11 @@ public sealed class PeerConnection : IDisposable
     private static readonly TimeSpan s_answerTime = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan s_silence = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan s_silenceMost = TimeSpan.FromMinutes(10);
+    private static readonly TimeSpan s_slowAfter = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan s_slowFirst = TimeSpan.FromSeconds(10);
+    private const int PatienceFactor = 4; // times as long as a window takes, beside s_slowAfter
+    private const int PaceShare = 8; // of what is known, that an answer changes
+
     private static readonly TimeSpan s_busyTurn = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_busyTime = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan[] s_again = [TimeSpan.FromMilliseconds(200), TimeSpan.FromSeconds(1)];
@@ -67,6 +74,8 @@ public sealed class PeerConnection : IDisposable
     private volatile string? _holder;
     private volatile bool _isReplaced;
     private (long At, TimeSpan For, string Why)? _silent;
+    private (long At, TimeSpan For)? _slow;
+    private TimeSpan _pace = TimeSpan.FromMilliseconds(250); // that a window of 64 KiB takes, all that waits with it included
 
     /// <param name="finds">Looks for it on the machine's own network, where its addresses do not answer at once; null: nobody does.</param>
     public PeerConnection(
@@ -151,6 +160,28 @@ public sealed class PeerConnection : IDisposable
         }
     }
 
+    /// <summary>Whether somebody waited in vain for an answer, not long ago and with none since.</summary>
+    public bool IsSlow
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _slow is (long at, TimeSpan time) && _clock.GetElapsedTime(at) < time;
+            }
+        }
+    }
+
+    /// <summary>How long an answer of so many bytes may take before they are looked for elsewhere.</summary>
+    public TimeSpan Patience(int bytes)
+    {
+        lock (_gate)
+        {
+            TimeSpan usual = PatienceFactor * _pace * WindowsOf(bytes);
+            return s_slowAfter + (usual < s_answerTime ? usual : s_answerTime);
+        }
+    }
+
     /// <summary>Lets the next request try at once: its sender knows how to go on with the last one, or was answered on another connection.</summary>
     public void Forgive()
     {
@@ -218,15 +249,26 @@ public sealed class PeerConnection : IDisposable
         for (int attempt = 0; ; attempt++)
         {
             string why;
+            bool hangs;
+            long asked = _clock.GetTimestamp();
             try
             {
                 (int Status, byte[] Answer) answered = await AskOnceAsync(operation, head, body, maxAnswerBytes, cancel).ConfigureAwait(false);
                 lock (_gate)
                 {
-                    _silent = null;
+                    (_silent, _slow) = (null, null);
+                    if (body.IsEmpty)
+                    {
+                        LearnPaceLocked(_clock.GetElapsedTime(asked), answered.Answer.Length);
+                    }
                 }
 
                 return answered;
+            }
+            catch (OperationCanceledException) when (cancel.IsCancellationRequested)
+            {
+                NoteTakenBack(asked, body.IsEmpty ? maxAnswerBytes : 0);
+                throw;
             }
             catch (Exception failure) when (failure is HttpRequestException or IOException or SocketException or AuthenticationException || (failure is OperationCanceledException && !cancel.IsCancellationRequested))
             {
@@ -235,10 +277,11 @@ public sealed class PeerConnection : IDisposable
                     throw new PeerException(PeerProblem.OtherIdentity, $"{Where}: found device {Short(stranger.DeviceKey)} there, expected another; it is not who it was when you met, or somebody is in between");
                 }
 
-                why = Explain(failure);
+                (why, hangs) = (Explain(failure), IsHang(failure));
             }
 
-            if (attempt == s_again.Length || !mayRepeat)
+            // Who let us wait until our patience ended was asked for long enough: another try waits as long again.
+            if (hangs || attempt == s_again.Length || !mayRepeat)
             {
                 // What hangs is left alone for longer than what refuses at once: it takes a fifth of its asker's time at most.
                 TimeSpan waited = SilenceShare * _clock.GetElapsedTime(began);
@@ -332,7 +375,7 @@ public sealed class PeerConnection : IDisposable
         InitialHttp2StreamWindowSize = Protocol.StreamWindowBytes,
         PooledConnectionLifetime = Protocol.ConnectionTime,
         PooledConnectionIdleTimeout = TimeSpan.FromMinutes(4),
-        KeepAlivePingDelay = TimeSpan.FromSeconds(30),
+        KeepAlivePingDelay = TimeSpan.FromSeconds(10),
         KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
         MaxResponseHeadersLength = Protocol.MaxHeaderBytes / 1024,
         MaxConnectionsPerServer = 2,
@@ -523,6 +566,51 @@ public sealed class PeerConnection : IDisposable
         }
 
         return "the connection broke";
+    }
+
+    /// <summary>Whether it was our patience that ended, and not the connection.</summary>
+    private static bool IsHang(Exception failure)
+    {
+        for (Exception? at = failure; at is not null; at = at.InnerException)
+        {
+            if (at is OperationCanceledException or TimeoutException or SocketException { SocketErrorCode: SocketError.TimedOut })
+            {
+                return true;
+            }
+        }
+
+        return false;
+    }
+
+    private static int WindowsOf(int bytes) => Math.Max(1, (int)(((long)bytes + Protocol.WindowBytes - 1) / Protocol.WindowBytes));
+
+    private void LearnPaceLocked(TimeSpan took, int bytes) => _pace += ((took / WindowsOf(bytes)) - _pace) / PaceShare;
+
+    /// <summary>A request was taken back: where that was no hurry of the caller's, the peer is slow. Those that were under way together count once.</summary>
+    private void NoteTakenBack(long asked, int bytes)
+    {
+        TimeSpan after = _clock.GetElapsedTime(asked);
+        if (after < s_slowAfter)
+        {
+            return;
+        }
+
+        lock (_gate)
+        {
+            LearnPaceLocked(after, bytes);
+            TimeSpan time = s_slowFirst;
+            if (_slow is (long at, TimeSpan before))
+            {
+                if (asked < at)
+                {
+                    return;
+                }
+
+                time = 2 * before;
+            }
+
+            _slow = (_clock.GetTimestamp(), time < s_silenceMost ? time : s_silenceMost);
+        }
     }
 
     private static string Clean(byte[] text) => new([.. Encoding.UTF8.GetString(text).Select(static c => char.IsControl(c) ? '?' : c)]);

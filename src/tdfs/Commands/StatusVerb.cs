@@ -24,6 +24,14 @@ internal static class StatusVerb
                         json.WriteString("store", status.StorePath);
                         json.WriteString("redundancy", status.RedundancyClass);
                         json.WriteNumber("survivablePlaces", status.SurvivablePlaceCount);
+                        if (status.Health is { } health)
+                        {
+                            json.WriteNumber("survives", health.Survives);
+                            json.WriteNumber("weakArenas", health.WeakArenaCount);
+                            json.WriteNumber("unreadableArenas", health.UnreadableArenaCount);
+                            json.WriteNumber("missingPlaces", health.MissingPlaceCount);
+                        }
+
                         json.WriteBoolean("passphrase", status.HasPassphrase);
                         json.WriteNumber("volumes", status.VolumeCount);
                         json.WriteNumber("arenas", status.ArenaCount);
@@ -94,6 +102,14 @@ internal static class StatusVerb
     {
         text.WriteLine($"store       {TerminalText.Clean(status.StorePath)}");
         text.WriteLine($"redundancy  {status.RedundancyClass}: survives the loss of {Show.Count(status.SurvivablePlaceCount, "place")}");
+        if (status.Health is { WeakArenaCount: > 0 } health)
+        {
+            string missing = health.MissingPlaceCount > 0 ? $"; nobody answers at {health.MissingPlaceCount} of {Show.Count(health.PlaceCount, "place")}" : "";
+            text.WriteLine(health.UnreadableArenaCount > 0
+                ? $"now         {health.UnreadableArenaCount} of {Show.Count(status.ArenaCount, "arena")} CANNOT BE READ{missing}"
+                : $"now         survives {health.Survives}: {health.WeakArenaCount} of {Show.Count(status.ArenaCount, "arena")} outlive less than that{missing}");
+        }
+
         if (status.Countries.Count > 0)
         {
             text.WriteLine($"countries   {string.Join(", ", status.Countries)}: nothing goes to a holder anywhere else, or without a country");

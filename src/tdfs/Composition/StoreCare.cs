@@ -5,6 +5,7 @@ using TokTok.Storage.Blocks.Upkeep;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Files;
+using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Tdfs.Config;
 using TokTok.Storage.Tdfs.Facades;
@@ -60,6 +61,7 @@ internal sealed class StoreCare(
             StorePath = config.StorePath,
             RedundancyClass = store.Placement.ClassFor(store.DefaultSurvive) is { } wanted ? $"{wanted.Data}+{wanted.Parity}" : "none",
             SurvivablePlaceCount = store.DefaultSurvive,
+            Health = HealthOf(kept),
             HasPassphrase = hasPassphrase,
             ArenaCount = kept.Count,
             StoredBytes = kept.Sum(static arena => (long)arena.Layout.ImageBytes),
@@ -140,6 +142,22 @@ internal sealed class StoreCare(
     public ValueTask DebugAsync(string structure, string? name, bool withNames, DebugPage page, CancellationToken cancel) =>
         new StoreDump(store, keyring, config, disk, page, withNames).WriteAsync(structure, name, cancel);
 
+    /// <summary>By the catalog, and by who answers: `tdfs health` asks the holders for their records, and `tdfs check` for the bytes.</summary>
+    private StoreHealth? HealthOf(List<ArenaRecord> kept)
+    {
+        if (kept.Count == 0)
+        {
+            return null;
+        }
+
+        HashSet<ushort> there = [.. store.Holders.Where(holder => FreeBytes(disk, holder) is not null && Audits?.StandingOf(holder) != HolderStanding.Lost).Select(static holder => holder.Number)];
+        string[] places = [.. store.Holders.Where(static holder => !holder.IsGone).Select(static holder => holder.Place).Distinct(StringComparer.Ordinal)];
+        int missing = places.Count(place => !store.Holders.Any(holder => holder.Place == place && there.Contains(holder.Number)));
+        (int Promised, int Left)[] arenas =
+            [.. kept.Select(arena => (arena.Survive, Placement.LossesOutlived(arena.Layout, Placement.CountsByPlace(arena.Fragments.Select(fragment => store.HolderOf(fragment.Holder)), holder => there.Contains(holder.Number)))))];
+        return new StoreHealth(arenas.Min(static arena => arena.Left), arenas.Count(static arena => arena.Left < arena.Promised), arenas.Count(static arena => arena.Left < 0), missing, places.Length);
+    }
+
     private HolderStatus StatusOf(StoreHolder holder)
     {
         long? free = FreeBytes(disk, holder); // it may have gone since the store was opened
@@ -151,7 +169,7 @@ internal sealed class StoreCare(
     {
         try
         {
-            return holder.Itself switch { null or PeerHolder { Connection.IsSilent: true } => null, PeerHolder peer => peer.Hello.RoomBytes, _ => disk.FreeBytes(holder.Address) };
+            return holder.Itself switch { null or PeerHolder { Connection: { IsSilent: true } or { IsSlow: true } } => null, PeerHolder peer => peer.Hello.RoomBytes, _ => disk.FreeBytes(holder.Address) };
         }
         catch (DiskException)
         {

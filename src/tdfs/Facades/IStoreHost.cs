@@ -216,6 +216,9 @@ internal sealed record StoreStatus
 
     public required int SurvivablePlaceCount { get; init; }
 
+    /// <summary>What the arenas outlive by the holders that answer now; null: there are none.</summary>
+    public StoreHealth? Health { get; init; }
+
     public required bool HasPassphrase { get; init; }
 
     public required long ArenaCount { get; init; }
@@ -253,6 +256,12 @@ internal sealed record StoreStatus
 
     public required int VolumeCount { get; init; }
 }
+
+/// <param name="Survives">Lost places that every arena outlives from here on; -1: some cannot be read before a holder is back.</param>
+/// <param name="WeakArenaCount">Arenas that outlive less than was promised for them.</param>
+/// <param name="UnreadableArenaCount">Those of them that too few of the fragments can be had of.</param>
+/// <param name="MissingPlaceCount">Of <paramref name="PlaceCount"/> places, those where nobody answers or what answers counts as lost.</param>
+internal sealed record StoreHealth(int Survives, int WeakArenaCount, int UnreadableArenaCount, int MissingPlaceCount, int PlaceCount);
 
 internal sealed record HolderStatus(string Path, string Place, bool IsPresent, long UsedBytes, long? QuotaBytes, long FreeBytes)
 {

@@ -159,22 +159,23 @@ public sealed class FragmentRepairTests
     [Theory]
     [InlineData(2, 1)]
     [InlineData(4, 3)]
-    public async Task A_fragment_that_is_away_is_rebuilt_as_a_whole_once_and_then_by_groups(int data, int parity)
+    public async Task Of_a_fragment_that_is_away_no_more_than_the_groups_are_rebuilt_and_the_whole_is_held_to_its_name(int data, int parity)
     {
         CodedArena arena = CodedArena.Make(data, parity, Slice, seed: 5);
         (_, FolderHolder[] holders) = await SpreadAsync(arena, CodedArena.Make(data, parity, Slice, seed: 6));
         long asked = 0;
-        FragmentSet set = arena.Set(index => index < parity ? null : new PutHook(holders[index], static () => Task.CompletedTask) { BeforeRead = bytes => asked += bytes });
-        var rebuilt = new RebuiltHashes();
+        FragmentSet set = arena.Set(index => index < parity ? null : new PutHook(holders[index], static () => Task.CompletedTask) { BeforeRead = bytes => Interlocked.Add(ref asked, bytes) });
         byte[] window = new byte[100];
-        await FragmentRepair.ReadWindowAsync(set, 0, 17000, window, rebuilt, default);
+        await FragmentRepair.ReadWindowAsync(set, 0, 17000, window, default);
         Assert.Equal(arena.Fragments[0].Bytes.Slice(17000, 100).ToArray(), window);
-        Assert.Equal(data * Slice, asked);
-
-        asked = 0;
-        await FragmentRepair.ReadWindowAsync(set, 0, 100, window, rebuilt, default);
-        Assert.Equal(arena.Fragments[0].Bytes.Slice(100, 100).ToArray(), window);
         Assert.Equal(data * 16 * 1024, asked);
+
+        byte[] whole = new byte[Slice];
+        await FragmentRepair.ReadWindowAsync(set, 0, 0, whole, default);
+        Assert.Equal(arena.Fragments[0].Bytes.ToArray(), whole);
+        FragmentSet misnamed = set with { Fragments = [set.Fragments[0] with { Name = set.Fragments[1].Name }, .. set.Fragments.Skip(1)] };
+        DamagedBlockException wrong = await Assert.ThrowsAsync<DamagedBlockException>(async () => await FragmentRepair.ReadWindowAsync(misnamed, 0, 0, whole, default));
+        Assert.Contains("does not match its name", wrong.Message, StringComparison.Ordinal);
     }
 
     [Fact]

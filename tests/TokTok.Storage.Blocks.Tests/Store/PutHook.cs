@@ -8,6 +8,15 @@ internal sealed class PutHook(IFragmentHolder inner, Func<Task> beforePut) : IFr
 {
     public HolderId Id => inner.Id;
 
+    /// <summary>Whether others are asked first.</summary>
+    internal Func<bool>? Slow { get; init; }
+
+    public bool IsSlow => Slow?.Invoke() ?? inner.IsSlow;
+
+    internal TimeSpan? Time { get; init; }
+
+    public TimeSpan? Patience(int bytes) => Time;
+
     public async ValueTask PutAsync(
         ArenaId id, int dataFragments, int parityFragments, int sliceBytes, IReadOnlyList<FragmentData> fragments, CancellationToken cancel)
     {
@@ -22,10 +31,14 @@ internal sealed class PutHook(IFragmentHolder inner, Func<Task> beforePut) : IFr
     /// <summary>Told of the bytes that a read of a fragment asks for.</summary>
     internal Action<int>? BeforeRead { get; init; }
 
-    public ValueTask<int> ReadAsync(ArenaId id, int fragmentIndex, long offset, Memory<byte> target, CancellationToken cancel)
+    /// <summary>Waited for before a fragment is read.</summary>
+    internal Func<CancellationToken, Task>? HoldsUp { get; init; }
+
+    public async ValueTask<int> ReadAsync(ArenaId id, int fragmentIndex, long offset, Memory<byte> target, CancellationToken cancel)
     {
         BeforeRead?.Invoke(target.Length);
-        return inner.ReadAsync(id, fragmentIndex, offset, target, cancel);
+        await (HoldsUp?.Invoke(cancel) ?? Task.CompletedTask);
+        return await inner.ReadAsync(id, fragmentIndex, offset, target, cancel);
     }
 
     public ValueTask<byte[]?> ReadGroupHashesAsync(ArenaId id, int fragmentIndex, FragmentName expected, CancellationToken cancel) =>

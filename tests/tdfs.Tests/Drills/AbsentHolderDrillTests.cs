@@ -38,9 +38,14 @@ public sealed class AbsentHolderDrillTests : IDisposable
         Assert.Contains("that found no holder when written", waiting, StringComparison.Ordinal);
         Assert.True(status.GetProperty("lagBytes").GetInt64() > 0);
         Assert.Matches("\nlag         [0-9.]+ [KM]iB, the oldest for [0-9]+ minutes: not yet at the places that were promised\n", (await store.RunAsync("status")).Expect(0).Text);
+        Assert.Matches("\nnow         survives 0: [0-9]+ of [0-9]+ arenas outlive less than that; nobody answers at 1 of 3 places\n", (await store.RunAsync("status")).Expect(0).Text);
+        Assert.Equal(0, status.GetProperty("survives").GetInt32());
         await store.AssertRestoresAsync("v@one", One);
         await store.AssertRestoresAsync("v@two", Two);
 
+        Directory.Move(store.Holders[2], Away + "2");
+        Assert.Contains(" CANNOT BE READ; nobody answers at 2 of 3 places\n", (await store.RunAsync("status")).Expect(0).Text, StringComparison.Ordinal);
+        Directory.Move(Away + "2", store.Holders[2]);
         Mount(store.Holders[1]);
         (await store.RunAsync("repair", "--no-progress")).Expect(0);
         await store.AssertCleanAsync();
@@ -48,6 +53,8 @@ public sealed class AbsentHolderDrillTests : IDisposable
         status = await store.JsonAsync("status");
         Assert.Equal(3, status.GetProperty("holders").GetArrayLength());
         Assert.Equal(0, status.GetProperty("lagBytes").GetInt64());
+        Assert.Equal(1, status.GetProperty("survives").GetInt32());
+        Assert.DoesNotContain("\nnow ", (await store.RunAsync("status")).Expect(0).Text, StringComparison.Ordinal);
         Assert.Empty(status.GetProperty("waitingFor").EnumerateArray());
 
         Directory.Delete(store.Holders[0], recursive: true);

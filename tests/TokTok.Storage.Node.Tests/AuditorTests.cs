@@ -97,6 +97,28 @@ public sealed class AuditorTests : IDisposable
         Assert.Equal(HolderStanding.Good, Scores.Read().Of(liar.Holder)!.Standing);
     }
 
+    /// <summary>Else it would be given new fragments, to be caught with them again.</summary>
+    [Fact]
+    public async Task Who_was_caught_and_emptied_stays_lost_until_its_person_forgives_it_unless_years_speak_for_it()
+    {
+        AuditTarget liar = Target(1, static _ => AuditOutcome.Failed);
+        AuditTarget friend = Target(2, static _ => AuditOutcome.Proven);
+        await Auditor(SystemRandom.Instance).RoundAsync([liar, friend], 200, Cancel);
+        await Auditor(SystemRandom.Instance).RoundAsync([friend with { Ask = static (_, _) => ValueTask.FromResult(AuditOutcome.Failed) }], 1, Cancel);
+        Assert.All(Scores.Read().Scores, static score => Assert.Equal(HolderStanding.Lost, score.Standing));
+        _clock.Advance(TimeSpan.FromHours(1));
+        AuditTarget[] emptied = [.. new[] { liar, friend }.Select(static each => each with { Fragments = [], Greet = static _ => ValueTask.FromResult(true) })];
+        await Auditor(SystemRandom.Instance).RoundAsync(emptied, 1, Cancel);
+        Assert.Equal(HolderStanding.Lost, Scores.Read().Of(liar.Holder)!.Standing);
+        Assert.True(Scores.Read().Of(liar.Holder)!.IsCaught);
+        Assert.Equal(HolderStanding.Good, Scores.Read().Of(friend.Holder)!.Standing); // a disk broke
+
+        await Scores.ChangeAsync(scores => scores.Forgiving(liar.Holder), Cancel);
+        Assert.Equal((HolderStanding.Good, HolderScore.Whole / 2), (Scores.Read().Of(liar.Holder)!.Standing, Scores.Read().Of(liar.Holder)!.Truth));
+        await Auditor(SystemRandom.Instance).RoundAsync([liar], 1, Cancel);
+        Assert.Equal(HolderStanding.Lost, Scores.Read().Of(liar.Holder)!.Standing);
+    }
+
     [Fact]
     public async Task Silence_makes_late_after_a_day_and_lost_after_a_week_and_an_answer_ends_it()
     {

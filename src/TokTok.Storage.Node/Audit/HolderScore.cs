@@ -11,7 +11,7 @@ public enum HolderStanding
     /// <summary>Silent for a day.</summary>
     Late,
 
-    /// <summary>Silent for a week, or two of its fragments failed: what it keeps counts as not there.</summary>
+    /// <summary>Silent for a week, or caught (<see cref="HolderScore.IsCaught"/>): what it keeps counts as not there.</summary>
     Lost,
 }
 
@@ -66,9 +66,16 @@ public sealed record HolderScore
     /// <summary>Those that were not proven since.</summary>
     public IReadOnlyList<FailedFragment> Open { get; init; } = [];
 
-    public HolderStanding Standing => Open.Count >= LostByFailures || SilentSeconds >= s_lost.TotalSeconds ? HolderStanding.Lost
+    /// <summary>Two of its fragments failed and were not proven since. Or it was emptied for that, and what it had shown before does not speak for it: the last that was seen of it was a failure, and there were more of them than it made
+    /// up for (docs/decisions/emptied-peers.md).</summary>
+    public bool IsCaught => Open.Count >= LostByFailures || (Failed >= LostByFailures && FailedAtSeconds > ProvenAtSeconds && Truth < Whole / 2);
+
+    public HolderStanding Standing => IsCaught || SilentSeconds >= s_lost.TotalSeconds ? HolderStanding.Lost
         : SilentSeconds >= s_late.TotalSeconds ? HolderStanding.Late
         : HolderStanding.Good;
+
+    /// <summary>As if it had never failed, nor passed: its person said so.</summary>
+    internal HolderScore Forgiven() => this with { Truth = Whole / 2, Failed = 0, FailedAtSeconds = 0, Open = [] };
 
     /// <summary>It answered, or it did not.</summary>
     /// <param name="isCutOff">This device is presumed cut off: silence says nothing then.</param>

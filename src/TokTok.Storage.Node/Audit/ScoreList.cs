@@ -56,6 +56,9 @@ public sealed record ScoreList
     public ScoreList Without(HolderId holder, Func<FailedFragment, bool> isGone) =>
         Of(holder) is { } score && score.Open.Any(isGone) ? With(score with { Open = [.. score.Open.Where(each => !isGone(each))] }) : this;
 
+    /// <summary>What a holder failed counts no more.</summary>
+    public ScoreList Forgiving(HolderId holder) => Of(holder) is { Failed: > 0 } score ? With(score.Forgiven()) : this;
+
     internal FieldWriter Write()
     {
         var writer = new FieldWriter(4096);

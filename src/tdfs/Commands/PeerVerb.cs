@@ -130,7 +130,8 @@ internal static class PeerVerb
         Option<string?> ends = new("--ends-in") { Description = "It is let in no more after this time; \"0s\": never", HelpName = "duration" };
         Option<string[]> addresses = new("--address") { Description = "Dial it here from now on; may be given several times", HelpName = "host:port" };
         Option<bool> cancelReleases = new("--cancel-releases") { Description = "Take back whatever this account released there in the last 30 days" };
-        Verb set = new("set", "Changes what is kept for a peer, its name, place, country, addresses or rates", "tdfs peer set bob --keep \"200 GiB\" --send \"1 MiB\"") { name, keep, newName, place, country, up, down, relay, via, absence, ends, addresses, cancelReleases };
+        Option<bool> forgive = new("--forgive") { Description = "What it failed audits in counts no more: it is a holder as one that is new" };
+        Verb set = new("set", "Changes what is kept for a peer, its name, place, country, addresses or rates", "tdfs peer set bob --keep \"200 GiB\" --send \"1 MiB\"") { name, keep, newName, place, country, up, down, relay, via, absence, ends, addresses, cancelReleases, forgive };
         set.Does(context, async (run, cancel) =>
         {
             string[] dialled = run.Get(addresses) ?? [];
@@ -155,13 +156,19 @@ internal static class PeerVerb
                 Addresses = dialled,
             };
             bool cancels = run.Get(cancelReleases);
-            if (!cancels && request == new SetPeerRequest { Name = request.Name, Addresses = dialled } && dialled.Length == 0)
+            bool forgives = run.Get(forgive);
+            if (!cancels && !forgives && request == new SetPeerRequest { Name = request.Name, Addresses = dialled } && dialled.Length == 0)
             {
                 throw new UserError(ExitCode.Usage, "found nothing to change, expected an option; `tdfs peer set --help` lists them");
             }
 
             using IPeers peers = await run.Host.PeersAsync(run.PeerRequest(), cancel).ConfigureAwait(false);
             PeerInfo peer = await peers.SetAsync(request, cancel).ConfigureAwait(false);
+            if (forgives)
+            {
+                await peers.ForgiveAsync(peer.Name, cancel).ConfigureAwait(false);
+            }
+
             long taken = cancels ? await peers.CancelReleasesAsync(peer.Name, cancel).ConfigureAwait(false) : 0;
             Tell(run, peer, cancels ? $"{peer.Name}: {Show.Count(taken, "arena")} taken back" : $"{peer.Name}: {Show.Size(peer.KeptForItBytes)} kept for it, place {peer.Place}{(peer.Country is { } where ? $" in {where}" : "")}{(peer.IsOutside ? ", where nothing of this store may lie ([store] countries)" : "")}{(peer.AbsenceDays > 0 ? $"; released after {peer.AbsenceDays} days without a word of it, and a month of grace" : "")}");
             return ExitCode.Ok;

@@ -16,6 +16,7 @@ internal static class StatusVerb
             IStoreSession store = await run.OpenAsync(StoreAccess.Read, cancel, asksNode: true).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {
+                await store.Care.GreetAsync(cancel).ConfigureAwait(false);
                 StoreStatus status = store.Care.Status();
                 status = status with { WaitingFor = [.. status.WaitingFor, .. await store.Devices.WaitingForAsync(cancel).ConfigureAwait(false)] };
                 run.Output.Result(

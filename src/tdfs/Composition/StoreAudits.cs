@@ -85,6 +85,30 @@ internal sealed class StoreAudits(BlockStore store, string stateFolder, SecretBy
         return new StoreEvidence(all.Length, proven.Length, proven.Length < all.Length || proven.Length == 0 ? 0 : proven.Min(static score => score.ProvenAtSeconds));
     }
 
+    /// <summary>Asks every peer whether it is there, all at once: who does not say so in its usual time is slow or silent from here on (docs/protocol.md 3.2).</summary>
+    internal Task GreetAsync(CancellationToken cancel) => Task.WhenAll(Peers().Select(async holder =>
+    {
+        if (holder.Itself is not PeerHolder { Connection: { IsSilent: false, IsSlow: false } connection } peer)
+        {
+            return;
+        }
+
+        using var time = new CancellationTokenSource(connection.Patience(0), clock);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(time.Token, cancel);
+        try
+        {
+            await peer.RenewAsync(either.Token).ConfigureAwait(false);
+        }
+        catch (DiskException)
+        {
+            // the connection knows
+        }
+        catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+        {
+            // the connection knows
+        }
+    }));
+
     internal HolderStanding StandingOf(StoreHolder holder) => Scores.Read().Of(holder.Id)?.Standing ?? HolderStanding.Good;
 
     /// <summary>Those that are leaving too: what they have is still read.</summary>

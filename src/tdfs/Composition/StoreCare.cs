@@ -25,6 +25,8 @@ internal sealed class StoreCare(
 
     public IReadOnlyList<string> DebugStructures => StoreDump.Structures;
 
+    public async ValueTask GreetAsync(CancellationToken cancel) => await (Audits?.GreetAsync(cancel) ?? Task.CompletedTask).ConfigureAwait(false);
+
     public StoreStatus Status()
     {
         List<ArenaRecord> kept = [.. store.Catalog.Arenas().Where(static arena => arena.State != ArenaState.Trashed)];

@@ -256,18 +256,21 @@ internal sealed partial class StorePeers(StorageConfig config, Keyring keyring, 
         },
         cancel).ConfigureAwait(false);
 
+    public async ValueTask ForgiveAsync(string name, CancellationToken cancel)
+    {
+        Peer peer = FindHolder(Read(), name);
+        await new ScoreFile(disk, config.StorePath, keyring.CacheKey, random, clock).ChangeAsync(scores => scores.Forgiving(peer.Holder), cancel).ConfigureAwait(false);
+    }
+
     public async ValueTask<long> CancelReleasesAsync(string name, CancellationToken cancel)
     {
         PeerList list = Read();
-        Peer peer = Find(list, name);
-        if (!peer.IsHolder)
-        {
-            throw new UserError(ExitCode.Usage, $"{name} keeps nothing for this store");
-        }
-
+        Peer peer = FindHolder(list, name);
         using PeerHolder holder = await PeerHolder.OpenAsync(_holders.Dial(peer, list, Own), null, cancel).ConfigureAwait(false);
         return await holder.CancelReleasesAsync(cancel).ConfigureAwait(false);
     }
+
+    private static Peer FindHolder(PeerList list, string name) => Find(list, name) is { IsHolder: true } peer ? peer : throw new UserError(ExitCode.Usage, $"{name} keeps nothing for this store");
 
     public async ValueTask ServeAsync(Action<IPEndPoint> serving, CancellationToken cancel)
     {

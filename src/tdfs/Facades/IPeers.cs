@@ -28,6 +28,9 @@ internal interface IPeers : IDisposable
     /// <summary>Takes back what this account released at a peer in the last 30 days; says how many arenas.</summary>
     ValueTask<long> CancelReleasesAsync(string name, CancellationToken cancel);
 
+    /// <summary>What a peer failed audits in counts no more: it is a holder as one that is new.</summary>
+    ValueTask ForgiveAsync(string name, CancellationToken cancel);
+
     /// <summary>Keeps fragments for others until it is cancelled, which is the usual end.</summary>
     /// <param name="serving">Called once peers can dial.</param>
     ValueTask ServeAsync(Action<IPEndPoint> serving, CancellationToken cancel);

@@ -189,6 +189,9 @@ internal sealed record LeaveResult(PeerInfo Peer, long MovedBytes, string? Probl
 /// <summary>What Blocks does for the verbs: keep the store whole.</summary>
 internal interface IStoreCare
 {
+    /// <summary>Finds out which peers answer now; a few seconds at most.</summary>
+    ValueTask GreetAsync(CancellationToken cancel);
+
     StoreStatus Status();
 
     /// <summary>Compares the store with what it should be: structures, fragments by name; with readAll every fragment's bytes and every block's score.</summary>

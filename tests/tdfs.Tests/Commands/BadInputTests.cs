@@ -480,6 +480,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a country that is none", ["peer", "set", "bob", "--country", "Germany"]),
             new Case("a rate that is too low", ["peer", "set", "bob", "--send", "1 KiB"]),
             new Case("a term that ends in a holiday", ["peer", "set", "bob", "--absence", "7d"]),
+            new Case("nobody to forgive", ["peer", "set", "bob", "--forgive"]),
             new Case("nobody to leave", ["peer", "leave", "bob"]),
             new Case("nobody to stay", ["peer", "leave", "bob", "--stay"]),
             new Case("nobody to revoke", ["peer", "revoke", "bob"]),

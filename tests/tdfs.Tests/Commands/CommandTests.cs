@@ -214,6 +214,8 @@ public sealed class CommandTests : IDisposable
         Assert.Equal(("bob", 1L << 20, TimeSpan.Zero, null, null), (asked.Name, asked.SendRate, asked.EndsIn, asked.KeptBytes, asked.Place));
         Assert.Equal(0, await _transcript.RunAsync("peer", "set", "bob", "--cancel-releases"));
         Assert.Contains("bob: 3 arenas taken back", _transcript.Data);
+        Assert.Equal(0, await _transcript.RunAsync("peer", "set", "bob", "--forgive"));
+        Assert.Equal(("forgive", "bob"), _transcript.Host.Asked[^1]);
     }
 
     [Fact]

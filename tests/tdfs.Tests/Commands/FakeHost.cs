@@ -165,6 +165,12 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
 
     public ValueTask<LeaveResult> LeaveAsync(string peer, IProgressSink progress, CancellationToken cancel) => Asking(("leave", peer), new LeaveResult(Peer, 1 << 20, null));
 
+    public ValueTask ForgiveAsync(string name, CancellationToken cancel)
+    {
+        Asked.Add(("forgive", name));
+        return ValueTask.CompletedTask;
+    }
+
     public ValueTask<long> CancelReleasesAsync(string name, CancellationToken cancel) => Asking(("cancel", name), 3L);
 
     public ValueTask ServeAsync(Action<System.Net.IPEndPoint> serving, CancellationToken cancel)
@@ -185,6 +191,8 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
     }
 
     public ValueTask<BurnResult> BurnAsync(OpenRequest request, string volume, CancellationToken cancel) => Asking(("burn", volume), new BurnResult(4096, Problems));
+
+    public ValueTask GreetAsync(CancellationToken cancel) => ValueTask.CompletedTask;
 
     public StoreStatus Status() => new()
     {

@@ -29,6 +29,7 @@ public sealed record MendReport(long RepairedFragments, long WrittenBytes, IRead
 /// </remarks>
 public sealed class Scrubber(BlockStore store)
 {
+    private readonly SortedDictionary<string, long> _left = new(StringComparer.Ordinal); // fragments that no place can take, by the holder that has them
     private DiskException? _failure;
 
     /// <param name="readAll">Reads every byte of every fragment instead of the holders' records alone.</param>
@@ -102,6 +103,7 @@ public sealed class Scrubber(BlockStore store)
             progress?.Invoke("repairing fragments", done, total);
         }
 
+        unrepairable.AddRange(TakeLeft());
         await store.PublishAsync(cancel).ConfigureAwait(false);
         return new MendReport(repaired, written, unrepairable) { Failure = _failure };
     }
@@ -119,7 +121,16 @@ public sealed class Scrubber(BlockStore store)
             unrepairable.Add($"arena {arena.Ordinal}: {failure.Message}");
         }
 
-        return unrepairable;
+        return [.. unrepairable, .. TakeLeft()];
+    }
+
+    /// <summary>One line a holder: where it is away, every arena has a fragment there.</summary>
+    private List<string> TakeLeft()
+    {
+        List<string> lines = [.. _left.Select(left =>
+            $"{left.Key}: no other reachable place{store.Placement.Rule} is left for its {(left.Value == 1 ? "fragment" : $"{left.Value} fragments")}; add a [[holder]] in another place or reconnect the one that has {(left.Value == 1 ? "it" : "them")}")];
+        _left.Clear();
+        return lines;
     }
 
     private async ValueTask<(long Fragments, long Bytes)> RepairArenaAsync(ArenaRecord arena, List<string> unrepairable, CancellationToken cancel)
@@ -213,7 +224,7 @@ public sealed class Scrubber(BlockStore store)
             unrepairable.Add($"arena {arena.Ordinal}: {damage.Message}");
         }
 
-        return new MendReport(moved, moved * arena.Layout.SliceBytes, unrepairable) { Failure = _failure };
+        return new MendReport(moved, moved * arena.Layout.SliceBytes, [.. unrepairable, .. TakeLeft()]) { Failure = _failure };
     }
 
     /// <summary>Enters fragments that lie elsewhere than the catalog says: a friend has put them there, or another line of this device. Names decide, and every byte is read before it counts.</summary>
@@ -309,7 +320,8 @@ public sealed class Scrubber(BlockStore store)
         long moved = 0;
         foreach (int index in homeless.Where(index => chosen[index] is null && full is null))
         {
-            unrepairable.Add($"arena {arena.Ordinal}, fragment {index} at {Where(arena, index)}: no other reachable place{store.Placement.Rule} is left for it; add a [[holder]] in another place or reconnect the one that has it");
+            string where = Where(arena, index);
+            _left[where] = _left.GetValueOrDefault(where) + 1;
         }
 
         foreach (IGrouping<StoreHolder, int> share in homeless.Where(index => chosen[index] is not null).GroupBy(index => chosen[index]!))

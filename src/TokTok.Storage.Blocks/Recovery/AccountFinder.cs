@@ -12,7 +12,7 @@ public sealed record FoundAccount
     /// <summary>Certificates of the account's devices, signed by it.</summary>
     public required IReadOnlyList<DeviceCertificate> Certificates { get; init; }
 
-    /// <summary>Every domain that could be unwrapped, each with the epochs of its newest wrap.</summary>
+    /// <summary>Every domain that could be unwrapped, each with the epochs of all its wraps.</summary>
     public required IReadOnlyList<KeyDomain> Domains { get; init; }
 
     /// <summary>Device numbers that have written logs or anchors.</summary>
@@ -33,7 +33,7 @@ public static class AccountFinder
         ArgumentNullException.ThrowIfNull(holders);
         ArgumentNullException.ThrowIfNull(note);
         Anchor? newest = null;
-        var wraps = new List<ReadOnlyMemory<byte>>();
+        var wraps = new List<(ReadOnlyMemory<byte> Bytes, uint Device)>();
         var devices = new SortedSet<uint>();
         var certificates = new List<DeviceCertificate>();
         DiskException? last = null;
@@ -52,7 +52,7 @@ public static class AccountFinder
                             throw new DamagedFormatException($"anchor {found.Name}: it names another account's key");
                         }
 
-                        wraps.AddRange(anchor.WrappedDomains);
+                        wraps.AddRange(anchor.WrappedDomains.Select(wrap => (wrap, anchor.Device)));
                         devices.Add(anchor.Device);
                         certificates.AddRange(anchor.Certificates.Select(static bytes => DeviceCertificate.Read(bytes.Span)));
                         if (newest is null || anchor.Number > newest.Number)
@@ -78,7 +78,7 @@ public static class AccountFinder
                     {
                         (DeviceCertificate certificate, ReadOnlyMemory<byte> wrap) = Anchor.ReadKeys(
                             await ReadObjectAsync(holder, found.Name, cancel).ConfigureAwait(false), account.AnchorKey.Span, account.PublicKey, found.Name);
-                        wraps.Add(wrap);
+                        wraps.Add((wrap, certificate.DeviceNumber));
                         devices.Add(certificate.DeviceNumber);
                         certificates.Add(certificate);
                     }
@@ -110,25 +110,37 @@ public static class AccountFinder
             throw last;
         }
 
-        var domains = new Dictionary<DomainId, KeyDomain>();
-        foreach (ReadOnlyMemory<byte> wrap in wraps)
+        IReadOnlyList<KeyDomain> domains = Unwrap(account, wraps, note);
+        return domains.Count == 0 ? null : new FoundAccount { Anchor = newest, Domains = domains, Devices = [.. devices], Certificates = certificates.FindAll(each => each.IsSignedBy(account.PublicKey)) };
+    }
+
+    /// <summary>Each domain with the epochs of all its wraps: devices that each began one while they did not know of each other have left wraps of which none has them all.</summary>
+    private static List<KeyDomain> Unwrap(AccountKeys account, IEnumerable<(ReadOnlyMemory<byte> Bytes, uint Device)> wraps, Action<string> note)
+    {
+        var copies = new List<(KeyDomain Domain, uint Device)>();
+        try
         {
-            if (!KeyWrap.TryUnwrap(account.RecoveryPrivateKey.Span, wrap.Span, out KeyDomain? domain))
+            foreach ((ReadOnlyMemory<byte> bytes, uint device) in wraps)
             {
-                continue;
+                if (KeyWrap.TryUnwrap(account.RecoveryPrivateKey.Span, bytes.Span, out KeyDomain? domain))
+                {
+                    copies.Add((domain, device));
+                }
             }
 
-            if (domains.TryGetValue(domain.Id, out KeyDomain? known) && known.CurrentEpoch >= domain.CurrentEpoch)
+            var told = new HashSet<string>();
+            return [.. copies.GroupBy(static copy => copy.Domain.Id).Select(domain => KeyDomain.Union([.. domain], line =>
             {
-                domain.Dispose();
-                continue;
-            }
-
-            known?.Dispose();
-            domains[domain.Id] = domain;
+                if (told.Add(line))
+                {
+                    note(line); // every anchor repeats it
+                }
+            }))];
         }
-
-        return domains.Count == 0 ? null : new FoundAccount { Anchor = newest, Domains = [.. domains.Values], Devices = [.. devices], Certificates = certificates.FindAll(each => each.IsSignedBy(account.PublicKey)) };
+        finally
+        {
+            copies.ForEach(static copy => copy.Domain.Dispose());
+        }
     }
 
     /// <summary>A small object whole; empty where there is none.</summary>

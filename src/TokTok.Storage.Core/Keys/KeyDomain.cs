@@ -28,6 +28,13 @@ public sealed class KeyDomain : IDisposable
 {
     public const int SecretSize = 32, SubkeySize = 32;
     public const int MaximumEpochs = 1024;
+
+    /// <summary>An epoch's number is a counter above these bits, and in them the number of the device that made it: two that begin one without knowing of each other take two numbers.</summary>
+    public const int MakerBits = 23;
+
+    /// <summary>The highest counter there is room for.</summary>
+    public const uint MaximumCounter = uint.MaxValue >> MakerBits;
+
     public const int MaximumBytes = HeaderSize + MaximumEpochs * EpochSize;
 
     private const byte Version = 1;
@@ -49,6 +56,7 @@ public sealed class KeyDomain : IDisposable
     private readonly SecretBytes _chunkerSeed;
     private readonly SecretBytes?[] _scoreKeys = new SecretBytes?[256];
     private volatile EpochKeys[] _epochs;
+    private volatile uint _current; // 0: the newest
 
     private KeyDomain(DomainId id, DomainKind kind, SecretBytes scoreKey, SecretBytes chunkerSeed, EpochKeys[] epochs)
     {
@@ -64,8 +72,8 @@ public sealed class KeyDomain : IDisposable
 
     public DomainKind Kind { get; }
 
-    /// <summary>The newest epoch: what is written now is written under it.</summary>
-    public uint CurrentEpoch => _epochs[^1].Number;
+    /// <summary>What is written now is written under it: the newest, unless <see cref="Use"/> said otherwise.</summary>
+    public uint CurrentEpoch => _current is var chosen and not 0 ? chosen : _epochs[^1].Number;
 
     /// <summary>The epochs whose keys are here, rising.</summary>
     public IReadOnlyList<uint> Epochs => Array.ConvertAll(_epochs, epoch => epoch.Number);
@@ -80,7 +88,112 @@ public sealed class KeyDomain : IDisposable
 
     public bool HasEpoch(uint epoch) => Find(epoch) is not null;
 
-    /// <summary>Starts the next epoch, as after a device was revoked: what is written from now on is unreadable to whoever lacks it.</summary>
+    /// <summary>The device that made an epoch, by its number; of the first epoch of a domain 1.</summary>
+    public static uint MakerOf(uint epoch) => epoch & ((1u << MakerBits) - 1);
+
+    /// <summary>From here on is written under this one, whichever come later.</summary>
+    public void Use(uint epoch)
+    {
+        _ = Get(epoch);
+        _current = epoch;
+    }
+
+    /// <summary>The same secrets, apart: what is added to one is not in the other.</summary>
+    public KeyDomain Copy()
+    {
+        using SecretBytes secret = Serialize();
+        return Read(secret.Span);
+    }
+
+    /// <summary>Takes the epochs of another copy of this domain that are missing here. What is here keeps its bytes, and what is written under stays what it is if it was chosen.</summary>
+    /// <param name="conflicts">Numbers that stand for other bytes there: one of the two did not make it, or lies.</param>
+    /// <returns>How many were taken.</returns>
+    /// <exception cref="DamagedFormatException">It is another domain, has another score key or seed, or would make more than <see cref="MaximumEpochs"/>; nothing is taken then.</exception>
+    public int Merge(KeyDomain other, out IReadOnlyList<uint> conflicts)
+    {
+        ArgumentNullException.ThrowIfNull(other);
+        RequireSame(other);
+        lock (_gate)
+        {
+            var different = new List<uint>();
+            var merged = new SortedDictionary<uint, EpochKeys>(_epochs.ToDictionary(static epoch => epoch.Number));
+            int count = merged.Count;
+            foreach (EpochKeys theirs in other._epochs)
+            {
+                if (!merged.TryGetValue(theirs.Number, out EpochKeys? ours))
+                {
+                    merged.Add(theirs.Number, theirs);
+                }
+                else if (!ours.IsSame(theirs))
+                {
+                    different.Add(theirs.Number);
+                }
+            }
+
+            if (merged.Count > MaximumEpochs)
+            {
+                throw new DamagedFormatException($"key domain {Id}: {merged.Count} epochs found, at most {MaximumEpochs} expected");
+            }
+
+            EpochKeys[] old = _epochs;
+            _epochs = [.. merged.Values.Select(epoch => old.Contains(epoch) ? epoch : epoch.Copy())];
+            conflicts = different;
+            return merged.Count - count;
+        }
+    }
+
+    /// <summary>One domain of several copies of it, as wraps by different devices bring them: the union of their epochs. Where two say different things, of an epoch its maker is believed, else whoever has the lowest number.</summary>
+    /// <param name="copies">Of one domain, each with the device that wrapped it. They stay the caller's.</param>
+    /// <param name="note">Gets a line for each that was not believed.</param>
+    public static KeyDomain Union(IReadOnlyList<(KeyDomain Domain, uint Device)> copies, Action<string> note)
+    {
+        ArgumentNullException.ThrowIfNull(copies);
+        ArgumentNullException.ThrowIfNull(note);
+        List<(KeyDomain Domain, uint Device)> ordered = [.. copies.OrderBy(static copy => copy.Device)];
+        KeyDomain first = ordered[0].Domain;
+        var epochs = new SortedDictionary<uint, (EpochKeys Keys, uint Device)>();
+        foreach ((KeyDomain copy, uint device) in ordered)
+        {
+            try
+            {
+                first.RequireSame(copy);
+            }
+            catch (DamagedFormatException damage)
+            {
+                note($"{damage.Message}, in what device {device} wrapped; device {ordered[0].Device} is believed");
+                continue;
+            }
+
+            foreach (EpochKeys keys in copy._epochs)
+            {
+                if (!epochs.TryGetValue(keys.Number, out (EpochKeys Keys, uint Device) known))
+                {
+                    epochs[keys.Number] = (keys, device);
+                }
+                else if (!known.Keys.IsSame(keys))
+                {
+                    bool isMakers = device == MakerOf(keys.Number) && known.Device != device;
+                    note($"key domain {first.Id}, epoch {keys.Number}: devices {known.Device} and {device} wrapped different keys; device {(isMakers ? device : known.Device)} is believed");
+                    epochs[keys.Number] = isMakers ? (keys, device) : known;
+                }
+                else if (device == MakerOf(keys.Number))
+                {
+                    epochs[keys.Number] = (known.Keys, device);
+                }
+            }
+        }
+
+        if (epochs.Count > MaximumEpochs)
+        {
+            note($"key domain {first.Id}: {epochs.Count} epochs found, at most {MaximumEpochs} expected; the lowest are taken");
+        }
+
+        return new KeyDomain(
+            first.Id, first.Kind, SecretBytes.CopyOf(first._scoreKey.Span), SecretBytes.CopyOf(first._chunkerSeed.Span),
+            [.. epochs.Values.Take(MaximumEpochs).Select(static epoch => epoch.Keys.Copy())]);
+    }
+
+    /// <summary>Starts the next epoch of a domain that nobody else has: what is written from now on is unreadable to whoever lacks it.</summary>
     public uint AddEpoch(IRandomSource random)
     {
         ArgumentNullException.ThrowIfNull(random);
@@ -94,6 +207,34 @@ public sealed class KeyDomain : IDisposable
 
             EpochKeys added = EpochKeys.Create(old[^1].Number + 1, random);
             _epochs = [.. old, added];
+            return added.Number;
+        }
+    }
+
+    /// <summary>Begins an epoch with a number that no other device takes.</summary>
+    /// <param name="device">Who makes it.</param>
+    /// <param name="after">The newest of the epochs that count: its counter is above that one's.</param>
+    /// <exception cref="InvalidOperationException">There is no room for another.</exception>
+    public uint AddEpoch(uint device, uint after, IRandomSource random)
+    {
+        ArgumentNullException.ThrowIfNull(random);
+        ArgumentOutOfRangeException.ThrowIfZero(device);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(device, DeviceCertificate.MaximumDeviceNumber);
+        lock (_gate)
+        {
+            uint counter = (after >> MakerBits) + 1;
+            while (counter <= MaximumCounter && HasEpoch((counter << MakerBits) | device))
+            {
+                counter++; // one that was made and never written under
+            }
+
+            if (counter > MaximumCounter || _epochs.Length == MaximumEpochs)
+            {
+                throw new InvalidOperationException($"Domain {Id} has {_epochs.Length} epochs, the newest that counts {after}, and room for no more.");
+            }
+
+            EpochKeys added = EpochKeys.Create((counter << MakerBits) | device, random);
+            _epochs = [.. _epochs.Append(added).OrderBy(static epoch => epoch.Number)];
             return added.Number;
         }
     }
@@ -256,6 +397,15 @@ public sealed class KeyDomain : IDisposable
         return first.Span;
     }
 
+    private void RequireSame(KeyDomain other)
+    {
+        if (other.Id != Id || other.Kind != Kind
+            || !CryptographicOperations.FixedTimeEquals(other._scoreKey.Span, _scoreKey.Span) || !CryptographicOperations.FixedTimeEquals(other._chunkerSeed.Span, _chunkerSeed.Span))
+        {
+            throw new DamagedFormatException($"key domain {Id}: found another kind, score key or seed under its id, expected the same");
+        }
+    }
+
     private EpochKeys? Find(uint epoch)
     {
         EpochKeys[] epochs = _epochs;
@@ -280,6 +430,11 @@ public sealed class KeyDomain : IDisposable
         internal SecretBytes BlockBase { get; } = blockBase;
 
         internal SecretBytes ArenaBase { get; } = arenaBase;
+
+        internal bool IsSame(EpochKeys other) =>
+            CryptographicOperations.FixedTimeEquals(BlockBase.Span, other.BlockBase.Span) && CryptographicOperations.FixedTimeEquals(ArenaBase.Span, other.ArenaBase.Span);
+
+        internal EpochKeys Copy() => new(Number, SecretBytes.CopyOf(BlockBase.Span), SecretBytes.CopyOf(ArenaBase.Span));
 
         internal static EpochKeys Create(uint number, IRandomSource random) =>
             new(number, SecretBytes.Random(random, SecretSize), SecretBytes.Random(random, SecretSize));

@@ -352,4 +352,85 @@ public sealed class KeyWrapTests
         X25519.PublicKey(Private, key);
         return key;
     }
+
+    [Fact]
+    public void Two_devices_that_begin_an_epoch_take_two_numbers_and_the_union_has_both()
+    {
+        using KeyDomain one = KeyDomain.Create(DomainKind.Realm, new SeededRandom(1));
+        using KeyDomain two = one.Copy();
+        uint ones = one.AddEpoch(1, 1, new SeededRandom(2)), twos = two.AddEpoch(5, 1, new SeededRandom(3));
+        Assert.Equal(((1u << 23) | 1, (1u << 23) | 5), (ones, twos));
+        Assert.Equal((1u, 5u), (KeyDomain.MakerOf(ones), KeyDomain.MakerOf(twos)));
+        Assert.Equal(1, one.Merge(two, out IReadOnlyList<uint> conflicts));
+        Assert.Empty(conflicts);
+        Assert.Equal(0, one.Merge(two, out _));
+        Assert.Equal([1u, ones, twos], one.Epochs);
+        Assert.Equal(twos, one.CurrentEpoch);
+        one.Use(ones);
+        Assert.Equal(ones, one.CurrentEpoch);
+        Assert.Throws<KeyNotFoundException>(() => one.Use(7));
+
+        // The next counts on from the newest that counts; one that was made and is not used keeps its number.
+        Assert.Equal((2u << 23) | 1, one.AddEpoch(1, twos, new SeededRandom(4)));
+        Assert.Equal((3u << 23) | 1, one.AddEpoch(1, twos, new SeededRandom(5)));
+        Assert.Equal((1u << 23) | 9, one.AddEpoch(9, 0, new SeededRandom(6)));
+        byte[] key = new byte[32], again = new byte[32];
+        one.ArenaKey(twos, new byte[32], key);
+        two.ArenaKey(twos, new byte[32], again);
+        Assert.Equal(key, again);
+        using SecretBytes bytes = one.Serialize();
+        using KeyDomain back = KeyDomain.Read(bytes.Span);
+        Assert.Equal(one.Epochs, back.Epochs);
+    }
+
+    [Fact]
+    public void An_epoch_with_other_bytes_is_named_and_what_is_here_is_kept()
+    {
+        using KeyDomain one = KeyDomain.Create(DomainKind.Realm, new SeededRandom(1));
+        using KeyDomain two = one.Copy();
+        uint number = one.AddEpoch(1, 1, new SeededRandom(2));
+        two.AddEpoch(1, 1, new SeededRandom(3));
+        byte[] before = new byte[32], after = new byte[32];
+        one.ArenaKey(number, new byte[32], before);
+        Assert.Equal(0, one.Merge(two, out IReadOnlyList<uint> conflicts));
+        Assert.Equal([number], conflicts);
+        one.ArenaKey(number, new byte[32], after);
+        Assert.Equal(before, after);
+        using KeyDomain other = KeyDomain.Create(DomainKind.Realm, new SeededRandom(9));
+        Assert.Throws<DamagedFormatException>(() => one.Merge(other, out _));
+    }
+
+    [Fact]
+    public void Of_several_wraps_an_epochs_maker_is_believed_then_the_lowest_device()
+    {
+        using KeyDomain first = KeyDomain.Create(DomainKind.Realm, new SeededRandom(1));
+        using KeyDomain thiefs = first.Copy();
+        using KeyDomain makers = first.Copy();
+        uint number = makers.AddEpoch(7, 1, new SeededRandom(2));
+        thiefs.AddEpoch(7, 1, new SeededRandom(3));
+        uint own = thiefs.AddEpoch(4, 1, new SeededRandom(4));
+        var notes = new List<string>();
+        using KeyDomain union = KeyDomain.Union([(makers, 7), (thiefs, 4), (first, 2)], notes.Add);
+        Assert.Equal([1u, own, number], union.Epochs);
+        byte[] expected = new byte[32], found = new byte[32];
+        makers.ArenaKey(number, new byte[32], expected);
+        union.ArenaKey(number, new byte[32], found);
+        Assert.Equal(expected, found);
+        Assert.Contains($"epoch {number}: devices 4 and 7 wrapped different keys; device 7 is believed", Assert.Single(notes), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Counters_end_with_a_line_and_no_number_is_taken_twice()
+    {
+        using KeyDomain domain = KeyDomain.Create(DomainKind.Realm, new SeededRandom(1));
+        uint last = 1;
+        for (uint counter = 1; counter <= KeyDomain.MaximumCounter; counter++)
+        {
+            last = domain.AddEpoch(DeviceCertificate.MaximumDeviceNumber, last, new SeededRandom((int)counter));
+        }
+
+        Assert.Equal(uint.MaxValue, last);
+        Assert.Throws<InvalidOperationException>(() => domain.AddEpoch(1, last, new SeededRandom(1)));
+        Assert.Equal((1u << 23) | 1, domain.AddEpoch(1, 1, new SeededRandom(1))); // of those that count none is so high
+    }
 }

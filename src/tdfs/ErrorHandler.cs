@@ -48,7 +48,7 @@ internal static class ErrorHandler
         StoreProblem.Locked => ExitCode.Locked,
         StoreProblem.CatalogLost => ExitCode.Damaged,
         StoreProblem.Redundancy => ExitCode.Config,
-        StoreProblem.Retired => ExitCode.Keys,
+        StoreProblem.Retired or StoreProblem.KeysMissing => ExitCode.Keys,
         _ => ExitCode.DiskFailed,
     };
 

@@ -151,6 +151,32 @@ public sealed class FormatExampleTests
     }
 
     [Fact]
+    public void An_epoch_and_a_vouch()
+    {
+        using AccountKeys account = AccountKeys.FromEntropy(Counting(32));
+        using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        DeviceCertificate certificate = DeviceCertificate.Issue(account, device, 1, "laptop", 1_795_000_000);
+        var writer = new FieldWriter(64);
+        EpochRecord record = EpochRecord.Sign(DomainId.Read(Counting(16)), 8_388_609, [2], certificate, device);
+        record.Write(writer);
+        int length = writer.Length;
+        DeviceVouch vouch = DeviceVouch.Sign(Bytes32.Read(Counting(32)), certificate, device);
+        vouch.Write(writer);
+        AssertShows("9", writer.ToArray(), 2);
+        var catalog = new Catalog();
+        catalog.Apply(writer.Written[..length]);
+        catalog.Apply(writer.Written[length..]);
+        EpochRecord read = Assert.Single(catalog.Epochs());
+        Assert.Equal((record.Domain, record.Epoch), (read.Domain, read.Epoch));
+        Assert.Equal(record.Revoked, read.Revoked);
+        Assert.True(read.IsSignedBy(certificate));
+        Assert.False((read with { Revoked = [2, 3] }).IsSignedBy(certificate));
+        DeviceVouch word = Assert.Single(catalog.Vouches());
+        Assert.True(word.IsSignedBy(certificate));
+        Assert.False((word with { Device = default }).IsSignedBy(certificate));
+    }
+
+    [Fact]
     public void A_head()
     {
         using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
@@ -223,6 +249,40 @@ public sealed class FormatExampleTests
         {
             Assert.Equal(realm.Id, domain.Id);
         }
+    }
+
+    [Fact]
+    public void An_epoch_for_another_device()
+    {
+        using AccountKeys account = AccountKeys.FromEntropy(Counting(32));
+        using DeviceKeys device = DeviceKeys.Create(new CountingRandom());
+        DeviceCertificate certificate = DeviceCertificate.Issue(account, device, 1, "laptop", 1_795_000_000);
+        using DeviceKeys desk = DeviceKeys.Create(new CountingRandom(0x40));
+        DeviceCertificate its = DeviceCertificate.Issue(certificate, device, desk.PublicKey, desk.AgreementPublicKey, 2, "desk", 1_795_000_000);
+        using KeyDomain realm = Realm();
+        Assert.Equal(8_388_609u, realm.AddEpoch(1, 1, new CountingRandom(0x90)));
+        byte[] shown = EpochKeys.Write(account.Tag, realm, 8_388_609, its, account.AnchorKey.Span, certificate, device, new CountingRandom());
+        AssertShows("11", shown, 3);
+        string name = EpochKeys.NameOf(account.Tag, realm.Id, 8_388_609, desk.AgreementPublicKey);
+        Assert.True(EpochKeys.TryParse(name, account.Tag, desk.AgreementPublicKey, out DomainId domain, out uint epoch));
+        Assert.Equal((realm.Id, 8_388_609u), (domain, epoch));
+        EpochKeys read = EpochKeys.Read(shown, epoch, desk.AgreementPublicKey, account.AnchorKey.Span, account.PublicKey, "the page");
+        Assert.True(read.Signer.Bytes.SequenceEqual(certificate.Bytes));
+        Assert.True(desk.TryUnwrap(read.WrappedDomain.Span, out KeyDomain? unwrapped));
+        using (unwrapped)
+        {
+            Assert.Equal([1u, 8_388_609u], unwrapped.Epochs);
+        }
+
+        foreach (int at in (int[])[3, 31, 40, 60, shown.Length - 1])
+        {
+            byte[] changed = [.. shown];
+            changed[at] ^= 1;
+            Assert.Throws<DamagedFormatException>(() => EpochKeys.Read(changed, epoch, desk.AgreementPublicKey, account.AnchorKey.Span, account.PublicKey, "the page"));
+        }
+
+        Assert.Throws<DamagedFormatException>(() => EpochKeys.Read(shown, epoch, device.AgreementPublicKey, account.AnchorKey.Span, account.PublicKey, "the page"));
+        Assert.Throws<DamagedFormatException>(() => EpochKeys.Read(shown, epoch + 1, desk.AgreementPublicKey, account.AnchorKey.Span, account.PublicKey, "the page"));
     }
 
     private static KeyDomain Realm() => KeyDomain.Read(Repository.FormatExample("3.2"));

@@ -204,7 +204,7 @@ func recordLog(b []byte) { // a copy (4)
 }
 func record(log uint64, r fields) {
 	kind := r.u(1)
-	need(log == 1 && (kind > 0 && kind <= 10 || kind >= 128) || log == 2 && (kind == 1 || kind == 2 || kind == 16), "a record of kind %d", kind)
+	need(log == 1 && (kind > 0 && kind <= 11 || kind >= 128) || log == 2 && (kind == 1 || kind == 2 || kind == 16), "a record of kind %d", kind)
 	when(log == 1 && kind == 7, func() { addHead(r.Bytes()) }) // of a catalog (9); what was forgotten since does no harm
 	when(log == 2 && kind == 1, func() {                       // of a journal (8)
 		epoch, _, score := r.s(16+4), r.take(1+1+1+4+4), r.s(32)

@@ -27,6 +27,8 @@ public sealed class Catalog
     private readonly SortedDictionary<(RecordLogKind Kind, uint Device, ulong Incarnation), (ulong Number, ulong ValidBytes, ulong Alias)> _seen = [];
     private readonly List<DeviceCertificate> _certificates = [];
     private readonly List<DeviceStatement> _statements = [];
+    private readonly List<EpochRecord> _epochs = [];
+    private readonly List<DeviceVouch> _vouches = [];
     private ulong _sequence;
     private uint _nextOrdinal = 1;
     private readonly List<uint> _dates = []; // counted as running days, the last one last
@@ -200,14 +202,32 @@ public sealed class Catalog
         }
     }
 
-    /// <summary>Certificates and statements. It only grows.</summary>
+    /// <summary>Epochs that were begun because a device was revoked. An epoch that is not here may be written under only where nobody is.</summary>
+    public IReadOnlyList<EpochRecord> Epochs()
+    {
+        lock (_gate)
+        {
+            return [.. _epochs];
+        }
+    }
+
+    /// <summary>Devices' words for others, as they were found: whose count is the store's to say.</summary>
+    public IReadOnlyList<DeviceVouch> Vouches()
+    {
+        lock (_gate)
+        {
+            return [.. _vouches];
+        }
+    }
+
+    /// <summary>Certificates, statements, epochs and vouches. It only grows.</summary>
     internal int DeviceRecordCount
     {
         get
         {
             lock (_gate)
             {
-                return _certificates.Count + _statements.Count;
+                return _certificates.Count + _statements.Count + _epochs.Count + _vouches.Count;
             }
         }
     }
@@ -297,6 +317,24 @@ public sealed class Catalog
                     }
 
                     break;
+                case CatalogRecordKind.Epoch:
+                    EpochRecord epoch = EpochRecord.Read(ref reader);
+                    reader.End();
+                    if (!_epochs.Exists(known => known.Domain == epoch.Domain && known.Epoch == epoch.Epoch))
+                    {
+                        _epochs.Add(epoch); // what was said first counts
+                    }
+
+                    break;
+                case CatalogRecordKind.Vouch:
+                    DeviceVouch vouch = DeviceVouch.Read(ref reader);
+                    reader.End();
+                    if (!_vouches.Exists(vouch.IsSame))
+                    {
+                        _vouches.Add(vouch);
+                    }
+
+                    break;
                 case CatalogRecordKind.Day:
                     ApplyDayLocked(ref reader);
                     break;
@@ -311,7 +349,7 @@ public sealed class Catalog
                 default:
                     if (kind < (byte)CatalogRecordKind.Device)
                     {
-                        throw reader.Damaged($"kind {kind} found, 1 to 10 expected; the store was written by a newer version");
+                        throw reader.Damaged($"kind {kind} found, 1 to 11 expected; the store was written by a newer version");
                     }
 
                     break;
@@ -329,7 +367,7 @@ public sealed class Catalog
             var writer = new FieldWriter(1024);
             writer.U8((byte)CatalogRecordKind.Begin);
             // Every record between begin and end counts again on replay: begin says what is left after them.
-            ulong repeated = (ulong)(_holders.Count + AnnounceRunsLocked().Count + _arenas.Count + _heads.Count + _seen.Count + _certificates.Count + _statements.Count + DatesToRepeatLocked().Count);
+            ulong repeated = (ulong)(_holders.Count + AnnounceRunsLocked().Count + _arenas.Count + _heads.Count + _seen.Count + _certificates.Count + _statements.Count + _epochs.Count + _vouches.Count + DatesToRepeatLocked().Count);
             writer.U64(_sequence - Math.Min(_sequence, repeated));
             writer.U32(_nextOrdinal);
             writer.U32(_runningDays);
@@ -388,6 +426,20 @@ public sealed class Catalog
             {
                 writer.Clear();
                 WriteStatement(writer, statement);
+                append(writer);
+            }
+
+            foreach (EpochRecord epoch in _epochs)
+            {
+                writer.Clear();
+                epoch.Write(writer);
+                append(writer);
+            }
+
+            foreach (DeviceVouch vouch in _vouches)
+            {
+                writer.Clear();
+                vouch.Write(writer);
                 append(writer);
             }
 

@@ -140,7 +140,7 @@ internal sealed class CatalogLog : IDisposable
         }
 
         log.StateWasBehind = log._source is not { LocalPath: not null };
-        log._isAnotherLine = log.StateWasBehind || log._parted.Count > 0 || await copies.IsBehindAsync(found.FindAll(copy => own.Contains(copy.Line)), cancel).ConfigureAwait(false);
+        log._isAnotherLine = log.StateWasBehind || log._parted.Count > 0 || own.Any(copies.IsLocked) || await copies.IsBehindAsync(found.FindAll(copy => own.Contains(copy.Line)), cancel).ConfigureAwait(false);
         return log;
     }
 
@@ -154,11 +154,16 @@ internal sealed class CatalogLog : IDisposable
         return !now.ToHashSet().SetEquals(_found.Where(copy => !isHere || copy.LocalPath is not null));
     }
 
+    /// <summary>Copies of catalogs that were there and whose keys are not.</summary>
+    internal IReadOnlyList<LogCopy> Locked => _copies.Locked;
+
     /// <summary>A complete catalog, and the copy it was read from.</summary>
     private sealed record Candidate(Catalog Catalog, LogCopy Copy, RecordLogExtent Extent, long CheckpointBytes);
 
     /// <summary>What another line's log says that this catalog has not taken up: under its own incarnation, or, where it parted from ours under the same one, under an alias.</summary>
-    internal sealed record OtherLine(Catalog Catalog, RecordLogHeader Header, long ValidBytes, ulong Alias);
+    /// <param name="IsOld">It goes on in files whose keys are not here: of this one, what it says of devices counts and nothing else. Its heads' blocks may lie where nobody here can look, and what it
+    /// released or forgot since is not in it.</param>
+    internal sealed record OtherLine(Catalog Catalog, RecordLogHeader Header, long ValidBytes, ulong Alias, bool IsOld = false);
 
     /// <summary>The newest complete catalogs of one line: one, or several where somebody wrote the same line elsewhere.</summary>
     private async ValueTask<List<Candidate>> CandidatesAsync(List<LogCopy> line, CancellationToken cancel)
@@ -300,7 +305,7 @@ internal sealed class CatalogLog : IDisposable
         foreach (Candidate each in newest)
         {
             ulong alias = each == newest[0] ? Catalog.AliasOf(each.Copy.Header) : await _copies.AliasAsync(each.Copy, newest[0].Copy, cancel).ConfigureAwait(false);
-            lines.Add(new OtherLine(each.Catalog, each.Copy.Header, each.Copy.Bytes, alias));
+            lines.Add(new OtherLine(each.Catalog, each.Copy.Header, each.Copy.Bytes, alias, _copies.IsLocked(each.Copy.Line)));
         }
 
         return lines;
@@ -318,7 +323,7 @@ internal sealed class CatalogLog : IDisposable
         {
             foreach (Candidate each in await log.CandidatesAsync([.. line], cancel).ConfigureAwait(false))
             {
-                lines.Add(new OtherLine(each.Catalog, each.Copy.Header, each.Copy.Bytes, 0));
+                lines.Add(new OtherLine(each.Catalog, each.Copy.Header, each.Copy.Bytes, 0, copies.IsLocked(each.Copy.Line)));
             }
         }
 
@@ -336,7 +341,7 @@ internal sealed class CatalogLog : IDisposable
             if (!_isAnotherLine && _source is { LocalPath: not null } source)
             {
                 _copies.GoOnAs(source.Header.Incarnation);
-                if (mayContinue && !_extent.HasTail && source.Header.Number == _newestNumber && !IsLong(_extent.ValidBytes))
+                if (mayContinue && !_extent.HasTail && source.Header.Number == _newestNumber && source.Header.Epoch == _copies.CurrentEpoch && !IsLong(_extent.ValidBytes))
                 {
                     _writer = _copies.Continue(source, _extent, _random);
                     return;
@@ -357,6 +362,27 @@ internal sealed class CatalogLog : IDisposable
         lock (_gate)
         {
             _copies.GoOnAs(newIncarnation);
+            RenewLocked();
+        }
+    }
+
+    /// <summary>The epoch that the file is under.</summary>
+    internal uint Epoch
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return WriterLocked().Header.Epoch;
+            }
+        }
+    }
+
+    /// <summary>Begins the next file, under the epoch that is current now.</summary>
+    internal void Renew()
+    {
+        lock (_gate)
+        {
             RenewLocked();
         }
     }

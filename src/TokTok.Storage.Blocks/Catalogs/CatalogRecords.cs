@@ -170,6 +170,12 @@ internal enum CatalogRecordKind : byte
     Seen = 9,
     Certificate = 10,
 
+    /// <summary>An epoch that was begun. A release that does not know them must not go on: what it cannot open would look to it as if nothing were there.</summary>
+    Epoch = 11,
+
+    /// <summary>A device's word for another; a store in which nobody was revoked has none.</summary>
+    Vouch = 129,
+
     /// <summary>A statement about a device; a store of one device has none. This kind and those above may be skipped by a reader that does not know them.</summary>
     Device = 128,
 }

@@ -58,6 +58,9 @@ internal sealed class Journal : IDisposable
 
     internal bool IsForked => _copies.IsForked;
 
+    /// <summary>The epoch that the file is under.</summary>
+    internal uint Epoch => Writer.Header.Epoch;
+
     /// <summary>What a holder lacks of the newest file, as seen when it was loaded and published since; null when it has all.</summary>
     internal string? Missing(HolderId holder) => Newest is { } newest ? _copies.Missing(holder, newest.Header, newest.Bytes) : null;
 
@@ -77,7 +80,7 @@ internal sealed class Journal : IDisposable
         List<LogCopy> ours = found.FindAll(copy => own.Contains(copy.Line));
         journal._newestNumber = copies.HighestNumber(own);
         journal._others = found.FindAll(copy => !own.Contains(copy.Line));
-        journal._isAnotherLine = ours.Count == 0 || await copies.IsBehindAsync(ours, cancel).ConfigureAwait(false);
+        journal._isAnotherLine = ours.Count == 0 || own.Any(copies.IsLocked) || await copies.IsBehindAsync(ours, cancel).ConfigureAwait(false);
         journal._incarnation = ours.Where(static copy => copy.LocalPath is not null).MaxBy(static copy => copy.Header.Number)?.Header.Incarnation ?? 0;
         List<JournalClump> clumps = await journal.ReadLinesAsync(ours, isOwn: true, isOneLine: own.Count == 1 && !journal._isAnotherLine, cancel).ConfigureAwait(false);
         return (journal, clumps);
@@ -227,7 +230,7 @@ internal sealed class Journal : IDisposable
     internal bool TryContinue(ulong newIncarnation, bool mayContinue)
     {
         _copies.GoOnAs(_isAnotherLine ? newIncarnation : _incarnation);
-        if (mayContinue && _continuable is not null)
+        if (mayContinue && _continuable is not null && _continuable.Header.Epoch == _copies.CurrentEpoch)
         {
             _writer = _copies.Continue(_continuable, _extent, _random);
             _published = (_writer, _writer.SyncedBytes); // by whoever ended in order

@@ -54,6 +54,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     private readonly HashSet<(HolderId Holder, string Name)> _unsynced = []; // appended to, and not synced since
     private readonly HashSet<HolderId> _failing = []; // listed their copies and failed to give one, since copies were last looked for
     private readonly List<(LogLine? Line, ulong Number)> _names = [];
+    private readonly List<LogCopy> _locked = [];
 
     /// <summary>What could not be published last time, one line a holder.</summary>
     internal ConcurrentDictionary<HolderId, string> Lag { get; } = new(); // whoever asks for the status reads it beside a publication
@@ -66,6 +67,15 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
     /// <summary>Whether a file that was listed was gone when it was to be read: a writer beside us ended its life, and what it held is in one that was not listed.</summary>
     internal bool HasMissed { get; private set; }
+
+    /// <summary>Copies of the account's logs whose epoch's keys are not here, since copies were last looked for: somebody writes what cannot be read yet, so nothing of his counts as known.</summary>
+    internal IReadOnlyList<LogCopy> Locked => _locked;
+
+    /// <summary>Whether a line goes on in a file that cannot be opened: what can be read of it is not its newest.</summary>
+    internal bool IsLocked(LogLine line) => _locked.Exists(copy => copy.Line == line);
+
+    /// <summary>The epoch under which files are begun now.</summary>
+    internal uint CurrentEpoch => realm.CurrentEpoch;
 
     /// <summary>From here on files are begun in a line of their own.</summary>
     internal void GoOnAs(ulong incarnation)
@@ -91,10 +101,11 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     internal string ObjectOf(RecordLogHeader header) =>
         string.Create(CultureInfo.InvariantCulture, $"{prefix}/{header.Device:x8}-{header.Incarnation:x16}-{header.Number:x16}");
 
-    /// <summary>Every copy whose key we have, of every line, in no order. Damaged headers are passed over: another copy or a lower number counts then.</summary>
+    /// <summary>Every copy whose key we have, of every line, in no order; those whose key we lack are <see cref="Locked"/>. Damaged headers are passed over: another copy or a lower number counts then.</summary>
     internal async ValueTask<List<LogCopy>> FindAsync(IReadOnlyList<IFragmentHolder> holders, CancellationToken cancel)
     {
         _failing.Clear();
+        _locked.Clear();
         var copies = new List<LogCopy>();
         if (disk.DirectoryExists(folder))
         {
@@ -102,9 +113,9 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             {
                 string path = Paths.Join(folder, entry.Name);
                 CountName(null, entry.Name);
-                if (TryHeaderOf(path) is { } header && header.Kind == kind && CanOpen(header))
+                if (TryHeaderOf(path) is { } header && header.Kind == kind && header.Domain == realm.Id)
                 {
-                    copies.Add(new LogCopy(header, path, entry.Length, path, null, ObjectOf(header)));
+                    (CanOpen(header) ? copies : _locked).Add(new LogCopy(header, path, entry.Length, path, null, ObjectOf(header)));
                 }
             }
         }
@@ -119,9 +130,16 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
                     CountObject(found.Name);
                     int read = await holder.ReadObjectAsync(found.Name, 0, bytes, cancel).ConfigureAwait(false);
                     HasMissed |= read == 0 && found.Length > 0;
-                    if (TryParse(bytes.AsSpan(0, read), found.Name) is { } header && header.Kind == kind && CanOpen(header) && ObjectOf(header) == found.Name)
+                    if (TryParse(bytes.AsSpan(0, read), found.Name) is { } header && header.Kind == kind && header.Domain == realm.Id && ObjectOf(header) == found.Name)
                     {
-                        copies.Add(new LogCopy(header, $"{found.Name} at holder {holder.Id}", found.Length, null, holder, found.Name));
+                        var copy = new LogCopy(header, $"{found.Name} at holder {holder.Id}", found.Length, null, holder, found.Name);
+                        if (!CanOpen(header))
+                        {
+                            _locked.Add(copy);
+                            continue;
+                        }
+
+                        copies.Add(copy);
                         _atHolders[(holder.Id, found.Name)] = (header, found.Length);
                     }
                 }
@@ -554,13 +572,21 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
             try
             {
-                foreach (((HolderId Holder, string ObjectName) key, (RecordLogHeader header, long _)) in _atHolders.ToList())
+                // Those of other lines stay: whoever writes them may be there still.
+                List<(string ObjectName, RecordLogHeader Header)> ours = [.. _atHolders
+                    .Where(held => held.Key.Holder == holder.Id && held.Value.Header.Device == writer.Header.Device && held.Value.Header.Incarnation == writer.Header.Incarnation)
+                    .Select(static held => (held.Key.ObjectName, held.Value.Header))];
+
+                // The last catalog under an earlier epoch tells who lacks the keys of this one why: the statement that began it stands there.
+                ulong kept = kind == RecordLogKind.Catalog
+                    ? ours.Where(held => held.Header.Epoch != writer.Header.Epoch).Select(static held => held.Header.Number).DefaultIfEmpty().Max()
+                    : 0;
+                foreach ((string objectName, RecordLogHeader header) in ours)
                 {
-                    // Those of other lines stay: whoever writes them may be there still.
-                    if (key.Holder == holder.Id && header.Device == writer.Header.Device && header.Incarnation == writer.Header.Incarnation && header.Number < number)
+                    if (header.Number < number && header.Number != kept)
                     {
-                        await holder.DeleteObjectAsync(key.ObjectName, cancel).ConfigureAwait(false);
-                        _atHolders.Remove(key);
+                        await holder.DeleteObjectAsync(objectName, cancel).ConfigureAwait(false);
+                        _atHolders.Remove((holder.Id, objectName));
                     }
                 }
             }

@@ -22,12 +22,12 @@ public sealed record AnchorHolder(HolderId Id, string Place, string Address);
 public sealed class Anchor
 {
     private const int MagicSize = 8;
-    private const int CoveredSize = MagicSize + AccountTag.Size + sizeof(ulong);
+    internal const int CoveredSize = MagicSize + AccountTag.Size + sizeof(ulong);
     private const int NonceSize = 12;
     private const int TagSize = 16;
     private const int MaxBodyBytes = 16 * 1024 * 1024;
-    private const int MaxCertificateBytes = 4096;
-    private const int MaxWrapBytes = 1024 * 1024;
+    internal const int MaxCertificateBytes = 4096;
+    internal const int MaxWrapBytes = 1024 * 1024;
     private const int MaxHeadBytes = 4096;
 
     public const string Prefix = "anchor/";
@@ -188,7 +188,7 @@ public sealed class Anchor
             : throw body.Damaged("no device that the account certified signed it");
     }
 
-    private static byte[] Cover(ReadOnlySpan<byte> magic, AccountTag tag, ulong number)
+    internal static byte[] Cover(ReadOnlySpan<byte> magic, AccountTag tag, ulong number)
     {
         var covered = new FieldWriter(CoveredSize);
         covered.Bytes(magic);
@@ -198,7 +198,7 @@ public sealed class Anchor
     }
 
     // The nonce is random at every encryption; the anchor key encrypts far fewer than 2^32 of these.
-    private static byte[] Encrypt(ReadOnlySpan<byte> covered, ReadOnlySpan<byte> body, ReadOnlySpan<byte> anchorKey, IRandomSource random)
+    internal static byte[] Encrypt(ReadOnlySpan<byte> covered, ReadOnlySpan<byte> body, ReadOnlySpan<byte> anchorKey, IRandomSource random)
     {
         byte[] bytes = new byte[CoveredSize + NonceSize + body.Length + TagSize];
         covered.CopyTo(bytes);
@@ -209,7 +209,7 @@ public sealed class Anchor
         return bytes;
     }
 
-    private static (AccountTag Tag, ulong Number, byte[] Plain) Decrypt(ReadOnlySpan<byte> magic, ReadOnlySpan<byte> bytes, ReadOnlySpan<byte> anchorKey, string structure)
+    internal static (AccountTag Tag, ulong Number, byte[] Plain) Decrypt(ReadOnlySpan<byte> magic, ReadOnlySpan<byte> bytes, ReadOnlySpan<byte> anchorKey, string structure)
     {
         var outer = new FieldReader(bytes, structure);
         outer.Magic(magic);
@@ -236,7 +236,7 @@ public sealed class Anchor
         return (tag, number, plain);
     }
 
-    private static bool IsSigned(
+    internal static bool IsSigned(
         List<ReadOnlyMemory<byte>> certificates, ReadOnlySpan<byte> account, uint device, ReadOnlySpan<byte> message, ReadOnlySpan<byte> signature)
     {
         foreach (ReadOnlyMemory<byte> bytes in certificates)
@@ -251,7 +251,7 @@ public sealed class Anchor
         return false;
     }
 
-    private static void WriteList(FieldWriter writer, IReadOnlyList<ReadOnlyMemory<byte>> items)
+    internal static void WriteList(FieldWriter writer, IReadOnlyList<ReadOnlyMemory<byte>> items)
     {
         writer.U16(checked((ushort)items.Count));
         foreach (ReadOnlyMemory<byte> item in items)
@@ -261,7 +261,7 @@ public sealed class Anchor
         }
     }
 
-    private static List<ReadOnlyMemory<byte>> ReadList(ref FieldReader reader, int limit, string field)
+    internal static List<ReadOnlyMemory<byte>> ReadList(ref FieldReader reader, int limit, string field)
     {
         int count = reader.U16();
         var items = new List<ReadOnlyMemory<byte>>();

@@ -112,8 +112,14 @@ internal sealed class ArenaReader(IReadOnlyDictionary<DomainId, KeyDomain> domai
         return true;
     }
 
-    private KeyDomain DomainOf(ArenaRecord arena) => domains.GetValueOrDefault(arena.Domain)
-        ?? throw new DamagedBlockException($"arena {arena.Ordinal} is of key domain {arena.Domain}, whose keys were burned or never came back");
+    private KeyDomain DomainOf(ArenaRecord arena)
+    {
+        KeyDomain domain = domains.GetValueOrDefault(arena.Domain)
+            ?? throw new DamagedBlockException($"arena {arena.Ordinal} is of key domain {arena.Domain}, whose keys were burned or never came back");
+        return domain.HasEpoch(arena.Epoch)
+            ? domain
+            : throw new DamagedBlockException($"arena {arena.Ordinal} is under epoch {arena.Epoch} of key domain {arena.Domain}, whose keys this device does not have yet");
+    }
 
     /// <summary>One line an arena: every read of a damaged one meets the same damage.</summary>
     private void NoteOnce(ArenaRecord arena, string line)

@@ -44,7 +44,10 @@ public sealed partial class BlockStore
     private bool _hasPostponed;
 
     /// <summary>Statements as they count, and how many records of the catalog they come from: none is ever taken away.</summary>
-    private sealed record DevicesSaid(int RecordCount, IReadOnlyDictionary<uint, DeviceStatement> InForce, IReadOnlySet<uint> Certified);
+    /// <param name="Trusted">Keys of the devices that get epochs, and from which they are taken: none that is revoked, and of those that a revoked one enrolled the ones that were known before.</param>
+    /// <param name="Epochs">Records of epochs that their makers signed.</param>
+    private sealed record DevicesSaid(
+        int RecordCount, IReadOnlyDictionary<uint, DeviceStatement> InForce, IReadOnlySet<uint> Certified, IReadOnlySet<Bytes32> Trusted, IReadOnlyList<EpochRecord> Epochs);
 
     /// <summary>What other devices wrote was not taken up when the store was opened, since something of this one has to be first: <see cref="MeetOthersAsync"/> does it.</summary>
     public bool HasPostponed => _hasPostponed;
@@ -127,6 +130,7 @@ public sealed partial class BlockStore
                 _catalogLog.Append(writer => Catalog.WriteStatement(writer, again));
             }
 
+            VouchForEnrolled(state == DeviceState.Revoked ? [device] : []);
             _catalogLog.Append(writer => Catalog.WriteStatement(writer, said));
             _catalogLog.Sync();
         }
@@ -144,8 +148,8 @@ public sealed partial class BlockStore
     public async ValueTask<bool> HasNewsAsync(CancellationToken cancel)
     {
         var copies = new LogCopies(_disk, Paths.Join(_options.StateFolder, "catalog"), "catalog", RecordLogKind.Catalog, _device, _keys.Realm);
-        return (await copies.FindAsync(ReachableHolders(), cancel).ConfigureAwait(false))
-            .Exists(copy => copy.LocalPath is null && copy.Header.Device != _device && IsHeard(copy.Header.Device) && !Catalog.HasSeen(copy.Header, copy.Bytes));
+        List<LogCopy> found = await copies.FindAsync(ReachableHolders(), cancel).ConfigureAwait(false);
+        return await TakeEpochsAsync(copies.Locked, cancel).ConfigureAwait(false) || found.Exists(copy => !copies.IsLocked(copy.Line) && copy.LocalPath is null && copy.Header.Device != _device && IsHeard(copy.Header.Device) && !Catalog.HasSeen(copy.Header, copy.Bytes));
     }
 
     /// <summary>Takes up what the account's other devices have published since this store was opened. Nobody may be writing meanwhile, nor hold what is not committed.</summary>
@@ -160,11 +164,10 @@ public sealed partial class BlockStore
 
         List<IFragmentHolder> holders = ReachableHolders();
         _catalogLog.Sync();
-        using CatalogLog found = await CatalogLog.LoadAsync(CopiesOf(RecordLogKind.Catalog), _device, holders, _random, cancel).ConfigureAwait(false);
-        List<CatalogLog.OtherLine> others = await found.ReadOthersAsync(cancel).ConfigureAwait(false);
-        TakeStatements(others);
-        others.RemoveAll(other => other.Header.Device == _device || other.Alias != 0 || !IsHeard(other.Header.Device) || Catalog.HasSeen(other.Header, other.ValidBytes));
+        List<CatalogLog.OtherLine> others = await ReadOthersNowAsync(cancel).ConfigureAwait(false);
+        others.RemoveAll(other => other.IsOld || other.Header.Device == _device || other.Alias != 0 || !IsHeard(other.Header.Device) || Catalog.HasSeen(other.Header, other.ValidBytes));
         _hasPostponed = false;
+        await BeginFittingEpochsAsync(cancel).ConfigureAwait(false); // before anything of theirs stands in a log of ours
         if (others.Count == 0)
         {
             return false;
@@ -201,6 +204,22 @@ public sealed partial class BlockStore
         return true;
     }
 
+    /// <summary>What other lines wrote since, with the keys that were left for this device; of all of them what they say of devices and epochs is taken.</summary>
+    private async ValueTask<List<CatalogLog.OtherLine>> ReadOthersNowAsync(CancellationToken cancel)
+    {
+        for (bool isFirst = true; ; isFirst = false)
+        {
+            using CatalogLog found = await CatalogLog.LoadAsync(CopiesOf(RecordLogKind.Catalog), _device, ReachableHolders(), _random, cancel).ConfigureAwait(false);
+            List<CatalogLog.OtherLine> others = await found.ReadOthersAsync(cancel).ConfigureAwait(false);
+            TakeStatements(others);
+            TakeEpochRecords(others);
+            if (!isFirst || !await TakeEpochsAsync(found.Locked, cancel).ConfigureAwait(false))
+            {
+                return others;
+            }
+        }
+    }
+
     /// <summary>Other devices' catalogs once more, behind their journals: for their arenas.</summary>
     /// <remarks>A head's blocks are in the journal that was read after it, or, where the journal's file has ended meanwhile, in an arena that a catalog named before that: in one that is listed now.</remarks>
     private async ValueTask<List<CatalogLog.OtherLine>> ReadOthersLaterAsync(CancellationToken cancel)
@@ -208,7 +227,7 @@ public sealed partial class BlockStore
         _catalogLog.Sync();
         using CatalogLog found = await CatalogLog.LoadAsync(CopiesOf(RecordLogKind.Catalog), _device, ReachableHolders(), _random, cancel).ConfigureAwait(false);
         List<CatalogLog.OtherLine> lines = await found.ReadOthersAsync(cancel).ConfigureAwait(false);
-        lines.RemoveAll(other => other.Header.Device == _device || other.Alias != 0 || !IsHeard(other.Header.Device));
+        lines.RemoveAll(other => other.IsOld || other.Header.Device == _device || other.Alias != 0 || !IsHeard(other.Header.Device));
         return lines;
     }
 
@@ -219,12 +238,18 @@ public sealed partial class BlockStore
     }
 
     /// <summary>Newest catalogs of the account's other devices as they lie at holders now. A line that another line of its device has taken up in whole is left out: that state folder is gone.</summary>
-    internal async ValueTask<List<CatalogLog.OtherLine>> ReadDevicesAsync(CancellationToken cancel)
+    internal async ValueTask<List<CatalogLog.OtherLine>> ReadDevicesAsync(CancellationToken cancel) => (await ReadDevicesAndLockedAsync(cancel).ConfigureAwait(false)).Lines;
+
+    /// <summary>The same, and the devices that write, or have written, what cannot be opened here: of those nothing is known, however much of them can be read.</summary>
+    private async ValueTask<(List<CatalogLog.OtherLine> Lines, IReadOnlySet<uint> Locked)> ReadDevicesAndLockedAsync(CancellationToken cancel)
     {
-        var copies = new LogCopies(_disk, Paths.Join(_options.StateFolder, "catalog"), "catalog", RecordLogKind.Catalog, _device, _keys.Realm);
+        LogCopies copies = CopiesOf(RecordLogKind.Catalog);
         List<CatalogLog.OtherLine> lines = await CatalogLog.ReadDevicesAsync(copies, _device, ReachableHolders(), _random, cancel).ConfigureAwait(false);
-        return lines.FindAll(line => IsHeard(line.Header.Device)
-            && !lines.Exists(other => other.Header.Device == line.Header.Device && other.Header.Incarnation != line.Header.Incarnation && other.Catalog.HasSeen(line.Header, line.ValidBytes)));
+        HashSet<uint> locked = [.. copies.Locked.Where(copy => IsHeard(copy.Header.Device) && !IsGone(copy.Header, copy.Bytes)).Select(static copy => copy.Header.Device)];
+        return (lines.FindAll(line => IsHeard(line.Header.Device) && !line.IsOld && !IsGone(line.Header, line.ValidBytes)), locked);
+
+        bool IsGone(RecordLogHeader header, long bytes) =>
+            lines.Exists(other => !other.IsOld && other.Header.Device == header.Device && other.Header.Incarnation != header.Incarnation && other.Catalog.HasSeen(header, bytes));
     }
 
     /// <summary>Whether a device has answered for an arena that its owner released: by the catalogs of all its lines.</summary>
@@ -234,17 +259,17 @@ public sealed partial class BlockStore
     /// <summary>What keeps arenas in the trash from being deleted: by device, whether it has answered for one, and why not, where it has said nothing that counts.</summary>
     internal async ValueTask<IReadOnlyList<DeviceAnswers>> AnswersAsync(CancellationToken cancel)
     {
-        uint[] others = [.. Said().Certified.Where(device => device != _device && !Statements.ContainsKey(device))];
-        if (others.Length == 0)
-        {
-            return [];
-        }
-
-        List<CatalogLog.OtherLine> lines = await ReadDevicesAsync(cancel).ConfigureAwait(false);
+        (List<CatalogLog.OtherLine> lines, IReadOnlySet<uint> locked) = await ReadDevicesAndLockedAsync(cancel).ConfigureAwait(false);
+        IEnumerable<uint> others = Said().Certified.Where(device => device != _device && !Statements.ContainsKey(device)).Union(locked); // retired ones, and this one's own other state folders, if they cannot be read
         return
         [
             .. others.Select(device =>
             {
+                if (locked.Contains(device))
+                {
+                    return new DeviceAnswers(device, NameOf(device), null, HasNews: true, []) { Locked = WhyLocked(device) };
+                }
+
                 List<CatalogLog.OtherLine> its = lines.FindAll(line => line.Header.Device == device);
                 bool hasNews = its.Exists(line => line.Catalog.Heads().Any(head => _domains.ContainsKey(head.Head.Domain) && !HasHead(head.Head)));
                 return new DeviceAnswers(device, NameOf(device), its.Count > 0 ? its.Max(static line => line.Catalog.LastDate) : null, hasNews, its);
@@ -268,11 +293,31 @@ public sealed partial class BlockStore
             return said;
         }
 
-        DeviceCertificate[] valid = [.. Valid()];
-        return _said = new DevicesSaid(
-            count,
-            DeviceStatement.InForce(Catalog.Statements().Where(statement => valid.Any(statement.IsSignedBy))),
-            valid.Select(static each => each.DeviceNumber).ToHashSet());
+        return _said = SaidIn([Catalog], _keys) with { RecordCount = count };
+    }
+
+    /// <param name="known">Keys of devices that are trusted already, and stay so unless they are revoked.</param>
+    private static DevicesSaid SaidIn(IReadOnlyList<Catalog> catalogs, StoreKeys keys, IReadOnlySet<Bytes32>? known = null)
+    {
+        DeviceCertificate[] valid = [.. catalogs.SelectMany(static catalog => catalog.Certificates()).Append(keys.Certificate).Where(each => each.IsSignedBy(keys.AccountPublicKey.Span))];
+        IReadOnlyDictionary<uint, DeviceStatement> inForce = DeviceStatement.InForce(catalogs.SelectMany(static catalog => catalog.Statements()).Where(statement => valid.Any(statement.IsSignedBy)));
+        HashSet<Bytes32> trusted = [KeyOf(keys.Certificate), .. IssuersOf(keys.Certificate).Where(each => inForce.GetValueOrDefault(each.DeviceNumber) is not { State: DeviceState.Revoked }).Select(KeyOf)];
+        DeviceVouch[] vouches = [.. catalogs.SelectMany(static catalog => catalog.Vouches())];
+        for (int count = 0; count != trusted.Count;)
+        {
+            count = trusted.Count;
+            foreach (DeviceCertificate each in valid.Where(each => !trusted.Contains(KeyOf(each)) && inForce.GetValueOrDefault(each.DeviceNumber) is not { State: DeviceState.Revoked }))
+            {
+                if (each.Issuer is null || trusted.Contains(KeyOf(each.Issuer)) || (known is not null && known.Contains(KeyOf(each)))
+                    || vouches.Any(vouch => vouch.Device == KeyOf(each) && valid.Any(signer => trusted.Contains(KeyOf(signer)) && vouch.IsSignedBy(signer))))
+                {
+                    trusted.Add(KeyOf(each));
+                }
+            }
+        }
+
+        EpochRecord[] epochs = [.. catalogs.SelectMany(static catalog => catalog.Epochs()).Where(record => valid.Any(maker => trusted.Contains(KeyOf(maker)) && record.IsSignedBy(maker)))];
+        return new DevicesSaid(0, inForce, valid.Select(static each => each.DeviceNumber).ToHashSet(), trusted, epochs);
     }
 
     private IEnumerable<DeviceCertificate> Valid() => Catalog.Certificates().Append(_keys.Certificate).Where(each => each.IsSignedBy(_keys.AccountPublicKey.Span));
@@ -297,6 +342,8 @@ public sealed partial class BlockStore
     /// <summary>First of all what others say of devices: it decides who is heard.</summary>
     private void TakeStatements(IReadOnlyList<CatalogLog.OtherLine> others)
     {
+        VouchForEnrolled([.. others.SelectMany(static other => other.Catalog.Statements())
+            .Where(said => said.State == DeviceState.Revoked && Catalog.Statements().All(known => !known.Bytes.SequenceEqual(said.Bytes))).Select(static said => said.Device)]);
         foreach (CatalogLog.OtherLine other in others)
         {
             AddCertificates(other.Catalog.Certificates());
@@ -456,9 +503,14 @@ public sealed partial class BlockStore
 /// <param name="HasNews">It has committed what this store has not marked from.</param>
 internal sealed record DeviceAnswers(uint Device, string Name, uint? LastDate, bool HasNews, IReadOnlyList<CatalogLog.OtherLine> Lines)
 {
-    internal bool HasSeen(ArenaRecord arena) => !HasNews && BlockStore.HasSeen(Lines, arena);
+    /// <summary>It writes what cannot be opened here: why; else null.</summary>
+    internal string? Locked { get; init; }
 
-    internal string Why => Lines.Count == 0
+    internal bool IsLocked => Locked is not null;
+
+    internal bool HasSeen(ArenaRecord arena) => !HasNews && !IsLocked && BlockStore.HasSeen(Lines, arena);
+
+    internal string Why => Locked is not null ? Locked : Lines.Count == 0
         ? $"device {Device} ({Name}) has not been heard of at any holder that answers"
         : HasNews
             ? $"device {Device} ({Name}) has written meanwhile: run it again"

@@ -97,11 +97,25 @@ public sealed partial class BlockStore
 
             LoadedLogs loaded = await LoadLogsAsync(disk, options.StateFolder, keys, reachable, random, access, cancel).ConfigureAwait(false);
             (catalogLog, journal) = (loaded.Catalog, loaded.Journal);
+            if (loaded.Locked.Count > 0)
+            {
+                var copies = new LogCopies(disk, Paths.Join(options.StateFolder, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm);
+                DevicesSaid said = await SaidByAllAsync(catalogLog.Catalog, copies, keys, reachable, random, cancel).ConfigureAwait(false);
+                if (await TakeEpochsAsync(keys, reachable, said, access == StoreAccess.Write, noted ?? (static _ => { }), cancel).ConfigureAwait(false))
+                {
+                    loaded = await LoadLogsAsync(disk, options.StateFolder, keys, reachable, random, access, cancel).ConfigureAwait(false);
+                    (catalogLog, journal) = (loaded.Catalog, loaded.Journal);
+                }
+
+                RefuseIfLocked(options, keys, loaded);
+            }
+
             if (options.MustExist && !catalogLog.WasFound)
             {
                 throw LostCatalog(disk, options.StateFolder, keys.Realm);
             }
 
+            UseFitting(keys.Domains, SaidIn([catalogLog.Catalog], keys));
             if (access == StoreAccess.Write)
             {
                 configured = MakeHolders(catalogLog.Catalog, configured);
@@ -120,9 +134,11 @@ public sealed partial class BlockStore
                 store.Noted += noted;
             }
 
+            store.NoteLocked(loaded.Locked);
+
             if (access == StoreAccess.Write)
             {
-                await store.RecoverAsync(openIndex, loaded.Clumps, lastEndedInOrder, cancel).ConfigureAwait(false);
+                await store.RecoverAsync(openIndex, loaded, lastEndedInOrder, cancel).ConfigureAwait(false);
             }
             else
             {
@@ -174,11 +190,13 @@ public sealed partial class BlockStore
         var journalCopies = new LogCopies(disk, Paths.Join(state, "journal"), "journal", RecordLogKind.Journal, keys.Device, keys.Realm);
         LogCopies catalogCopies = CatalogCopies();
         CatalogLog catalog = await CatalogLog.LoadAsync(catalogCopies, keys.Device, holders, random, cancel).ConfigureAwait(false);                            // 1. the heads
+        List<LogCopy> locked = [.. catalogCopies.Locked];
         List<CatalogLog.OtherLine> others = access == StoreAccess.Write ? [] : await catalog.ReadOthersAsync(cancel).ConfigureAwait(false);
         (Journal journal, List<JournalClump> clumps) = await Journal.LoadAsync(journalCopies, holders, random, cancel).ConfigureAwait(false);                  // 2. their blocks
+        locked.AddRange(journalCopies.Locked);
         if (access == StoreAccess.Write)
         {
-            return new LoadedLogs(catalog, journal, clumps, [], []);
+            return new LoadedLogs(catalog, journal, clumps, [], [], locked);
         }
 
         foreach ((List<JournalClump> Clumps, RecordLogHeader Header, long Bytes) other in await journal.ReadOthersAsync(catalog.Catalog.HasSeen, cancel).ConfigureAwait(false))
@@ -199,7 +217,7 @@ public sealed partial class BlockStore
             catalog = later;
         }
 
-        return (hasMissed || catalogCopies.HasMissed) && !isLast ? null : new LoadedLogs(catalog, journal, clumps, others, arenas);
+        return (hasMissed || catalogCopies.HasMissed) && !isLast ? null : new LoadedLogs(catalog, journal, clumps, others, arenas, locked);
 
         LogCopies CatalogCopies() => new(disk, Paths.Join(state, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm);
     }
@@ -207,7 +225,9 @@ public sealed partial class BlockStore
     /// <summary>Logs as they were read.</summary>
     /// <param name="HeadsOf">Of a reader: other lines' catalogs, for their heads.</param>
     /// <param name="ArenasOf">The same, read after the journals: for their arenas.</param>
-    private sealed record LoadedLogs(CatalogLog Catalog, Journal Journal, List<JournalClump> Clumps, List<CatalogLog.OtherLine> HeadsOf, List<CatalogLog.OtherLine> ArenasOf);
+    /// <param name="Locked">Those that were there and whose keys are not.</param>
+    private sealed record LoadedLogs(
+        CatalogLog Catalog, Journal Journal, List<JournalClump> Clumps, List<CatalogLog.OtherLine> HeadsOf, List<CatalogLog.OtherLine> ArenasOf, List<LogCopy> Locked);
 
     /// <summary>A reader takes up in memory what other devices have published and this one's writer has not met yet.</summary>
     private async ValueTask ReadOthersAsync(LoadedLogs loaded, CancellationToken cancel)
@@ -217,6 +237,8 @@ public sealed partial class BlockStore
         if (!_options.Rehearse && _catalogLog.WasFound && !_catalogLog.StateWasBehind)
         {
             TakeStatements(heads);
+            arenas.RemoveAll(static other => other.IsOld);
+            heads.RemoveAll(static other => other.IsOld);
             await TakeUpArenasAsync(arenas.FindAll(other => IsHeard(other.Header.Device)), isIndexing: false, cancel).ConfigureAwait(false);
             Join(heads.FindAll(other => IsHeard(other.Header.Device)));
         }
@@ -434,7 +456,7 @@ public sealed partial class BlockStore
     }
 
     /// <summary>What a writer does first. Every step may be interrupted and is simply done again at the next start.</summary>
-    private async ValueTask RecoverAsync(Func<IBlockIndex>? openIndex, List<JournalClump> clumps, bool lastEndedInOrder, CancellationToken cancel)
+    private async ValueTask RecoverAsync(Func<IBlockIndex>? openIndex, LoadedLogs loaded, bool lastEndedInOrder, CancellationToken cancel)
     {
         CountRunningDay();
         AddCertificates([_keys.Certificate]);
@@ -442,7 +464,8 @@ public sealed partial class BlockStore
         ReleaseCondemned();
         List<CatalogLog.OtherLine> others = await _catalogLog.ReadOthersAsync(cancel).ConfigureAwait(false);
         TakeStatements(others);
-        others.RemoveAll(other => !IsHeard(other.Header.Device));
+        TakeEpochRecords(others);
+        others.RemoveAll(other => other.IsOld || !IsHeard(other.Header.Device));
         if (_journal.OwnIntents.Count > 0)
         {
             // They go on from this device's head, and name blocks: they are committed before another's head takes its place, and before it is said that what others released was seen.
@@ -467,7 +490,7 @@ public sealed partial class BlockStore
             await TakeUpArenasAsync(await ReadOthersLaterAsync(cancel).ConfigureAwait(false), isIndexing: true, cancel).ConfigureAwait(false);
         }
 
-        TakeJournal(clumps);
+        TakeJournal(loaded.Clumps);
         foreach ((List<JournalClump> theirs, RecordLogHeader _, long _) in journals)
         {
             TakeJournal(theirs, isOurs: false);
@@ -477,8 +500,8 @@ public sealed partial class BlockStore
         await AwaitSealingAsync().ConfigureAwait(false);
         _catalogLog.Sync();
         journals.RemoveAll(journal => !IsHeard(journal.Header.Device));
-        uint[] busy = [.. _journal.OtherIntents.Select(static intent => intent.Device).Distinct().Where(IsLivingOther)];
-        _journal.OtherIntents.RemoveAll(intent => busy.Contains(intent.Device) || !IsHeard(intent.Device)); // a device that lives commits its own
+        uint[] busy = [.. _journal.OtherIntents.Select(static intent => intent.Device).Distinct().Where(device => IsLivingOther(device) || loaded.Locked.Exists(copy => copy.Header.Device == device))];
+        _journal.OtherIntents.RemoveAll(intent => busy.Contains(intent.Device) || !IsHeard(intent.Device)); // a device that lives commits its own, and of one whose newer journals cannot be opened nobody knows what it committed
         TakeIntents([.. _journal.OwnIntents, .. _journal.OtherIntents]);
         if (!_journal.TryContinue(NewIncarnation(), lastEndedInOrder))
         {
@@ -504,6 +527,7 @@ public sealed partial class BlockStore
         await _catalogLog.DropOldAsync(cancel).ConfigureAwait(false);
         RefuseIfRetired();
         NoteHeads();
+        await BeginFittingEpochsAsync(cancel).ConfigureAwait(false);
     }
 
     /// <summary>Takes up the heads and certificates of other lines; what they supersede, or what supersedes them, sorts itself out.</summary>
@@ -720,7 +744,7 @@ public sealed partial class BlockStore
     private async ValueTask SettleAnnouncedAsync(CancellationToken cancel)
     {
         var settled = new List<uint>();
-        bool isTheirs = _catalogLog.StateWasBehind;
+        bool isTheirs = _catalogLog.StateWasBehind || _catalogLog.Locked.Count > 0; // what is sealed may stand in a log that cannot be opened
         if (_catalogLog.IsTakenOver(_device))
         {
             // Another device announced them, and seals them or takes them away itself.
@@ -1043,8 +1067,20 @@ public sealed partial class BlockStore
     {
         foreach (JournalClump clump in clumps)
         {
-            if (!_domains.ContainsKey(clump.Domain) || IsSealed(clump.Domain, clump.Score, clump.Survive))
+            if (!_domains.TryGetValue(clump.Domain, out KeyDomain? domain) || IsSealed(clump.Domain, clump.Score, clump.Survive))
             {
+                continue;
+            }
+
+            if (!domain.HasEpoch(clump.Epoch))
+            {
+                if (IsWritable)
+                {
+                    throw new StoreException(
+                        StoreProblem.KeysMissing,
+                        $"{_options.StateFolder}: found blocks under epoch {clump.Epoch} of the keys in a journal, expected one of {string.Join(", ", domain.Epochs)}, which the keyring has; put back a newer copy of it, or attach the holders where other devices left its keys");
+                }
+
                 continue;
             }
 

@@ -33,6 +33,18 @@ public sealed partial class BlockStore
     private async ValueTask PublishLockedAsync(CancellationToken cancel)
     {
         List<IFragmentHolder> holders = ReachableHolders();
+        foreach (IFragmentHolder holder in holders)
+        {
+            try
+            {
+                await PutEpochsAsync(holder, cancel).ConfigureAwait(false); // before what is under them
+            }
+            catch (DiskException failure)
+            {
+                Note($"keys of other devices: {failure.Message}");
+            }
+        }
+
         await _catalogLog.PublishAsync(holders, cancel).ConfigureAwait(false);
         if (_catalogLog.IsForked)
         {
@@ -206,27 +218,31 @@ public sealed partial class BlockStore
 
         foreach ((DomainId id, ReadOnlyMemory<byte> wrapped) in WrappedDomains())
         {
-            uint epoch = _domains[id].CurrentEpoch;
-            string name = Anchor.KeysNameOf(_keys.Tag, id, epoch);
-            byte[] held = await AccountFinder.ReadObjectAsync(holder, name, cancel).ConfigureAwait(false);
-            try
-            {
-                if (held.Length > 0)
-                {
-                    Anchor.ReadKeys(held, _keys.AnchorKey.Span, _keys.AccountPublicKey.Span, name);
-                    continue;
-                }
-            }
-            catch (DamagedFormatException damage)
-            {
-                Note($"{damage.Message}; it is written again");
-            }
-
-            byte[] bytes = Anchor.WriteKeys(_keys.Tag, epoch, wrapped, _keys.AnchorKey.Span, _keys.Certificate, _keys.DeviceKeys, _random);
-            await holder.PutObjectAsync(name, bytes, cancel).ConfigureAwait(false);
+            await PutKeysAsync(holder, _domains[id], wrapped, cancel).ConfigureAwait(false);
         }
 
         _haveKeys.Add(holder.Id);
+    }
+
+    private async ValueTask PutKeysAsync(IFragmentHolder holder, KeyDomain domain, ReadOnlyMemory<byte> wrapped, CancellationToken cancel)
+    {
+        string name = Anchor.KeysNameOf(_keys.Tag, domain.Id, domain.CurrentEpoch);
+        byte[] held = await AccountFinder.ReadObjectAsync(holder, name, cancel).ConfigureAwait(false);
+        try
+        {
+            if (held.Length > 0)
+            {
+                Anchor.ReadKeys(held, _keys.AnchorKey.Span, _keys.AccountPublicKey.Span, name);
+                return;
+            }
+        }
+        catch (DamagedFormatException damage)
+        {
+            Note($"{damage.Message}; it is written again");
+        }
+
+        byte[] bytes = Anchor.WriteKeys(_keys.Tag, domain.CurrentEpoch, wrapped, _keys.AnchorKey.Span, _keys.Certificate, _keys.DeviceKeys, _random);
+        await holder.PutObjectAsync(name, bytes, cancel).ConfigureAwait(false);
     }
 
     private IEnumerable<AnchorLog> Positions()

@@ -145,7 +145,6 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     public IReadOnlyList<string> UnreadableVolumes =>
         [.. Catalog.Heads().Where(signed => !_domains.ContainsKey(signed.Head.Domain)).Select(signed => Shown(signed).VolumeName).Distinct().Order(StringComparer.Ordinal)];
 
-    /// <summary>Whether the keyring has the keys of an arena's domain. What it lacks is no damage: the fragments are kept and mended like any other's.</summary>
     /// <summary>The key domain of such a volume; null: there is none of that name.</summary>
     public DomainId? DomainOfUnreadable(string volume)
     {
@@ -153,7 +152,11 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         return heads.Count > 0 ? heads[0].Head.Domain : null;
     }
 
-    internal bool HasKeysOf(ArenaRecord arena) => _domains.ContainsKey(arena.Domain);
+    /// <summary>Whether the keyring has the keys of an arena, its domain's and its epoch's. What it lacks is no damage: the fragments are kept and mended like any other's.</summary>
+    internal bool HasKeysOf(ArenaRecord arena) => _domains.TryGetValue(arena.Domain, out KeyDomain? domain) && domain.HasEpoch(arena.Epoch);
+
+    /// <summary>Whether the keyring has a domain at all: it was not burned.</summary>
+    internal bool HasDomain(DomainId domain) => _domains.ContainsKey(domain);
 
     public ReadOnlyMemory<byte> ChunkerSeed(DomainId domain)
     {
@@ -529,6 +532,9 @@ public sealed record StoreKeys
     public required SecretBytes AnchorKey { get; init; }
 
     public required ReadOnlyMemory<byte> AccountPublicKey { get; init; }
+
+    /// <summary>Makes a domain's epochs durable in the keyring's file, before anything rests on them; null: whoever opened the store does it when it is closed, and no epoch is begun here.</summary>
+    public Action<KeyDomain>? Keep { get; init; }
 
     /// <summary>The key to which domains are wrapped for whoever has the words.</summary>
     public required ReadOnlyMemory<byte> RecoveryPublicKey { get; init; }

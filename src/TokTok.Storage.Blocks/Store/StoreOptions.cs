@@ -121,4 +121,7 @@ public enum StoreProblem
 
     /// <summary>Another device of the account has retired or revoked this one.</summary>
     Retired,
+
+    /// <summary>The store is written under an epoch of the keys that the keyring does not have.</summary>
+    KeysMissing,
 }

@@ -49,6 +49,12 @@ public sealed class ReclaimRun(IRootWalker walker, ReclaimOptions options, Actio
             }
 
             cancel.ThrowIfCancellationRequested();
+            if (!store.HasKeysOf(arena))
+            {
+                Reclaimer.AddOnce(_reasons, $"arenas under epoch {arena.Epoch} of key domain {arena.Domain} are left alone: this device does not have its keys yet");
+                continue;
+            }
+
             arenaCount++;
             ArenaDirectory directory;
             try

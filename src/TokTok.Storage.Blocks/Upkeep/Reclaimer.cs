@@ -107,7 +107,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         var forgotten = new List<uint>();
         foreach (ArenaRecord arena in store.Catalog.Arenas().Where(arena => arena.Domain == domain && arena.Owner == store.Device))
         {
-            if (store.HasKeysOf(arena))
+            if (store.HasDomain(domain))
             {
                 throw new InvalidOperationException($"the keys of domain {domain} are there");
             }
@@ -221,7 +221,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             if (!store.HasKeysOf(arena))
             {
                 waiting += StoredBytes(arena);
-                AddOnce(reasons, $"arenas of key domain {arena.Domain} stay in the trash: the keyring has no keys to see what snapshots want of them");
+                AddOnce(reasons, $"arenas of key domain {arena.Domain}{(store.HasDomain(arena.Domain) ? $", epoch {arena.Epoch}," : "")} stay in the trash: the keyring has no keys to see what snapshots want of them");
                 continue;
             }
 
@@ -248,7 +248,7 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
             if (answers.FirstOrDefault(device => !device.HasSeen(arena)) is { } silent)
             {
                 waiting += StoredBytes(arena);
-                AddOnce(reasons, $"{silent.Why}; what this one released stays in the trash until then (if it will not come back: 'tdfs device retire {silent.Device}')");
+                AddOnce(reasons, $"{silent.Why}; what this one released stays in the trash until then{(silent.IsLocked ? "" : $" (if it will not come back: 'tdfs device retire {silent.Device}')")}");
                 continue;
             }
 

@@ -26,7 +26,7 @@ internal static class DeviceVerb
             Join(context),
             List(context),
             Say(context, "retire", "A device that will not come back: its arenas become this one's, and nothing waits for it any more", "tdfs device retire desk", static (devices, name, cancel) => devices.RetireAsync(name, cancel)),
-            Say(context, "revoke", "A device that is in other hands: as retire, and nothing that it writes from now on counts", "tdfs device revoke phone", static (devices, name, cancel) => devices.RevokeAsync(name, cancel)),
+            Say(context, "revoke", "A device that is in other hands: as retire, nothing that it writes from now on counts, and it reads nothing new", "tdfs device revoke phone", static (devices, name, cancel) => devices.RevokeAsync(name, cancel)),
         };
         return device;
     }
@@ -202,14 +202,22 @@ internal static class DeviceVerb
                 run.Output.Result(json => Write(json, device), text => text.WriteLine($"device {device.Number} ({TerminalText.Clean(device.Name)}) is {device.State}; device {device.Adopter} owns what it sealed, and its snapshots stay"));
                 if (device.State == "revoked")
                 {
-                    run.Output.Say("what it could read before stays readable to it, and so does what is written from now on if it still reaches the holders: take its access to folders away; peers refuse it once they have heard of it");
+                    run.Output.Say(device.KeysProblem is { } problem
+                        ? $"new keys could not be begun ({TerminalText.Clean(problem)}): what is written from now on is readable to it if it still reaches the holders, until a later run of any writing command begins them"
+                        : "what is written from now on is under new keys, which it does not get: contents, names, and everything the catalog says of them");
+                    run.Output.Say("what it could read before stays readable to it, as do blocks that were there already and are used again; from anchors it goes on to learn which volumes there are and when they change, if it still reaches the holders: take its access to folders away; peers refuse it once they have heard of it");
+                    foreach (string enrolled in device.Enrolled)
+                    {
+                        run.Output.Say($"device {TerminalText.Clean(enrolled)} has the new keys too, and was enrolled by a device that is revoked: revoke it as well if it is not yours");
+                    }
+
                     foreach (string untold in device.Untold)
                     {
                         run.Output.Say($"not told yet: {TerminalText.Clean(untold)}; whoever opens this store next tells it");
                     }
                 }
 
-                return ExitCode.Ok;
+                return device.KeysProblem is null ? ExitCode.Ok : ExitCode.Reported;
             }
         });
         return say;
@@ -227,6 +235,16 @@ internal static class DeviceVerb
         }
 
         json.WriteNumber("unseenBytes", device.UnseenBytes);
+        if (device.KeysProblem is { } problem)
+        {
+            json.WriteString("keysProblem", problem);
+        }
+
+        if (device.Enrolled.Count > 0)
+        {
+            Report.WriteList(json, "enrolled", device.Enrolled);
+        }
+
         if (device.Untold.Count > 0)
         {
             Report.WriteList(json, "untold", device.Untold);

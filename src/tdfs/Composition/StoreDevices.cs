@@ -105,10 +105,26 @@ internal sealed class StoreDevices(BlockStore store, Keyring keyring, StorageCon
 
     public async ValueTask<DeviceStatus> RevokeAsync(string device, CancellationToken cancel)
     {
-        DeviceStatus revoked = await SayAsync(device, DeviceState.Revoked, cancel).ConfigureAwait(false);
+        DeviceStatus revoked = await SayAsync(device, DeviceState.Revoked, cancel).ConfigureAwait(false);                  // 1. it is not heard any more
+        string? problem = null;
+        try
+        {
+            await store.BeginEpochsAsync(cancel).ConfigureAwait(false);                           // 2. and reads nothing new; where this ends here the next opening does it
+        }
+        catch (Exception failure) when (failure is DiskException or InvalidOperationException)
+        {
+            problem = failure.Message;
+        }
+
         var news = new RevocationNews(store, config.StorePath, keyring, disk, random, clock);
         _ = await news.WriteAsync(cancel).ConfigureAwait(false);
-        return revoked with { Untold = await news.TellAsync(cancel).ConfigureAwait(false) };
+        IReadOnlyList<DeviceInfo> devices = await store.DevicesAsync(cancel).ConfigureAwait(false);
+        return revoked with
+        {
+            Untold = await news.TellAsync(cancel).ConfigureAwait(false),                                                  // 3. the peers
+            KeysProblem = store.AreKeysFit ? null : problem ?? "no keys were begun",
+            Enrolled = [.. store.EnrolledByRevoked().Select(number => $"{number} ({devices.FirstOrDefault(each => each.Number == number)?.Name ?? "?"})")],
+        };
     }
 
     public async ValueTask<IReadOnlyList<string>> WaitingForAsync(CancellationToken cancel) =>

@@ -22,19 +22,19 @@ internal sealed partial class StoreHost
 
     public async ValueTask CreateBurnableAsync(OpenRequest request, string volume, CancellationToken cancel)
     {
-        (Keyring keyring, KeyringHeader header, SecretBytes unlockKey) = Unlock(request.Config, request.Passphrases, cancel);
+        (Keyring keyring, KeyringHeader _, SecretBytes unlockKey) = Unlock(request.Config, request.Passphrases, cancel);
         using (keyring)
         using (unlockKey)
         {
             KeyDomain domain = KeyDomain.Create(DomainKind.Burnable, random);
             keyring.Add(domain);
-            BlockStore store = await OpenStoreAsync(request.Config, keyring, Facades.StoreAccess.Write, request.Verb, NewHolders.Add, mustExist: true, cancel).ConfigureAwait(false);
+            BlockStore store = await OpenStoreAsync(request.Config, keyring, Facades.StoreAccess.Write, request.Verb, NewHolders.Add, mustExist: true, cancel, keep: epochs => KeepEpochs(request.Config, unlockKey, epochs)).ConfigureAwait(false);
             try
             {
                 await using (store.ConfigureAwait(false))
                 {
                     StoreVolumes.RefuseTaken(store, volume);
-                    ReplaceKeyring(request.Config, keyring, header, unlockKey); // 1. keys
+                    ChangeKeyring(request.Config, unlockKey, erases: true, kept => kept.Add(domain.Copy())); // 1. keys
                     using Volume made = Volume.Create(store, volume, domain.Id, random);
                     await made.EditAsync(static root => ValueTask.FromResult(root), cancel).ConfigureAwait(false); // 2. the volume
                 }
@@ -49,7 +49,7 @@ internal sealed partial class StoreHost
     public async ValueTask<BurnResult> BurnAsync(OpenRequest request, string volume, CancellationToken cancel)
     {
         StorageConfig config = request.Config;
-        (Keyring keyring, KeyringHeader header, SecretBytes unlockKey) = Unlock(config, request.Passphrases, cancel);
+        (Keyring keyring, KeyringHeader _, SecretBytes unlockKey) = Unlock(config, request.Passphrases, cancel);
         using (keyring)
         using (unlockKey)
         {
@@ -72,7 +72,7 @@ internal sealed partial class StoreHost
                 }).ConfigureAwait(false);
             if (keyring.Remove(domain))
             {
-                ReplaceKeyring(config, keyring, header, unlockKey); // 2. keys
+                ChangeKeyring(config, unlockKey, erases: true, kept => kept.Remove(domain)); // 2. keys
             }
 
             (long bytes, IReadOnlyList<string> reasons) = await WithStoreAsync(store => new Reclaimer(store, new TreeWalker()).DeleteDomainAsync(domain, cancel)).ConfigureAwait(false); // 3. space
@@ -81,7 +81,7 @@ internal sealed partial class StoreHost
 
             async ValueTask<T> WithStoreAsync<T>(Func<BlockStore, ValueTask<T>> use)
             {
-                BlockStore store = await OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, request.Verb, NewHolders.Add, mustExist: true, cancel).ConfigureAwait(false);
+                BlockStore store = await OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, request.Verb, NewHolders.Add, mustExist: true, cancel, keep: epochs => KeepEpochs(config, unlockKey, epochs)).ConfigureAwait(false);
                 try
                 {
                     await using (store.ConfigureAwait(false))
@@ -97,17 +97,31 @@ internal sealed partial class StoreHost
         }
     }
 
-    /// <summary>Puts a keyring in the older one's place, and overwrites that.</summary>
-    private void ReplaceKeyring(StorageConfig config, Keyring keyring, KeyringHeader header, SecretBytes unlockKey)
+    /// <summary>Puts epochs that a store has begun, or taken from another device, into the keyring's file. A crash in between leaves the older file or the newer one.</summary>
+    private void KeepEpochs(StorageConfig config, SecretBytes unlockKey, KeyDomain domain) => ChangeKeyring(config, unlockKey, erases: false, kept => kept.Find(domain.Id)?.Merge(domain, out _));
+
+    /// <summary>Changes the keyring that is in the file now, which another process may have changed since this one read it, and puts it in the older one's place. The caller holds the store's lock.</summary>
+    /// <param name="erases">Whether the older one's bytes are overwritten: something in it is to be gone.</param>
+    private void ChangeKeyring(StorageConfig config, SecretBytes unlockKey, bool erases, Action<Keyring> change)
     {
         string path = KeyringPath(config.StorePath);
-        using IDiskFile older = disk.Open(path, DiskOpen.ReadWrite);
-        WriteNextKeyring(config.StorePath, header.Mode == KeyringMode.Passphrase ? keyring.WriteWithKey(header, unlockKey.Span, random) : keyring.WriteWithoutPassphrase(random));
+        using IDiskFile older = disk.Open(path, erases ? DiskOpen.ReadWrite : DiskOpen.Read);
+        byte[] file = new byte[Math.Min(older.Length, MaxKeyringBytes)];
+        file = file[..older.Read(0, file)];
+        Check(Keyring.ReadHeader(file, out KeyringHeader header, out string message), path, message);
+        KeyringRead read = Keyring.ReadWithKey(file, unlockKey.Span);
+        Check(read.Outcome, path, read.Message);
+        using Keyring kept = read.Keyring!;
+        change(kept);
+        WriteNextKeyring(config.StorePath, header.Mode == KeyringMode.Passphrase ? kept.WriteWithKey(header, unlockKey.Span, random) : kept.WriteWithoutPassphrase(random));
         disk.Rename(path + ".new", path);
         disk.SyncDirectory(config.StorePath);
-        byte[] nothing = new byte[older.Length];
-        RandomNumberGenerator.Fill(nothing);
-        older.Write(0, nothing);
-        older.Sync();
+        if (erases)
+        {
+            byte[] nothing = new byte[older.Length];
+            RandomNumberGenerator.Fill(nothing);
+            older.Write(0, nothing);
+            older.Sync();
+        }
     }
 }

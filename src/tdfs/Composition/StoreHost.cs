@@ -78,7 +78,6 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
     {
         StorageConfig config = request.Config;
         (Keyring keyring, KeyringHeader header, SecretBytes unlockKey) = Unlock(config, request.Passphrases, cancel);
-        unlockKey.Dispose();
         bool hasPassphrase = header.Mode == KeyringMode.Passphrase;
         try
         {
@@ -90,8 +89,8 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
 
             Facades.StoreAccess access = request.Access is Facades.StoreAccess.Write or Facades.StoreAccess.Serve ? Facades.StoreAccess.Write : Facades.StoreAccess.Read;
             NewHolders newHolders = access == Facades.StoreAccess.Read ? NewHolders.None : request.ReplacesAbsentHolders ? NewHolders.Replace : NewHolders.Add;
-            BlockStore store = await OpenStoreAsync(config, keyring, access, request.Verb, newHolders, mustExist: true, cancel).ConfigureAwait(false);
-            var session = new StoreSession(store, keyring, config, disk, hasPassphrase, random, clock, turns, say);
+            BlockStore store = await OpenStoreAsync(config, keyring, access, request.Verb, newHolders, mustExist: true, cancel, keep: Keep).ConfigureAwait(false);
+            var session = new StoreSession(store, keyring, unlockKey, config, disk, hasPassphrase, random, clock, turns, say);
             if (request.Access == Facades.StoreAccess.Serve)
             {
                 session.Listen(environment, cancel);
@@ -100,11 +99,14 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
             return session;
 
             ValueTask<BlockStore> OpenWriterAsync(bool waits, CancellationToken token) =>
-                OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, request.Verb, NewHolders.Add, mustExist: true, token, waitsForAll: waits);
+                OpenStoreAsync(config, keyring, Facades.StoreAccess.Write, request.Verb, NewHolders.Add, mustExist: true, token, waitsForAll: waits, keep: Keep);
+
+            void Keep(KeyDomain domain) => KeepEpochs(config, unlockKey, domain);
         }
         catch
         {
             keyring.Dispose();
+            unlockKey.Dispose();
             throw;
         }
     }
@@ -467,13 +469,13 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
     }
 
     private async ValueTask<BlockStore> OpenStoreAsync(
-        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, NewHolders newHolders, bool mustExist, CancellationToken cancel, bool isRehearsal = false, bool waitsForAll = false)
+        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, NewHolders newHolders, bool mustExist, CancellationToken cancel, bool isRehearsal = false, bool waitsForAll = false, Action<KeyDomain>? keep = null)
     {
         for (bool isTold = false; ; isTold = true)
         {
             try
             {
-                return await TryOpenStoreAsync(config, keyring, access, verb, newHolders, mustExist, isRehearsal, cancel).ConfigureAwait(false);
+                return await TryOpenStoreAsync(config, keyring, access, verb, newHolders, mustExist, isRehearsal, keep, cancel).ConfigureAwait(false);
             }
             catch (StoreException locked) when (locked.Problem == StoreProblem.Locked && (waitsForAll || locked.WrittenBy.StartsWith($"tdfs {ReclaimRun.Verb},", StringComparison.Ordinal)))
             {
@@ -489,7 +491,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
     }
 
     private async ValueTask<BlockStore> TryOpenStoreAsync(
-        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, NewHolders newHolders, bool mustExist, bool isRehearsal, CancellationToken cancel)
+        StorageConfig config, Keyring keyring, Facades.StoreAccess access, string verb, NewHolders newHolders, bool mustExist, bool isRehearsal, Action<KeyDomain>? keep, CancellationToken cancel)
     {
         if (access == Facades.StoreAccess.Write)
         {
@@ -505,6 +507,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
             Certificate = keyring.Certificate,
             Realm = realm,
             Domains = [.. keyring.Domains],
+            Keep = keep,
             Tag = keyring.Tag,
             AnchorKey = keyring.AnchorKey,
             AccountPublicKey = keyring.AccountPublicKey.ToArray(),

@@ -20,7 +20,7 @@ namespace TokTok.Storage.Tdfs.Composition;
 /// every open volume for as long as a step takes: nothing is wanted then that its walk does not find. Order at the end: no new verb, those that run end, then the store.
 /// </remarks>
 internal sealed class StoreSession(
-    BlockStore store, Keyring keyring, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock, WriterTurns turns, Action<string> say) : IStoreSession
+    BlockStore store, Keyring keyring, SecretBytes unlockKey, StorageConfig config, IDisk disk, bool hasPassphrase, IRandomSource random, TimeProvider clock, WriterTurns turns, Action<string> say) : IStoreSession
 {
     /// <summary>How often a node looks for what other devices have published.</summary>
     private static readonly TimeSpan s_meetTurn = TimeSpan.FromMinutes(5);
@@ -105,6 +105,7 @@ internal sealed class StoreSession(
         _ends.Dispose();
         _mending.Dispose();
         keyring.Dispose();
+        unlockKey.Dispose(); // with which epochs were kept
         _open.Dispose();
     }
 

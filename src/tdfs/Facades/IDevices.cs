@@ -53,6 +53,12 @@ internal sealed record DeviceStatus
     /// <summary>Of a device that was just revoked: which peers have not heard it yet, and why, one line each.</summary>
     public IReadOnlyList<string> Untold { get; init; } = [];
 
+    /// <summary>Of a device that was just revoked: why what is written from now on is readable to it all the same; null: it is not.</summary>
+    public string? KeysProblem { get; init; }
+
+    /// <summary>Of a device that was just revoked: devices that have the new keys though it, or another that is revoked, enrolled them.</summary>
+    public IReadOnlyList<string> Enrolled { get; init; } = [];
+
     /// <summary>Who owns what it sealed, once it is retired or revoked.</summary>
     public uint Adopter { get; init; }
 }

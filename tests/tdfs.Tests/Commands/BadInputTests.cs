@@ -4,6 +4,7 @@ using System.Text;
 using System.Text.RegularExpressions;
 using Microsoft.Win32.SafeHandles;
 using TokTok.Storage.Blocks.Disks;
+using TokTok.Storage.Blocks.Logs;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Node.Peers;
@@ -274,7 +275,12 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a holder's folder of other things", line) { Config = "[[holder]]\npath = \"{source}\"\nplace = \"blue\"\n" },
             new Case("a damaged holder file", line) { Prepare = static stage => Overwrite(stage.Store + "/fragments/holder", 10, [255, 254, 253]) },
         ],
-        "snapshots" => [new Case("an unknown volume", ["snapshots", "photos"]), new Case("a volume that is nearly one", ["snapshots", "vv"])],
+        "snapshots" =>
+        [
+            new Case("an unknown volume", ["snapshots", "photos"]),
+            new Case("a volume that is nearly one", ["snapshots", "vv"]),
+            new Case("a keyring that is older than the store", ["snapshots"]) { Prepare = static stage => GoOnUnder(stage.Store, 8_388_609) },
+        ],
         "log" =>
         [
             new Case("no volume given", ["log"]),
@@ -579,6 +585,16 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         using FileStream file = File.OpenWrite(path);
         file.Position = offset;
         file.Write(bytes);
+    }
+
+    /// <summary>The catalog goes on under an epoch that the keyring does not have.</summary>
+    private static void GoOnUnder(string store, uint epoch)
+    {
+        string newest = Directory.GetFiles(store + "/catalog").Order(StringComparer.Ordinal).Last();
+        RecordLogHeader header = RecordLogHeader.Read(File.ReadAllBytes(newest), newest);
+        byte[] next = new byte[RecordLogHeader.Size];
+        (header with { Number = header.Number + 1, Epoch = epoch }).Write(next);
+        File.WriteAllBytes(Path.Join(store, "catalog", (header.Number + 1).ToString("x16", CultureInfo.InvariantCulture)), next);
     }
 
     /// <summary>Damages the header of every file whose path holds the part, in the state folder and at the holder.</summary>

@@ -52,7 +52,12 @@ internal sealed class StateDump(BlockStore store, Keyring keyring, IDisk disk, s
                 }
             }
 
-            HashSet<string> readable = [.. found.Select(static copy => copy.LocalPath ?? copy.Holder!.Id + copy.ObjectName)];
+            foreach (LogCopy locked in copies.Locked.OrderBy(static copy => copy.Header.Number))
+            {
+                page.Row($"locked {name}", Bare("number", locked.Header.Number), ("at", locked.Where), ("device", locked.Header.Device), ("epoch", locked.Header.Epoch), ("bytes", locked.Bytes));
+            }
+
+            HashSet<string> readable = [.. found.Concat(copies.Locked).Select(static copy => copy.LocalPath ?? copy.Holder!.Id + copy.ObjectName)];
             foreach (DiskEntry entry in disk.DirectoryExists(folder) ? disk.List(folder) : [])
             {
                 if (!readable.Contains(folder + "/" + entry.Name))
@@ -98,6 +103,22 @@ internal sealed class StateDump(BlockStore store, Keyring keyring, IDisk disk, s
                 {
                     (DeviceCertificate certificate, ReadOnlyMemory<byte> wrapped) = Anchor.ReadKeys(bytes, keyring.AnchorKey.Span, keyring.AccountPublicKey, held.Name);
                     page.Row("wrapped keys", Bare("name", held.Name), ("at", holder.Place), ("bytes", wrapped.Length), ("by device", certificate.DeviceNumber));
+                }, cancel).ConfigureAwait(false);
+            }
+
+            byte[] ours = keyring.Device.AgreementPublicKey.ToArray();
+            foreach (HolderObject held in await holder.Holder!.ListObjectsAsync(EpochKeys.PrefixOf(keyring.Tag), cancel).ConfigureAwait(false))
+            {
+                if (!EpochKeys.TryParse(held.Name, keyring.Tag, ours, out _, out uint epoch))
+                {
+                    page.Row("epoch keys", Bare("name", held.Name), ("at", holder.Place), ("bytes", held.Length)); // for another device
+                    continue;
+                }
+
+                await CheckAsync(holder, held, bytes =>
+                {
+                    EpochKeys left = EpochKeys.Read(bytes, epoch, ours, keyring.AnchorKey.Span, keyring.AccountPublicKey, held.Name);
+                    page.Row("epoch keys", Bare("name", held.Name), ("at", holder.Place), ("bytes", left.WrappedDomain.Length), ("by device", left.Signer.DeviceNumber), ("epoch", epoch));
                 }, cancel).ConfigureAwait(false);
             }
         }

@@ -56,6 +56,16 @@ internal sealed class StoreDump(BlockStore store, Keyring keyring, StorageConfig
         Catalog catalog = store.Catalog;
         page.Row("catalog", ("sequence", catalog.Sequence), ("next ordinal", catalog.NextOrdinal), ("running days", catalog.RunningDays), ("last on day", catalog.LastDate),
             ("holders", catalog.Holders().Count), ("heads", catalog.Heads().Count), ("announced", catalog.Announced().Count));
+        foreach (EpochRecord epoch in catalog.Epochs())
+        {
+            page.Row(1, "epoch", Bare("domain", epoch.Domain), ("number", epoch.Epoch), ("without devices", string.Join(' ', epoch.Revoked)));
+        }
+
+        foreach (DeviceVouch vouch in catalog.Vouches())
+        {
+            page.Row(1, "vouch", ("by device", vouch.Signer), Bare("for key", vouch.Device));
+        }
+
         foreach ((uint ordinal, ArenaId id) in catalog.Announced())
         {
             page.Row("announced", Bare("ordinal", ordinal), Bare("id", id));

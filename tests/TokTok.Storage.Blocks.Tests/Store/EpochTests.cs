@@ -484,6 +484,121 @@ public sealed class EpochTests
         Assert.Empty(before.Except(one.Fixture.Disk.Files()));
     }
 
+    [Fact]
+    public async Task A_device_that_runs_takes_the_keys_when_it_meets_the_others_and_goes_on_under_them_with_what_it_had_open()
+    {
+        Machine[] machines = Three();
+        (Machine one, Machine two, Machine three) = (machines[0], machines[1], machines[2]);
+        await MeetAllAsync(machines);
+        foreach (Machine machine in (Machine[])[one, three])
+        {
+            machine.Fixture.Options = machine.Fixture.Options with { SealAtFlushBytes = 1024 * 1024 };
+        }
+
+        uint epoch = (1u << 23) | 1;
+        await using (BlockStore running = await three.OpenAsync())
+        await using (BlockStore revoking = await one.OpenAsync())
+        {
+            (List<(Score Score, byte[] Bytes)> open, Head head) = await Machine.WriteAsync(running, 0, s_volume); // in its journal, under the first epoch
+            (List<(Score Score, byte[] Bytes)> ones, _) = await Machine.WriteAsync(revoking, 500, s_third);
+            await revoking.SayAsync(2, DeviceState.Revoked, CancellationToken.None);
+            await revoking.BeginEpochsAsync(CancellationToken.None);
+            await revoking.BeginEpochsAsync(CancellationToken.None); // there is one
+            Assert.Equal([1u, epoch], revoking.DomainOf(revoking.Realm).Epochs);
+            (List<(Score Score, byte[] Bytes)> after, _) = await Machine.WriteAsync(revoking, 2000, s_other);
+            await StoreFixture.AssertAllAsync(revoking, ones);
+
+            Assert.True(await running.HasNewsAsync(CancellationToken.None));
+            Assert.True(await running.MeetOthersAsync(CancellationToken.None));
+            await StoreFixture.AssertAllAsync(running, after);
+            await StoreFixture.AssertAllAsync(running, ones);
+            await StoreFixture.AssertAllAsync(running, open);
+            Assert.Equal(epoch, running.DomainOf(running.Realm).CurrentEpoch);
+            (List<(Score Score, byte[] Bytes)> more, _) = await Machine.WriteAsync(running, 4000, s_volume, head);
+            await running.SealAllAsync(CancellationToken.None);
+            Assert.Equal([1u, epoch], running.Catalog.Arenas().Where(static arena => arena.Owner == 3).Select(static arena => arena.Epoch).Distinct().Order()); // what was open stays under its own
+            await StoreFixture.AssertAllAsync(running, open.Concat(more));
+            Assert.True(await revoking.MeetOthersAsync(CancellationToken.None));
+            await StoreFixture.AssertAllAsync(revoking, more);
+            Assert.False(await running.HasNewsAsync(CancellationToken.None) && await running.MeetOthersAsync(CancellationToken.None) && await running.HasNewsAsync(CancellationToken.None));
+        }
+
+        using KeyDomain realm = three.Realm();
+        Assert.Equal([1u, epoch], realm.Epochs);
+        await using BlockStore stolen = await two.OpenAsync(StoreAccess.Read);
+        Assert.DoesNotContain(stolen.Heads, static found => found.Volume == s_other);
+    }
+
+    [Fact]
+    public async Task Writers_go_on_while_an_epoch_is_begun_and_lose_nothing()
+    {
+        Machine[] machines = Three();
+        (Machine one, Machine three) = (machines[0], machines[2]);
+        await MeetAllAsync(machines);
+        List<(Score Score, byte[] Bytes)> written;
+        await using (BlockStore store = await one.OpenAsync())
+        {
+            Task<List<(Score Score, byte[] Bytes)>> writing = Task.Run(async () =>
+            {
+                var all = new List<(Score Score, byte[] Bytes)>();
+                Head? head = null;
+                for (int round = 0; round < 20; round++)
+                {
+                    all.AddRange(await StoreFixture.WriteAsync(store, 100 * round, 10));
+                    head = await StoreFixture.CommitAsync(store, s_volume, all.Select(static item => item.Score), head);
+                }
+
+                return all;
+            });
+            await store.SayAsync(2, DeviceState.Revoked, CancellationToken.None);
+            await store.BeginEpochsAsync(CancellationToken.None);
+            written = await writing;
+            await StoreFixture.AssertAllAsync(store, written);
+        }
+
+        await AssertReadsAsync(one, written);
+        await AssertReadsAsync(three, written);
+    }
+
+    [Fact]
+    public async Task A_holder_that_was_away_gets_the_keys_before_what_is_under_them_and_a_full_keyring_disk_begins_nothing()
+    {
+        Machine one = Machine.First(2);
+        Machine three = one.Enrol(3);
+        Machine two = one.Enrol(2);
+        await MeetAllAsync(one, two, three);
+        string[] holders = [.. one.Fixture.HolderPaths];
+        one.Fixture.HolderPaths.RemoveAt(1);
+        one.Fixture.Options = one.Fixture.Options with { Survive = 0 };
+
+        // The keyring cannot be written: the device is revoked, and what follows says that it reads on.
+        await using (BlockStore store = await one.OpenAsync())
+        {
+            await store.SayAsync(2, DeviceState.Revoked, CancellationToken.None);
+            one.Fixture.Disk.OnOperation = static operation => operation.Path.Contains("keyring", StringComparison.Ordinal) ? DiskFailure.Full : null;
+            await Assert.ThrowsAsync<DiskException>(async () => await store.BeginEpochsAsync(CancellationToken.None));
+            Assert.False(store.AreKeysFit);
+            await Machine.WriteAsync(store, 100, s_volume);
+        }
+
+        await using (BlockStore store = await one.OpenAsync())
+        {
+            Assert.Contains(one.Notes, static note => note.Contains("what is written now is readable to the devices that were revoked", StringComparison.Ordinal));
+        }
+
+        one.Fixture.Disk.OnOperation = null;
+        (List<(Score Score, byte[] Bytes)> after, _) = await one.WriteAsync(2000, s_other);
+        one.Fixture.HolderPaths.Add(holders[1]);
+        await one.MeetAsync();
+        three.Fixture.HolderPaths.RemoveAt(0); // sees the second holder alone
+        three.Fixture.Options = three.Fixture.Options with { Survive = 0 };
+        await three.MeetAsync();
+        using KeyDomain realm = three.Realm();
+        Assert.Equal(2, realm.Epochs.Count);
+        three.Fixture.HolderPaths.Insert(0, holders[0]);
+        await AssertReadsAsync(three, after);
+    }
+
     /// <summary>The power is cut at every operation of a revocation: whatever is left, the next opening of any device ends with keys that the revoked one has not, and everything that was acknowledged is read by the others.</summary>
     [Fact]
     public async Task A_crash_at_every_step_of_a_revocation_leaves_everything_readable_and_the_next_opening_ends_it()

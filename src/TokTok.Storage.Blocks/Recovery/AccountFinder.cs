@@ -110,7 +110,7 @@ public static class AccountFinder
             throw last;
         }
 
-        IReadOnlyList<KeyDomain> domains = Unwrap(account, wraps, note);
+        List<KeyDomain> domains = Unwrap(account, wraps, note);
         return domains.Count == 0 ? null : new FoundAccount { Anchor = newest, Domains = domains, Devices = [.. devices], Certificates = certificates.FindAll(each => each.IsSignedBy(account.PublicKey)) };
     }
 

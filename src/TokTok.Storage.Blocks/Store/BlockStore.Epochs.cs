@@ -1,4 +1,5 @@
 using TokTok.Storage.Blocks.Catalogs;
+using TokTok.Storage.Blocks.Journals;
 using TokTok.Storage.Blocks.Logs;
 using TokTok.Storage.Blocks.Recovery;
 using TokTok.Storage.Core;
@@ -30,7 +31,7 @@ public sealed partial class BlockStore
         await _commitGate.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
-            bool isNew = false;
+            var begun = new List<(KeyDomain Domain, uint Epoch)>();
             foreach (KeyDomain domain in _domains.Values.Where(static domain => domain.Kind != DomainKind.Burnable))
             {
                 uint? fit = FitEpoch(domain, Said());
@@ -41,19 +42,18 @@ public sealed partial class BlockStore
 
                 if (fit is { } epoch && epoch != domain.CurrentEpoch)
                 {
-                    domain.Use(epoch); // from here on
-                    isNew = true;
+                    begun.Add((domain, epoch));
                 }
             }
 
-            if (isNew)
+            if (begun.Count > 0)
             {
                 _wrappedDomains = null;
                 _haveKeys.Clear();
             }
 
-            await RenewLogsAsync(cancel).ConfigureAwait(false);
-            if (isNew)
+            await GoOnUnderAsync(begun, cancel).ConfigureAwait(false);
+            if (begun.Count > 0)
             {
                 await PublishLockedAsync(cancel).ConfigureAwait(false);
             }
@@ -156,55 +156,46 @@ public sealed partial class BlockStore
         return made;
     }
 
-    /// <summary>Catalog and journal go on in files under the epoch that is current: whoever does not have it sees nothing of what they hold from here on. The caller holds the commit gate.</summary>
-    private async ValueTask RenewLogsAsync(CancellationToken cancel)
+    /// <summary>From here on is written under these; catalog and journal go on in files under the realm's, so that whoever does not have it sees nothing of what they hold from here on. The caller holds the commit gate.</summary>
+    /// <remarks>No flush comes between: no clump of the newer epoch stands in a journal of the older, and no head in such a catalog. What is open under the older epoch is sealed under it.</remarks>
+    private async ValueTask GoOnUnderAsync(IReadOnlyList<(KeyDomain Domain, uint Epoch)> begun, CancellationToken cancel)
     {
-        if (_journal.Epoch != _keys.Realm.CurrentEpoch)
+        await _flushGate.WaitAsync(cancel).ConfigureAwait(false);
+        try
         {
-            await _flushGate.WaitAsync(cancel).ConfigureAwait(false);
-            try
+            foreach ((KeyDomain domain, uint epoch) in begun)
             {
-                foreach (OpenBin bin in _bins.Values)
-                {
-                    await bin.Gate.WaitAsync(cancel).ConfigureAwait(false);
-                    try
-                    {
-                        JournalLocked(bin);
-                    }
-                    finally
-                    {
-                        bin.Gate.Release();
-                    }
-                }
+                domain.Use(epoch);
+            }
 
-                await RenewJournalAsync(cancel).ConfigureAwait(false);
-            }
-            catch (Exception failure) when (failure is not OperationCanceledException)
+            if (_journal.Epoch != _keys.Realm.CurrentEpoch)
             {
-                Fail(failure);
-                throw;
+                await RenewJournalAsync(CancellationToken.None).ConfigureAwait(false);
             }
-            finally
-            {
-                _flushGate.Release();
-            }
-        }
 
-        if (_catalogLog.Epoch != _keys.Realm.CurrentEpoch)
-        {
-            try
+            if (_catalogLog.Epoch != _keys.Realm.CurrentEpoch)
             {
                 _catalogLog.Renew();
             }
-            catch (Exception failure)
-            {
-                Fail(failure);
-                throw;
-            }
+        }
+        catch (Exception failure)
+        {
+            Fail(failure);
+            throw;
+        }
+        finally
+        {
+            _flushGate.Release();
+        }
 
+        if (begun.Count > 0)
+        {
             await _catalogLog.PublishAsync(ReachableHolders(), cancel).ConfigureAwait(false);
         }
     }
+
+    /// <summary>Whether a journal holds blocks under keys that are not here yet: it is read again when they are.</summary>
+    private bool LacksKeysOf(List<JournalClump> clumps) => clumps.Exists(clump => _domains.TryGetValue(clump.Domain, out KeyDomain? domain) && !domain.HasEpoch(clump.Epoch));
 
     /// <summary>What other devices' catalogs say of epochs, and for whom they vouch, as far as it is signed by whose it is.</summary>
     private void TakeEpochRecords(IReadOnlyList<CatalogLog.OtherLine> others)

@@ -517,7 +517,7 @@ public sealed partial class BlockStore
         }
 
         // One with intents of a device that lives is read again until they are committed: it may be retired before.
-        foreach ((List<JournalClump> _, RecordLogHeader header, long bytes) in journals.Where(journal => !Catalog.HasSeen(journal.Header, journal.Bytes) && !busy.Contains(journal.Header.Device)))
+        foreach ((List<JournalClump> _, RecordLogHeader header, long bytes) in journals.Where(journal => !Catalog.HasSeen(journal.Header, journal.Bytes) && !busy.Contains(journal.Header.Device) && !LacksKeysOf(journal.Clumps)))
         {
             _catalogLog.Append(writer => Catalog.WriteSeen(writer, header.Kind, header.Device, header.Incarnation, header.Number, (ulong)bytes, 0));
         }
@@ -1074,7 +1074,7 @@ public sealed partial class BlockStore
 
             if (!domain.HasEpoch(clump.Epoch))
             {
-                if (IsWritable)
+                if (IsWritable && isOurs) // or it would be gone with the next journal
                 {
                     throw new StoreException(
                         StoreProblem.KeysMissing,

@@ -1,4 +1,5 @@
 using TokTok.Storage.Core;
+using TokTok.Storage.Core.Encryption;
 using TokTok.Storage.Core.Keys;
 
 namespace TokTok.Storage.Node.Audit;

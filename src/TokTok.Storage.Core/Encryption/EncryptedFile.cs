@@ -1,18 +1,16 @@
-using TokTok.Storage.Core;
-using TokTok.Storage.Core.Encryption;
 using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Core.Keys;
 
-namespace TokTok.Storage.Node.Audit;
+namespace TokTok.Storage.Core.Encryption;
 
 /// <summary>A small file of this device's own in the state folder, encrypted under its cache key, that several processes change and nobody needs.</summary>
 /// <remarks>
-/// Format: docs/format.md 17.3, 17.4. Each change reads, changes and writes under a lock of its own. Durable when it returns; a crash before the rename leaves what was there.
+/// Format: docs/format.md 17.3, 17.4, 17.8. Each change reads, changes and writes under a lock of its own. Durable when it returns; a crash before the rename leaves what was there.
 /// A file that is damaged, or another device's, is as none. The cache key stays the caller's.
 /// </remarks>
-internal sealed class EncryptedFile(IDisk disk, string folder, string name, string magic, string context, SecretBytes cacheKey, IRandomSource random, TimeProvider clock)
+public sealed class EncryptedFile(IDisk disk, string folder, string name, string magic, string context, SecretBytes cacheKey, IRandomSource random, TimeProvider clock)
 {
-    internal const int MaxMessageBytes = 4 * 1024 * 1024;
+    public const int MaxMessageBytes = 4 * 1024 * 1024;
 
     private const int MagicSize = 8;
     private const int HeaderSize = MagicSize + sizeof(uint);
@@ -23,7 +21,7 @@ internal sealed class EncryptedFile(IDisk disk, string folder, string name, stri
     private readonly string _path = folder + "/" + name;
 
     /// <summary>The contents; null: there are none that can be read.</summary>
-    internal byte[]? Read()
+    public byte[]? Read()
     {
         try
         {
@@ -57,8 +55,9 @@ internal sealed class EncryptedFile(IDisk disk, string folder, string name, stri
     }
 
     /// <param name="change">What the contents become; null: they stay.</param>
-    internal async ValueTask ChangeAsync(Func<byte[]?, FieldWriter?> change, CancellationToken cancel)
+    public async ValueTask ChangeAsync(Func<byte[]?, FieldWriter?> change, CancellationToken cancel)
     {
+        ArgumentNullException.ThrowIfNull(change);
         long began = clock.GetTimestamp();
         IDisposable? held;
         while ((held = disk.TryLock(_path + ".lock")) is null)

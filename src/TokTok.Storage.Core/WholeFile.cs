@@ -1,12 +1,11 @@
-using TokTok.Storage.Core;
-
-namespace TokTok.Storage.Node;
+namespace TokTok.Storage.Core;
 
 /// <summary>Replaces a small file: its reader has the old bytes or the new ones.</summary>
-internal static class WholeFile
+public static class WholeFile
 {
-    internal static void Write(IDisk disk, string folder, string path, ReadOnlySpan<byte> bytes)
+    public static void Write(IDisk disk, string folder, string path, ReadOnlySpan<byte> bytes)
     {
+        ArgumentNullException.ThrowIfNull(disk);
         string next = path + ".new";
         if (disk.FileExists(next))
         {

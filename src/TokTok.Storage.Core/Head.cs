@@ -140,6 +140,14 @@ public interface IRedundancyMarker : IBlockMarker
     int Raise(Score score, BlockType type, int survive);
 }
 
+/// <summary>A redundancy marker that also learns which references come from folders that are freed on this device: what only these refer to need not lie here.</summary>
+public interface IFreedMarker : IRedundancyMarker
+{
+    /// <summary>Marks a block for such a reference, or (not freed) as <see cref="IRedundancyMarker.Mark"/>. True the first time, when more is asked than by any mark before, and
+    /// the first time that a reference is not freed: the caller then descends into it, again.</summary>
+    bool Mark(Score score, BlockType type, int survive, bool isFreed);
+}
+
 /// <summary>Knows how to walk from a head to every block it needs. Files implements it; reclaim and health use it.</summary>
 public interface IRootWalker
 {

@@ -13,6 +13,7 @@ public sealed class Catalog
 {
     internal const int MaxAnnounceCount = 1024;
     internal const int MaxForgetCount = 4096;
+    internal const int MaxAwayCount = 4096;
 
     /// <summary>So many dates are known to be counted: a clock that is set right at every start shows two dates a day, and one of them is always the same.</summary>
     internal const int MaxDateCount = 32;
@@ -22,6 +23,7 @@ public sealed class Catalog
     private readonly Dictionary<ArenaId, uint> _ordinals = [];
     private readonly Dictionary<ushort, long> _heldBytes = [];
     private readonly SortedDictionary<uint, ArenaId> _announced = [];
+    private readonly SortedSet<uint> _away = []; // ordinals, of arenas whose own record may come later
     private readonly List<HolderRecord> _holders = [];
     private readonly Dictionary<(VolumeId Volume, LogLine Line), SignedHead> _heads = [];
     private readonly SortedDictionary<(RecordLogKind Kind, uint Device, ulong Incarnation), (ulong Number, ulong ValidBytes, ulong Alias)> _seen = [];
@@ -346,6 +348,9 @@ public sealed class Catalog
                     }
 
                     break;
+                case CatalogRecordKind.Away:
+                    ApplyAwayLocked(ref reader);
+                    break;
                 default:
                     if (kind < (byte)CatalogRecordKind.Device)
                     {
@@ -367,7 +372,7 @@ public sealed class Catalog
             var writer = new FieldWriter(1024);
             writer.U8((byte)CatalogRecordKind.Begin);
             // Every record between begin and end counts again on replay: begin says what is left after them.
-            ulong repeated = (ulong)(_holders.Count + AnnounceRunsLocked().Count + _arenas.Count + _heads.Count + _seen.Count + _certificates.Count + _statements.Count + _epochs.Count + _vouches.Count + DatesToRepeatLocked().Count);
+            ulong repeated = (ulong)(_holders.Count + AnnounceRunsLocked().Count + _arenas.Count + _heads.Count + _seen.Count + _certificates.Count + _statements.Count + _epochs.Count + _vouches.Count + DatesToRepeatLocked().Count + AwayRunsLocked().Count);
             writer.U64(_sequence - Math.Min(_sequence, repeated));
             writer.U32(_nextOrdinal);
             writer.U32(_runningDays);
@@ -391,6 +396,13 @@ public sealed class Catalog
             {
                 writer.Clear();
                 WriteAnnounce(writer, first, ids);
+                append(writer);
+            }
+
+            foreach (uint[] ordinals in AwayRunsLocked())
+            {
+                writer.Clear();
+                WriteAway(writer, isAway: true, ordinals);
                 append(writer);
             }
 
@@ -501,6 +513,16 @@ public sealed class Catalog
     internal static void WriteForget(FieldWriter writer, IReadOnlyList<uint> ordinals)
     {
         writer.U8((byte)CatalogRecordKind.Forget);
+        foreach (uint ordinal in ordinals)
+        {
+            writer.U32(ordinal);
+        }
+    }
+
+    internal static void WriteAway(FieldWriter writer, bool isAway, IReadOnlyList<uint> ordinals)
+    {
+        writer.U8((byte)CatalogRecordKind.Away);
+        writer.U8(isAway ? (byte)1 : (byte)0);
         foreach (uint ordinal in ordinals)
         {
             writer.U32(ordinal);
@@ -632,6 +654,7 @@ public sealed class Catalog
 
     private void ApplyArenaLocked(ArenaRecord arena)
     {
+        arena = arena with { IsAway = _away.Contains(arena.Ordinal) };
         _announced.Remove(arena.Ordinal);
         if (_arenas.TryGetValue(arena.Ordinal, out ArenaRecord? before))
         {
@@ -642,6 +665,27 @@ public sealed class Catalog
         _arenas[arena.Ordinal] = arena;
         _ordinals[arena.Id] = arena.Ordinal;
         _nextOrdinal = Math.Max(_nextOrdinal, arena.Ordinal + 1);
+    }
+
+    private List<uint[]> AwayRunsLocked() => [.. _away.Chunk(MaxAwayCount)];
+
+    private void ApplyAwayLocked(ref FieldReader reader)
+    {
+        byte state = reader.U8();
+        if (state > 1 || reader.Remaining > MaxAwayCount * sizeof(uint))
+        {
+            throw reader.Damaged($"away {state} and {reader.Remaining} bytes of arena numbers, 0 or 1 and at most {MaxAwayCount} numbers expected");
+        }
+
+        while (reader.Remaining > 0)
+        {
+            uint ordinal = reader.U32();
+            _ = state == 1 ? _away.Add(ordinal) : _away.Remove(ordinal);
+            if (_arenas.TryGetValue(ordinal, out ArenaRecord? arena))
+            {
+                _arenas[ordinal] = arena with { IsAway = state == 1 };
+            }
+        }
     }
 
     private void ApplyForgetLocked(ref FieldReader reader)
@@ -655,6 +699,7 @@ public sealed class Catalog
         {
             uint ordinal = reader.U32();
             _announced.Remove(ordinal);
+            _away.Remove(ordinal);
             if (_arenas.Remove(ordinal, out ArenaRecord? arena))
             {
                 _ordinals.Remove(arena.Id);

@@ -56,6 +56,9 @@ public sealed record ArenaRecord
     /// <summary>Of one that is not: the running day on which it was taken up from a holder, where another line had left it and may still write what wants it. 0: this line sealed it.</summary>
     public uint AdoptedOnDay { get; init; }
 
+    /// <summary>It was written for what is freed on this device: its fragments lie, and are mended, at holders on other machines alone. A record of its own says so (129), not this one.</summary>
+    public bool IsAway { get; init; }
+
     /// <summary>k + m places, by fragment index. Never changed in place.</summary>
     public required IReadOnlyList<FragmentPlace> Fragments { get; init; }
 
@@ -173,9 +176,12 @@ internal enum CatalogRecordKind : byte
     /// <summary>An epoch that was begun. A release that does not know them must not go on: what it cannot open would look to it as if nothing were there.</summary>
     Epoch = 11,
 
+    /// <summary>A statement about a device; a store of one device has none. This kind and those above may be skipped by a reader that does not know them.</summary>
+    Device = 128,
+
     /// <summary>A device's word for another; a store in which nobody was revoked has none.</summary>
     Vouch = 129,
 
-    /// <summary>A statement about a device; a store of one device has none. This kind and those above may be skipped by a reader that does not know them.</summary>
-    Device = 128,
+    /// <summary>Which arenas are away; a store in which nothing was freed has none.</summary>
+    Away = 130,
 }

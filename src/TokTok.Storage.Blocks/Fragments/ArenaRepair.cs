@@ -142,6 +142,25 @@ internal sealed class ArenaRepair
         }
     }
 
+    /// <inheritdoc cref="FragmentRepair.ProbeAsync"/>
+    internal async ValueTask<IReadOnlySet<int>> ProbeAsync(IRandomSource random, CancellationToken cancel)
+    {
+        var shown = new HashSet<int>();
+        byte[] buffer = new byte[FragmentFile.GroupBytes];
+        byte[] noise = new byte[sizeof(uint)];
+        for (int index = 0; index < _places.Count; index++)
+        {
+            random.Fill(noise);
+            int group = (int)(BitConverter.ToUInt32(noise) % (uint)_groupCount);
+            if (_places[index].Name != default && await TryReadGroupAsync(index, group, buffer, cancel).ConfigureAwait(false))
+            {
+                shown.Add(index);
+            }
+        }
+
+        return shown;
+    }
+
     /// <summary>Whether each group has k good copies.</summary>
     internal async ValueTask<bool> IsReadableAsync(CancellationToken cancel)
     {

@@ -32,6 +32,9 @@ public static class FragmentRepair
     /// <summary>Reads every byte and says what is good.</summary>
     public static ValueTask<IReadOnlyList<FragmentReport>> VerifyAsync(FragmentSet set, CancellationToken cancel) => new ArenaRepair(set).VerifyAsync(cancel);
 
+    /// <summary>The fragments whose holders show their records and, of each, one group at random that its name vouches for.</summary>
+    internal static ValueTask<IReadOnlySet<int>> ProbeAsync(FragmentSet set, IRandomSource random, CancellationToken cancel) => new ArenaRepair(set).ProbeAsync(random, cancel);
+
     /// <summary>Whether every byte of the arena can be had, checked: at least k good copies of each group. Reads everything once.</summary>
     public static ValueTask<bool> IsReadableAsync(FragmentSet set, CancellationToken cancel) => new ArenaRepair(set).IsReadableAsync(cancel);
 

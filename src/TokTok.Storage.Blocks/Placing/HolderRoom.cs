@@ -37,13 +37,24 @@ internal sealed class HolderRoom(Catalog catalog, HolderTable table)
         }
     }
 
-    /// <summary>Holders for an arena's fragments, and their room taken until <see cref="GiveBack"/>. Null, and nothing taken, where a quota leaves one without.</summary>
-    /// <param name="full">The holder whose quota it is.</param>
-    internal StoreHolder?[]? TryTake(ArenaId id, RedundancyClass redundancy, ArenaLayout layout, out StoreHolder? full)
+    /// <summary>Places on other machines that answer and have room for so many bytes.</summary>
+    internal int AwayPlacesFor(long bytes)
     {
         lock (_gate)
         {
-            StoreHolder?[] chosen = ChooseLocked(id, redundancy, layout.SliceBytes, null, out full);
+            return _table.Holders.Where(holder => holder is { IsElsewhere: true, IsGone: false, IsDoubted: false, Holder: not null } && HasLocked(holder, bytes)).Select(static holder => holder.Place).Distinct(StringComparer.Ordinal).Count();
+        }
+    }
+
+    /// <summary>Holders for an arena's fragments, and their room taken until <see cref="GiveBack"/>. Null, and nothing taken, where a quota leaves one without.</summary>
+    /// <param name="full">The holder whose quota it is.</param>
+    /// <param name="isAway">The arena is for holders on other machines, those that answer.</param>
+    internal StoreHolder?[]? TryTake(ArenaId id, RedundancyClass redundancy, ArenaLayout layout, bool isAway, out StoreHolder? full)
+    {
+        lock (_gate)
+        {
+            HolderTable table = _table;
+            StoreHolder?[] chosen = ChooseLocked(isAway ? table.AwayNow : table.Placement, id, redundancy, layout.SliceBytes, null, out full);
             if (full is not null)
             {
                 return null;
@@ -65,11 +76,12 @@ internal sealed class HolderRoom(Catalog catalog, HolderTable table)
 
     /// <summary>Holders for the fragments of an arena that have none, by the catalog as it is.</summary>
     /// <param name="full">A holder that would take one, but for its quota.</param>
-    internal StoreHolder?[] Choose(ArenaId id, RedundancyClass redundancy, ArenaLayout layout, IReadOnlyList<StoreHolder?> taken, out StoreHolder? full)
+    internal StoreHolder?[] Choose(ArenaId id, RedundancyClass redundancy, ArenaLayout layout, bool isAway, IReadOnlyList<StoreHolder?> taken, out StoreHolder? full)
     {
         lock (_gate)
         {
-            return ChooseLocked(id, redundancy, layout.SliceBytes, taken, out full);
+            HolderTable table = _table;
+            return ChooseLocked(isAway ? table.Away : table.Placement, id, redundancy, layout.SliceBytes, taken, out full);
         }
     }
 
@@ -80,10 +92,10 @@ internal sealed class HolderRoom(Catalog catalog, HolderTable table)
         holder.Address.Length > 0 ? holder.Address : holder.Place,
         $"its quota of {Size(holder.QuotaBytes!.Value)} is reached, with {Size(catalog.HeldBytes(holder.Number))} there; raise the quota in storage.toml, add a [[holder]] in a new place, or `tdfs forget` and `tdfs reclaim`");
 
-    private StoreHolder?[] ChooseLocked(ArenaId id, RedundancyClass redundancy, long sliceBytes, IReadOnlyList<StoreHolder?>? taken, out StoreHolder? full)
+    private StoreHolder?[] ChooseLocked(Placement placement, ArenaId id, RedundancyClass redundancy, long sliceBytes, IReadOnlyList<StoreHolder?>? taken, out StoreHolder? full)
     {
         var refused = new List<StoreHolder>();
-        StoreHolder?[] chosen = _table.Placement.Choose(id, redundancy, taken, (holder, count) =>
+        StoreHolder?[] chosen = placement.Choose(id, redundancy, taken, (holder, count) =>
         {
             bool has = HasLocked(holder, count * sliceBytes);
             if (!has)

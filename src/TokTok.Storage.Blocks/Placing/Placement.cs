@@ -30,6 +30,9 @@ public sealed record StoreHolder
     /// <summary>It is slow, far or often away: what is read of it, and what goes to it, is kept by the store's cache too.</summary>
     public bool IsCached { get; init; }
 
+    /// <summary>It lies on another machine: the only kind of holder that an arena which is away has (<see cref="Catalogs.ArenaRecord.IsAway"/>).</summary>
+    public bool IsElsewhere { get; init; }
+
     /// <summary>No longer configured, or leaving: nothing new goes there, what it has is still read, and repair moves it away.</summary>
     public bool IsGone { get; init; }
 
@@ -50,6 +53,12 @@ public sealed record StoreHolder
 internal sealed record HolderTable(IReadOnlyList<StoreHolder> Holders, Placement Placement)
 {
     internal bool HasQuotas { get; } = Holders.Any(static holder => holder.QuotaBytes is not null);
+
+    /// <summary>Of holders on other machines alone: what an arena that is away keeps its promise by.</summary>
+    internal Placement Away { get; } = new([.. Holders.Where(static holder => holder.IsElsewhere)], Placement.Rule);
+
+    /// <summary>Of those of them that answer and were not caught without what they are to keep: what is newly sent away is placed by these.</summary>
+    internal Placement AwayNow { get; } = new([.. Holders.Where(static holder => holder is { IsElsewhere: true, IsGone: false, IsDoubted: false, Holder: not null })], Placement.Rule);
 }
 
 /// <summary>Which class a promise needs over the places there are, and which holder gets which fragment.</summary>

@@ -7,7 +7,8 @@ using TokTok.Storage.Core.Keys;
 namespace TokTok.Storage.Blocks.Store;
 
 /// <summary>What blocks of one open arena have in common.</summary>
-internal readonly record struct BinKey(DomainId Domain, uint Epoch, int Survive);
+/// <param name="IsAway">They are freed on this device: the arena is for holders on other machines alone.</param>
+internal readonly record struct BinKey(DomainId Domain, uint Epoch, int Survive, bool IsAway = false);
 
 /// <summary>A clump that lies in memory: in an open arena, or in one that is being sealed.</summary>
 internal sealed class PendingClump

@@ -20,6 +20,9 @@ public sealed record ConfiguredHolder(string Place, string Address, IFragmentHol
     /// <summary>What is read of it, and what goes to it, is kept by the store's cache too.</summary>
     public bool IsCached { get; init; }
 
+    /// <summary>It lies on another machine: what is freed on this one may lie there alone.</summary>
+    public bool IsElsewhere { get; init; }
+
     /// <summary>Nothing new goes there, and what it has is moved away: until then it is read.</summary>
     public bool IsLeaving { get; init; }
 
@@ -434,7 +437,7 @@ public sealed partial class BlockStore
             ConfiguredHolder? missing = absent.GetValueOrDefault(known.Number);
             string place = now?.Place ?? known.Place;
             bool isGone = (now ?? missing) is not { IsLeaving: false };
-            numbered.Add(new StoreHolder { Number = known.Number, Id = known.Id, Place = place, Address = now?.Address ?? missing?.Address ?? "", Holder = now?.Holder, Problem = missing?.Problem, IsGone = isGone, QuotaBytes = (now ?? missing)?.QuotaBytes, IsCached = (now ?? missing)?.IsCached ?? false, IsDoubted = (now ?? missing)?.IsDoubted ?? false, Country = (now ?? missing)?.Country, IsOutside = (now ?? missing)?.IsOutside ?? false });
+            numbered.Add(new StoreHolder { Number = known.Number, Id = known.Id, Place = place, Address = now?.Address ?? missing?.Address ?? "", Holder = now?.Holder, Problem = missing?.Problem, IsGone = isGone, QuotaBytes = (now ?? missing)?.QuotaBytes, IsCached = (now ?? missing)?.IsCached ?? false, IsElsewhere = (now ?? missing)?.IsElsewhere ?? false, IsDoubted = (now ?? missing)?.IsDoubted ?? false, Country = (now ?? missing)?.Country, IsOutside = (now ?? missing)?.IsOutside ?? false });
             if (access == StoreAccess.Write && (place != known.Place || isGone != known.IsGone))
             {
                 var changed = new HolderRecord(known.Number, known.Id, isGone, place);
@@ -447,7 +450,7 @@ public sealed partial class BlockStore
             if (holder is { Holder: { } reachable, IsLeaving: false } && numbered.All(known => known.Id != reachable.Id))
             {
                 var added = new HolderRecord((ushort)numbered.Count, reachable.Id, false, holder.Place);
-                numbered.Add(new StoreHolder { Number = added.Number, Id = added.Id, Place = added.Place, Address = holder.Address, Holder = reachable, QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached, IsDoubted = holder.IsDoubted, Country = holder.Country });
+                numbered.Add(new StoreHolder { Number = added.Number, Id = added.Id, Place = added.Place, Address = holder.Address, Holder = reachable, QuotaBytes = holder.QuotaBytes, IsCached = holder.IsCached, IsElsewhere = holder.IsElsewhere, IsDoubted = holder.IsDoubted, Country = holder.Country });
                 log.Append(writer => Catalog.WriteHolder(writer, added)); // of a reader in memory: numbers that others' catalogs bring go on from there
             }
         }

@@ -186,7 +186,7 @@ public sealed partial class BlockStore
             return bin;
         }
 
-        Placement placement = Placement;
+        Placement placement = PlacementFor(key);
         RedundancyClass redundancy = placement.ClassFor(key.Survive) ?? throw new StoreException(StoreProblem.Redundancy, placement.CannotSurvive(key.Survive));
         return _bins.GetOrAdd(key, static (key, made) => new OpenBin(key, made.Redundancy, made.ArenaBytes), (Redundancy: redundancy, ArenaBytes: ArenaBytesFor(_bins.Count)));
     }
@@ -203,7 +203,7 @@ public sealed partial class BlockStore
     /// <remarks>Where so many went that no class keeps the promise, it is made in the last one that did: its fragments wait for places, and nobody's write fails.</remarks>
     private ArenaBuffer NewBuffer(OpenBin bin, int firstClumpBytes)
     {
-        bin.Redundancy = Placement.ClassFor(bin.Key.Survive) ?? bin.Redundancy;
+        bin.Redundancy = PlacementFor(bin.Key).ClassFor(bin.Key.Survive) ?? bin.Redundancy;
         return NewBuffer(bin.Key, LayoutFor(bin.Redundancy, bin.ArenaBytes, firstClumpBytes));
     }
 
@@ -232,10 +232,11 @@ public sealed partial class BlockStore
         ArenaLayout wanted = buffer.Layout;
         var redundancy = new RedundancyClass(wanted.DataFragments, wanted.ParityFragments, buffer.Key.Survive);
         // Places may have gone since it was begun: in its own class it would then be weaker than promised, where one over fewer places keeps the promise.
-        Placement placement = Placement;
+        Placement placement = PlacementFor(buffer.Key);
+        bool isAway = buffer.Key.IsAway;
         bool isTooWide = buffer.Key.Survive > 0 && placement.PlaceCount < wanted.FragmentCount && placement.ClassFor(buffer.Key.Survive) is not null;
         StoreHolder? full = null;
-        if (!isTooWide && _room.TryTake(id, redundancy, wanted, out full) is { } chosen)
+        if (!isTooWide && _room.TryTake(id, redundancy, wanted, isAway, out full) is { } chosen)
         {
             return (wanted, chosen);
         }
@@ -251,7 +252,7 @@ public sealed partial class BlockStore
                     continue;
                 }
 
-                if (_room.TryTake(id, narrower, layout, out _) is { } fewer)
+                if (_room.TryTake(id, narrower, layout, isAway, out _) is { } fewer)
                 {
                     return (layout, fewer);
                 }
@@ -260,8 +261,13 @@ public sealed partial class BlockStore
             }
         }
 
+        if (isAway && full is not null)
+        {
+            return (wanted, new StoreHolder?[wanted.FragmentCount]); // a folder here takes it, and it is an ordinary arena
+        }
+
         // What is too wide and could be sealed in no narrower class keeps its own, with fragments that wait for a place.
-        return full is null && _room.TryTake(id, redundancy, wanted, out full) is { } lagging ? (wanted, lagging) : throw _room.Reached(full!);
+        return full is null && _room.TryTake(id, redundancy, wanted, isAway, out full) is { } lagging ? (wanted, lagging) : throw _room.Reached(full!);
     }
 
     /// <summary>Waits until one more arena may be sealed. Whoever cancels here has changed nothing: what is to be sealed leaves its bin only afterwards.</summary>
@@ -315,7 +321,12 @@ public sealed partial class BlockStore
             try
             {
                 ArenaHeader header = Encrypt(buffer, id, layout, entries);
-                FragmentPlace[] places = await PutFragmentsAsync(header, buffer.Bytes.AsMemory(0, layout.ImageBytes), chosen).ConfigureAwait(false); // 3. fragments, synced
+                FragmentPlace[] places = await PutFragmentsAsync(header, buffer.Bytes.AsMemory(0, layout.ImageBytes), chosen, buffer.Key.IsAway).ConfigureAwait(false); // 3. fragments, synced
+                if (buffer.Key.IsAway && places.All(place => HolderOf(place.Holder) is { IsElsewhere: true }))
+                {
+                    _catalogLog.Append(writer => Catalog.WriteAway(writer, isAway: true, [ordinal]));  // one that not all took is an ordinary arena, mended here
+                }
+
                 EnterSealed(ArenaRecord.Of(header, ordinal, places), entries);                         // 4. the catalog; durable at its next sync
             }
             finally
@@ -420,7 +431,7 @@ public sealed partial class BlockStore
         }
     }
 
-    private async ValueTask<FragmentPlace[]> PutFragmentsAsync(ArenaHeader header, ReadOnlyMemory<byte> image, StoreHolder?[] chosen)
+    private async ValueTask<FragmentPlace[]> PutFragmentsAsync(ArenaHeader header, ReadOnlyMemory<byte> image, StoreHolder?[] chosen, bool isAway)
     {
         ArenaLayout layout = header.Layout;
         byte[] parity = ArrayPool<byte>.Shared.Rent(Math.Max(1, layout.ParityFragments * layout.SliceBytes));
@@ -440,8 +451,8 @@ public sealed partial class BlockStore
                 fragments[i] = new FragmentData(i, bytes, HashFragment(bytes.Span, groupHashes.Span), groupHashes);
             }
 
-            FragmentPlace[] places = await PlaceFragmentsAsync(header.Id, layout, chosen, fragments).ConfigureAwait(false);
-            for (int i = 0; i < layout.DataFragments && Cache is not null; i++)
+            FragmentPlace[] places = await PlaceFragmentsAsync(header.Id, layout, chosen, fragments, isAway).ConfigureAwait(false);
+            for (int i = 0; i < layout.DataFragments && Cache is not null && !isAway; i++) // what is freed would only come back by that way
             {
                 if (HolderOf(places[i].Holder) is { IsCached: true })
                 {
@@ -468,7 +479,8 @@ public sealed partial class BlockStore
         _coders.GetOrAdd((layout.DataFragments, layout.ParityFragments), static key => new ReedSolomon(key.Data, key.Parity));
 
     /// <summary>Writes the fragments to their holders. Up to m of them may find no holder: they are lag, and repair places them later.</summary>
-    private async ValueTask<FragmentPlace[]> PlaceFragmentsAsync(ArenaId id, ArenaLayout layout, StoreHolder?[] chosen, FragmentData[] fragments)
+    /// <param name="isAway">What no other machine took is put into a folder of this one, all of it: peers that vanish fail no store.</param>
+    private async ValueTask<FragmentPlace[]> PlaceFragmentsAsync(ArenaId id, ArenaLayout layout, StoreHolder?[] chosen, FragmentData[] fragments, bool isAway)
     {
         var places = new FragmentPlace[fragments.Length];
         for (int i = 0; i < places.Length; i++)
@@ -493,6 +505,17 @@ public sealed partial class BlockStore
             {
                 lastFailure = failure;
                 problems.Add($"holder {share.Key.Place}: {failure.Message}");
+            }
+        }
+
+        int[] left = isAway ? [.. Enumerable.Range(0, places.Length).Where(i => places[i].Holder == FragmentPlace.Nowhere)] : [];
+        if (left.Length > 0 && Holders.FirstOrDefault(static holder => holder is { IsElsewhere: false, IsGone: false, Holder: not null }) is { } here)
+        {
+            FragmentData[] its = [.. left.Select(i => fragments[i])];
+            await here.Holder!.PutAsync(id, layout.DataFragments, layout.ParityFragments, layout.SliceBytes, its, CancellationToken.None).ConfigureAwait(false);
+            foreach (int i in left)
+            {
+                places[i] = new FragmentPlace(fragments[i].Name, here.Number);
             }
         }
 
@@ -552,6 +575,28 @@ public sealed partial class BlockStore
             _flushGate.Release();
         }
     }
+
+    /// <summary>Seals what is open for other machines: until then it lies here.</summary>
+    internal async ValueTask SealAwayAsync(CancellationToken cancel)
+    {
+        await _flushGate.WaitAsync(cancel).ConfigureAwait(false);
+        try
+        {
+            foreach (OpenBin bin in _bins.Values.Where(static bin => bin.Key.IsAway))
+            {
+                await CarveAsync(bin, sealRest: true, cancel).ConfigureAwait(false);
+            }
+
+            await FlushLockedAsync(cancel).ConfigureAwait(false);
+        }
+        finally
+        {
+            _flushGate.Release();
+        }
+    }
+
+    /// <summary>The places for what is written now.</summary>
+    private Placement PlacementFor(BinKey key) => key.IsAway ? AwayNow : Placement;
 
     internal async ValueTask FlushAsync(CancellationToken cancel)
     {

@@ -5,10 +5,16 @@ using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Index;
+using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 
 namespace TokTok.Storage.Blocks.Store;
+
+/// <summary>What is wanted of a clump's copy.</summary>
+/// <param name="Survive">How many lost places it is to outlive.</param>
+/// <param name="IsAway">On other machines alone: the block is freed here.</param>
+internal readonly record struct CopyWish(int Survive, bool IsAway = false);
 
 /// <summary>An entry of an arena's directory, found by score.</summary>
 internal readonly record struct EntryPlace(ArenaRecord Arena, int EntryIndex, ClumpEntry Entry);
@@ -216,18 +222,18 @@ public sealed partial class BlockStore
     }
 
     /// <summary>Copies clumps of an arena, byte for byte, into open arenas of the redundancy wanted; each is decrypted first to see that it is whole.</summary>
-    /// <param name="wanted">By the entry's place in the directory: how many lost places the copy is to survive, or null for no copy.</param>
-    /// <returns>Bytes copied. They are durable after the next flush.</returns>
-    internal async ValueTask<long> CopyLiveAsync(ArenaRecord arena, Func<int, int?> wanted, CancellationToken cancel)
+    /// <param name="wanted">By the entry's place in the directory: what is wanted of the copy, or null for no copy.</param>
+    /// <returns>Bytes copied, and those of them that went to other machines. They are durable after the next flush.</returns>
+    internal async ValueTask<(long Copied, long Away)> CopyLiveAsync(ArenaRecord arena, Func<int, CopyWish?> wanted, CancellationToken cancel)
     {
         KeyDomain domain = _domains[arena.Domain];
         ArenaDirectory directory = await _reader.DirectoryAsync(arena, cancel).ConfigureAwait(false);
-        var copies = new List<(ClumpEntry Entry, int Survive)>();
+        var copies = new List<(ClumpEntry Entry, CopyWish Wish)>();
         for (int i = 0; i < directory.Count; i++)
         {
-            if (wanted(i) is int survive)
+            if (wanted(i) is { } wish)
             {
-                copies.Add((directory[i], Feasible(survive)));
+                copies.Add((directory[i], Feasible(wish)));
             }
         }
 
@@ -236,9 +242,10 @@ public sealed partial class BlockStore
         byte[] plain = ArrayPool<byte>.Shared.Rent(BlockLimits.MaxBlockBytes);
         byte[] clump = ArrayPool<byte>.Shared.Rent(Clump.MaxBytes);
         long copied = 0;
+        long away = 0;
         try
         {
-            foreach ((ClumpEntry entry, int survive) in copies)
+            foreach ((ClumpEntry entry, CopyWish wish) in copies)
             {
                 Memory<byte> bytes = clump.AsMemory(0, entry.Length);
                 bool isWhole = await _reader.TryReadAsync(arena, entry.Offset, bytes, cancel).ConfigureAwait(false)
@@ -253,8 +260,9 @@ public sealed partial class BlockStore
                 }
 
                 await AppendAsync(
-                    new BinKey(arena.Domain, arena.Epoch, survive), entry.Score, entry.Type, entry.PlainBytes, bytes, Today(), isJournaled: false, cancel).ConfigureAwait(false);
+                    new BinKey(arena.Domain, arena.Epoch, wish.Survive, wish.IsAway), entry.Score, entry.Type, entry.PlainBytes, bytes, Today(), isJournaled: false, cancel).ConfigureAwait(false);
                 copied += entry.Length;
+                away += wish.IsAway ? entry.Length : 0;
             }
         }
         finally
@@ -264,6 +272,47 @@ public sealed partial class BlockStore
             ArrayPool<byte>.Shared.Return(scratch, clearArray: true);
         }
 
-        return copied;
+        return (copied, away);
+    }
+
+    /// <summary>What a wish comes to over the places there are: what cannot be kept so on other machines now is kept here.</summary>
+    internal CopyWish Feasible(CopyWish wish) => wish.IsAway && AwayNow.ClassFor(wish.Survive) is not null ? wish : new CopyWish(Feasible(wish.Survive), IsAway: false);
+
+    /// <summary>Says that arenas are away, or no longer. Durable on return.</summary>
+    internal void ChangeAway(bool isAway, IReadOnlyList<uint> ordinals)
+    {
+        ThrowIfNotWritable();
+        try
+        {
+            foreach (uint[] part in ordinals.Chunk(Catalog.MaxAwayCount))
+            {
+                _catalogLog.Append(writer => Catalog.WriteAway(writer, isAway, part));
+            }
+
+            _catalogLog.Sync();
+        }
+        catch (Exception failure)
+        {
+            Fail(failure);
+            throw;
+        }
+    }
+
+    /// <summary>Whether so many lost places are outlived by the fragments of an arena that other machines show now: each is asked for its record, and for a group at random that is checked against its name.</summary>
+    internal async ValueTask<bool> ProvesAwayAsync(ArenaRecord arena, CancellationToken cancel)
+    {
+        IReadOnlySet<int> shown = await FragmentRepair.ProbeAsync(SetOf(arena), _random, cancel).ConfigureAwait(false);
+        StoreHolder?[] holders = HoldersOf(arena);
+        return Placement.LossesOutlived(arena.Layout, Placement.CountsByPlace(
+            [.. holders.Where((_, index) => shown.Contains(index))], static holder => holder is { IsElsewhere: true, IsGone: false, IsDoubted: false })) >= arena.Survive;
+    }
+
+    /// <summary>Finds blocks in this arena again, where copies of it came to nothing.</summary>
+    internal async ValueTask IndexAgainAsync(ArenaRecord arena, CancellationToken cancel)
+    {
+        if (_index is not null && Catalog.Arena(arena.Ordinal) is { State: ArenaState.Sealed } now)
+        {
+            await IndexArenaAsync(now, cancel).ConfigureAwait(false);
+        }
     }
 }

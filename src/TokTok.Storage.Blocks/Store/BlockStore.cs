@@ -101,6 +101,18 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
 
     public Placement Placement => _table.Placement;
 
+    /// <summary>Holders on other machines alone: what arenas that are away keep their promises by.</summary>
+    internal Placement Away => _table.Away;
+
+    /// <summary>Those of them that can be counted on now.</summary>
+    internal Placement AwayNow => _table.AwayNow;
+
+    internal Placement PlacementOf(ArenaRecord arena) => arena.IsAway ? Away : Placement;
+
+    /// <summary>By fragment index, those that count for the arena: of one that is away none here does.</summary>
+    internal StoreHolder?[] HoldersOf(ArenaRecord arena) =>
+        [.. arena.Fragments.Select(fragment => HolderOf(fragment.Holder)).Select(holder => arena.IsAway && holder is { IsElsewhere: false } ? null : holder)];
+
     /// <summary>What the quotas of holders leave.</summary>
     internal HolderRoom Room => _room;
 

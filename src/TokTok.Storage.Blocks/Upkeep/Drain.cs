@@ -27,7 +27,7 @@ public sealed class Drain(BlockStore store, IRootWalker walker, HolderId leaving
     public IReadOnlyList<uint> Ordinals() => [.. Arenas().Select(static arena => arena.Ordinal)];
 
     /// <summary>Whether arenas must be written again in another class.</summary>
-    public bool NeedsRecoding => Arenas().Any(arena => !IsMendable(arena, new Placement(_left, store.Placement.Rule)));
+    public bool NeedsRecoding => Arenas().Any(arena => !IsMendable(arena, PlacementFor(arena, new Placement(_left, store.Placement.Rule))));
 
     /// <summary>Why the holder cannot be given up; null: it can.</summary>
     /// <param name="freeBytes">What a holder's disk, or a peer, has room for.</param>
@@ -89,7 +89,7 @@ public sealed class Drain(BlockStore store, IRootWalker walker, HolderId leaving
     /// <summary>What cannot be copied, since its keys are gone or it was adopted lately, must find places as it is.</summary>
     private string? Stuck(Placement placement)
     {
-        int stuck = Arenas().Count(arena => !IsMendable(arena, placement) && (!store.HasKeysOf(arena) || store.WaitsFor(arena) > 0));
+        int stuck = Arenas().Count(arena => !IsMendable(arena, PlacementFor(arena, placement)) && (!store.HasKeysOf(arena) || store.WaitsFor(arena) > 0));
         return stuck == 0 ? null : $"without it {Places(placement)}, too few for {stuck} arenas that cannot be written again now (taken up lately, or without keys); let another one in";
     }
 
@@ -107,16 +107,17 @@ public sealed class Drain(BlockStore store, IRootWalker walker, HolderId leaving
         long all = 0;
         foreach (ArenaRecord arena in Arenas())
         {
-            if (IsMendable(arena, placement))
+            Placement its = PlacementFor(arena, placement);
+            if (IsMendable(arena, its))
             {
                 var redundancy = new RedundancyClass(arena.Layout.DataFragments, arena.Layout.ParityFragments, arena.Survive);
                 StoreHolder?[] taken = [.. arena.Fragments.Select(fragment => store.HolderOf(fragment.Holder) is { } holder && holder.Id != leaving ? holder : null)];
-                Take(placement.Choose(arena.Id, redundancy, taken, HasRoomFor(arena.Layout.SliceBytes)), arena.Layout.SliceBytes, index => IsThere(arena.Fragments[index]));
+                Take(its.Choose(arena.Id, redundancy, taken, HasRoomFor(arena.Layout.SliceBytes)), arena.Layout.SliceBytes, index => IsThere(arena.Fragments[index]));
             }
-            else if (placement.ClassFor(arena.Survive) is { } narrower)
+            else if ((its.ClassFor(arena.Survive) ?? placement.ClassFor(arena.Survive)) is { } narrower)
             {
                 long slice = arena.Layout.ImageBytes / narrower.Data;
-                Take(placement.Choose(arena.Id, narrower, null, HasRoomFor(slice)), slice, static _ => true);
+                Take((its.ClassFor(arena.Survive) is null ? placement : its).Choose(arena.Id, narrower, null, HasRoomFor(slice)), slice, static _ => true);
             }
         }
 
@@ -145,6 +146,9 @@ public sealed class Drain(BlockStore store, IRootWalker walker, HolderId leaving
             }
         }
     }
+
+    /// <summary>What is away goes to another machine, or, where too few are left, comes back.</summary>
+    private Placement PlacementFor(ArenaRecord arena, Placement all) => arena.IsAway ? new Placement([.. _left.Where(static holder => holder.IsElsewhere)], store.Placement.Rule) : all;
 
     private bool IsMendable(ArenaRecord arena, Placement placement) => Recoder.IsForOnePlace(arena)
         ? placement.PlaceCount > 0

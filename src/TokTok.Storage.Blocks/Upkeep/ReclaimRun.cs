@@ -141,7 +141,7 @@ public sealed class ReclaimRun(IRootWalker walker, ReclaimOptions options, Actio
 
         long before = Report.MovedBytes;
         (long moved, int trashed, long trashedBytes) = await reclaimer.EmptyAsync(                                                   // 3. a few arenas
-            NextVictims(store), (arena, index) => _live[arena.Domain].IsLive(arena.Ordinal, index) ? arena.Survive : null, _reasons,
+            NextVictims(store), (arena, index) => _live[arena.Domain].IsLive(arena.Ordinal, index) ? new CopyWish(arena.Survive, arena.IsAway) : null, _reasons,
             (phase, done, _) => progress?.Invoke(phase, before + done, _toMove), cancel).ConfigureAwait(false);
         Report = Report with { MovedBytes = before + moved, TrashedArenas = Report.TrashedArenas + trashed, TrashedBytes = Report.TrashedBytes + trashedBytes };
         if (_victims.Count == 0)

@@ -136,9 +136,10 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
     }
 
     /// <summary>Moves what is wanted out of the arenas, and the arenas to the trash.</summary>
-    /// <param name="wanted">For a clump of an arena: how many lost places its copy is to survive, or null where nothing wants it.</param>
+    /// <param name="wanted">For a clump of an arena: what is wanted of its copy, or null where nothing wants it.</param>
+    /// <remarks>What goes to other machines alone is sealed and proven there before the arena that it leaves is let go of.</remarks>
     internal async ValueTask<(long Moved, int Trashed, long TrashedBytes)> EmptyAsync(
-        List<(ArenaRecord Arena, long Live)> victims, Func<ArenaRecord, int, int?> wanted, List<string> reasons, Action<string, long, long>? progress, CancellationToken cancel)
+        List<(ArenaRecord Arena, long Live)> victims, Func<ArenaRecord, int, CopyWish?> wanted, List<string> reasons, Action<string, long, long>? progress, CancellationToken cancel)
     {
         if (victims.Count == 0)
         {
@@ -150,12 +151,16 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         long total = victims.Sum(static victim => victim.Live);
         var emptied = new List<ArenaRecord>();
         var kept = new List<ArenaRecord>();
+        var proof = new AwayProof(store);
+        long away = 0;
         foreach ((ArenaRecord arena, long _) in victims)
         {
             cancel.ThrowIfCancellationRequested();
             try
             {
-                moved += await store.CopyLiveAsync(arena, index => wanted(arena, index), cancel).ConfigureAwait(false); // 5. verbatim, verified
+                (long copied, long sent) = await store.CopyLiveAsync(arena, index => wanted(arena, index), cancel).ConfigureAwait(false); // 5. verbatim, verified
+                moved += copied;
+                away += sent;
                 emptied.Add(arena);
             }
             catch (DamagedBlockException damage)
@@ -168,8 +173,26 @@ public sealed class Reclaimer(BlockStore store, IRootWalker walker)
         }
 
         await store.FlushAsync(cancel).ConfigureAwait(false);                                                          // 6. copies durable
+        if (away > 0)
+        {
+            await proof.RunAsync(reasons, cancel).ConfigureAwait(false);                                               //    and, of what is freed here, proven elsewhere
+            foreach (ArenaRecord arena in emptied.ToArray())
+            {
+                if (!await proof.HoldsAsync(arena, index => wanted(arena, index), cancel).ConfigureAwait(false))
+                {
+                    emptied.Remove(arena);
+                    kept.Add(arena);
+                }
+            }
+        }
+
         uint day = store.Catalog.RunningDays;
         store.ChangeArenas(kept);
+        foreach (ArenaRecord arena in away > 0 ? kept : [])
+        {
+            await store.IndexAgainAsync(arena, cancel).ConfigureAwait(false);
+        }
+
         store.ChangeArenas(emptied.ConvertAll(arena => arena with { State = ArenaState.Trashed, TrashedOnDay = day })); // 7. tombstones, durable
         await TrashFilesAsync(emptied, reasons, cancel).ConfigureAwait(false);                                         // 8. files out of the way
         return (moved, emptied.Count, emptied.Sum(StoredBytes));

@@ -240,7 +240,7 @@ public sealed class Scrubber(BlockStore store)
         FragmentPlace[] places = [.. arena.Fragments];
         HashSet<string> used = [.. places.Where((_, index) => Array.IndexOf(lost, index) < 0).Select(fragment => store.HolderOf(fragment.Holder)?.Place).OfType<string>()];
         bool isChanged = false;
-        foreach (StoreHolder holder in store.Holders.Where(static holder => holder is { Holder: not null, IsGone: false, IsDoubted: false }))
+        foreach (StoreHolder holder in store.Holders.Where(holder => holder is { Holder: not null, IsGone: false, IsDoubted: false } && (holder.IsElsewhere || !arena.IsAway)))
         {
             int[] left = [.. lost.Where(index => places[index].Name != default && places[index].Holder != holder.Number && places[index] == arena.Fragments[index])];
             if (left.Length == 0 || (arena.Survive > 0 && used.Contains(holder.Place)) || !await HasAnyAsync(holder.Holder!, arena, left, cancel).ConfigureAwait(false))
@@ -308,7 +308,7 @@ public sealed class Scrubber(BlockStore store)
     {
         var redundancy = new RedundancyClass(arena.Layout.DataFragments, arena.Layout.ParityFragments, arena.Survive);
         StoreHolder?[] taken = [.. arena.Fragments.Select(fragment => store.HolderOf(fragment.Holder) is { IsGone: false } keeper && (keepsAbsent || keeper.Holder is not null) ? keeper : null)];
-        return store.Room.Choose(arena.Id, redundancy, arena.Layout, taken, out full);
+        return store.Room.Choose(arena.Id, redundancy, arena.Layout, arena.IsAway, taken, out full);
     }
 
     /// <summary>Gives fragments without a reachable holder to new ones. Returns how many found one.</summary>

@@ -6,20 +6,26 @@ using TokTok.Storage.Core;
 
 namespace TokTok.Storage.Blocks.Upkeep;
 
-/// <summary>How many lost places each clump is to outlive: the most that any reference asks for.</summary>
+/// <summary>How many lost places each clump is to outlive: the most that any reference asks for. And whether all of these come from folders that are freed here.</summary>
 /// <remarks>
 /// One thread. Of several copies of a block the strongest is the one that counts; the others are wanted by nobody.
-/// Memory: two bytes a block, and the scores of open arenas.
+/// Memory: four bytes a block, and the scores of open arenas.
 /// A cell holds two numbers, each one more than the places meant, so that 0 says "by nobody": the most that a mark asked for, from where the walk has been
 /// below; and the most that was asked for at all. They differ where something strong lies below a block: the block itself is raised, its other parts are not.
+/// Only the content of files is ever freed: tables and extents stay here, so that names are listed, and trees walked, without a word to anybody.
 /// </remarks>
-internal sealed class WantedMap(BlockStore store, DomainId domain) : IRedundancyMarker
+internal sealed class WantedMap(BlockStore store, DomainId domain) : IFreedMarker
 {
+    private const byte KeptReference = 1;
+    private const byte FreedReference = 2;
+
     private readonly Dictionary<uint, Cell[]> _cells = [];
     private readonly Dictionary<Score, Cell> _open = [];
     private Cell _nowhere;
 
-    private record struct Cell(byte Walked, byte Wanted);
+    /// <param name="WalkedFreed">As Walked, from below freed folders.</param>
+    /// <param name="References">Of which kinds there were any.</param>
+    private record struct Cell(byte Walked, byte Wanted, byte WalkedFreed, byte References);
 
     public int DefaultSurvive { get; } = store.Feasible(store.DefaultSurvive);
 
@@ -36,7 +42,9 @@ internal sealed class WantedMap(BlockStore store, DomainId domain) : IRedundancy
 
     public bool Mark(Score score, BlockType type) => Mark(score, type, DefaultSurvive);
 
-    public bool Mark(Score score, BlockType type, int survive)
+    public bool Mark(Score score, BlockType type, int survive) => Mark(score, type, survive, isFreed: false);
+
+    public bool Mark(Score score, BlockType type, int survive, bool isFreed)
     {
         ref Cell cell = ref CellOf(score, out bool isMissing);
         if (isMissing)
@@ -49,12 +57,21 @@ internal sealed class WantedMap(BlockStore store, DomainId domain) : IRedundancy
         Strongest = Math.Max(Strongest, survive);
         MarkedCount += cell.Wanted == 0 ? 1 : 0;
         cell.Wanted = Math.Max(cell.Wanted, asked);
-        if (cell.Walked >= asked)
+        cell.References |= isFreed && type == BlockType.Data ? FreedReference : KeptReference;
+        if (cell.Walked >= asked || (isFreed && cell.WalkedFreed >= asked))
         {
             return false;
         }
 
-        cell.Walked = asked;
+        if (isFreed)
+        {
+            cell.WalkedFreed = asked;
+        }
+        else
+        {
+            cell.Walked = asked;
+        }
+
         return true;
     }
 
@@ -74,7 +91,15 @@ internal sealed class WantedMap(BlockStore store, DomainId domain) : IRedundancy
     internal int? Wanted(ArenaRecord arena, int entryIndex) =>
         _cells.TryGetValue(arena.Ordinal, out Cell[]? cells) && cells[entryIndex].Wanted > 0 ? cells[entryIndex].Wanted - 1 : null;
 
+    /// <summary>Whether only freed folders refer to a clump.</summary>
+    internal bool IsFreed(ArenaRecord arena, int entryIndex) => ReferencesOf(arena, entryIndex) == FreedReference;
+
+    /// <summary>Whether freed folders refer to a clump, and others.</summary>
+    internal bool IsShared(ArenaRecord arena, int entryIndex) => ReferencesOf(arena, entryIndex) == (FreedReference | KeptReference);
+
     internal bool HasAny(uint ordinal) => _cells.ContainsKey(ordinal);
+
+    private byte ReferencesOf(ArenaRecord arena, int entryIndex) => _cells.TryGetValue(arena.Ordinal, out Cell[]? cells) ? cells[entryIndex].References : (byte)0;
 
     private ref Cell CellOf(Score score, out bool isMissing)
     {

@@ -9,9 +9,12 @@ namespace TokTok.Storage.Files;
 /// Several heads may be marked at the same time with one marker; the marks are complete when all calls have returned.
 /// With a <see cref="IRedundancyMarker"/> every block is asked to be as strong as the directory it belongs to, and as the strongest thing below it: a strong file
 /// whose directory is lost is lost. Names of a linked file ask for its record wherever a snapshot's link table has one: more than is needed, never less.
+/// With a <see cref="IFreedMarker"/> it says which references to content come from freed folders. Files of several names, and attributes, are never freed. The directories on the way to a freed folder
+/// are walked for each of the ways to them, since an equal one may stand where nothing is freed.
 /// A call that throws leaves marks whose blocks below are not marked: start over with a new marker.
 /// </remarks>
-public sealed class TreeWalker : IRootWalker
+/// <param name="freed">What is freed on this device; null: nothing.</param>
+public sealed class TreeWalker(FreedList? freed = null) : IRootWalker
 {
     private enum TableKind
     {
@@ -32,9 +35,10 @@ public sealed class TreeWalker : IRootWalker
 
         VolumeRoot root = await Volume.ReadRootAsync(blocks, head, cancel).ConfigureAwait(false);
         Way? way = walk.WayTo(null, head.Root, BlockType.VolumeRoot, walk.DefaultSurvive);
+        walk.Freed = marker is IFreedMarker ? freed?.Of(head.Volume) : null;
         walk.Push(root.Snapshots, TableKind.Snapshots, way, walk.DefaultSurvive);
         walk.PushLinks(root.Links, way);
-        await walk.EntryAsync(root.Active, way, walk.DefaultSurvive, cancel).ConfigureAwait(false);
+        await walk.EntryAsync(root.Active, way, walk.DefaultSurvive, cancel, walk.Freed).ConfigureAwait(false);
         await walk.RunAsync(cancel).ConfigureAwait(false);
     }
 
@@ -75,12 +79,19 @@ public sealed class TreeWalker : IRootWalker
     private sealed class Walk(IBlockStore blocks, IBlockMarker marker, Func<Entry, CancellationToken, ValueTask<Entry?>>? resolve = null)
     {
         private readonly IRedundancyMarker? _classes = marker as IRedundancyMarker;
-        private readonly Stack<(TableRoot? Inline, TableBlockRef Block, int Level, TableKind Kind, Way? Way, int Survive)> _tables = new();
+        private readonly IFreedMarker? _freed = marker as IFreedMarker;
+        private readonly Stack<(TableRoot? Inline, TableBlockRef Block, int Level, TableKind Kind, Way? Way, int Survive, FreedNode? Freed)> _tables = new();
         private readonly Stack<(ExtentsBlockRef Block, int Level)> _extents = new();
+
+        /// <summary>Blocks of directories that are freed in part, as they were walked already.</summary>
+        private readonly HashSet<(Score Score, int Survive, FreedNode Freed)> _partly = [];
 
         /// <summary>Files of several names, one of them at least in a directory that asks for more than the store's own redundancy.</summary>
         private readonly Dictionary<ulong, int> _strongLinks = [];
         private readonly List<TableRoot> _linkTables = [];
+
+        /// <summary>How far the volume is freed; null: not at all.</summary>
+        public FreedNode? Freed { get; set; }
 
         public int DefaultSurvive => _classes?.DefaultSurvive ?? 0;
 
@@ -97,17 +108,29 @@ public sealed class TreeWalker : IRootWalker
             }
         }
 
-        public void Push(TableRoot root, TableKind kind, Way? way, int survive)
+        public void Push(TableRoot root, TableKind kind, Way? way, int survive, FreedNode? freed = null)
         {
             if (!root.IsEmpty)
             {
-                _tables.Push((root.Depth == 0 ? root : null, root.Top, Math.Max(root.Depth - 1, 0), kind, way, survive));
+                _tables.Push((root.Depth == 0 ? root : null, root.Top, Math.Max(root.Depth - 1, 0), kind, way, survive, freed));
             }
+        }
+
+        /// <summary>Marks a block of a table or of extents: where its directory is freed in part, it is walked whatever was walked before, and counts for nobody else as walked.</summary>
+        private bool Mark(Score score, BlockType type, int survive, FreedNode? freed)
+        {
+            if (freed is null)
+            {
+                return Mark(score, type, survive);
+            }
+
+            bool isNew = _freed!.Mark(score, type, survive, isFreed: true);
+            return freed.IsWhole ? isNew : _partly.Add((score, survive, freed));
         }
 
         public async ValueTask RunAsync(CancellationToken cancel)
         {
-            while (_tables.TryPop(out (TableRoot? Inline, TableBlockRef Block, int Level, TableKind Kind, Way? Way, int Survive) next))
+            while (_tables.TryPop(out (TableRoot? Inline, TableBlockRef Block, int Level, TableKind Kind, Way? Way, int Survive, FreedNode? Freed) next))
             {
                 cancel.ThrowIfCancellationRequested();
                 TableBlock block;
@@ -117,7 +140,7 @@ public sealed class TreeWalker : IRootWalker
                 {
                     block = TableBlock.Parse(next.Inline.Inline, 0);
                 }
-                else if (Mark(next.Block.Score, type, next.Survive))
+                else if (Mark(next.Block.Score, type, next.Survive, next.Freed))
                 {
                     Raise(next.Way, next.Survive);
                     way = WayTo(next.Way, next.Block.Score, type, next.Survive);
@@ -138,7 +161,7 @@ public sealed class TreeWalker : IRootWalker
                 {
                     if (next.Level > 0)
                     {
-                        _tables.Push((null, block.Child(at), next.Level - 1, next.Kind, way, next.Survive));
+                        _tables.Push((null, block.Child(at), next.Level - 1, next.Kind, way, next.Survive, next.Freed));
                         continue;
                     }
 
@@ -146,11 +169,11 @@ public sealed class TreeWalker : IRootWalker
                     {
                         SnapshotRecord snapshot = SnapshotRecord.Decode(block[at]);
                         PushLinks(snapshot.Links, way);
-                        await EntryAsync(snapshot.Root, way, next.Survive, cancel).ConfigureAwait(false);
+                        await EntryAsync(snapshot.Root, way, next.Survive, cancel, Freed).ConfigureAwait(false);
                         continue;
                     }
 
-                    await EntryAsync(Entry.Decode(block[at].Value), way, next.Survive, cancel).ConfigureAwait(false);
+                    await EntryAsync(Entry.Decode(block[at].Value), way, next.Survive, cancel, next.Freed?.Child(block[at].Key.Span)).ConfigureAwait(false);
                 }
             }
 
@@ -165,7 +188,8 @@ public sealed class TreeWalker : IRootWalker
         }
 
         /// <param name="inherited">What the directory that names the entry asks for.</param>
-        public async ValueTask EntryAsync(Entry? entry, Way? way, int inherited, CancellationToken cancel)
+        /// <param name="freed">How far the entry is freed.</param>
+        public async ValueTask EntryAsync(Entry? entry, Way? way, int inherited, CancellationToken cancel, FreedNode? freed = null)
         {
             if (entry is { IsLink: true } && resolve is not null)
             {
@@ -205,10 +229,10 @@ public sealed class TreeWalker : IRootWalker
             switch (entry.Type)
             {
                 case EntryType.Directory:
-                    Push(entry.Children, TableKind.Directory, way, survive);
+                    Push(entry.Children, TableKind.Directory, way, survive, freed);
                     break;
                 case EntryType.File:
-                    await ContentAsync(entry.Content, survive, cancel).ConfigureAwait(false);
+                    await ContentAsync(entry.Content, survive, freed is { IsWhole: true } ? freed : null, cancel).ConfigureAwait(false);
                     break;
                 default:
                     break;
@@ -259,11 +283,11 @@ public sealed class TreeWalker : IRootWalker
             }
         }
 
-        private async ValueTask ContentAsync(FileContent content, int survive, CancellationToken cancel)
+        private async ValueTask ContentAsync(FileContent content, int survive, FreedNode? freed, CancellationToken cancel)
         {
             if (content.Kind == ContentKind.Extents)
             {
-                MarkData(ExtentsBlock.Parse(content.Run, 0), survive);
+                MarkData(ExtentsBlock.Parse(content.Run, 0), survive, freed);
             }
             else if (content.Kind == ContentKind.Tree)
             {
@@ -272,13 +296,13 @@ public sealed class TreeWalker : IRootWalker
 
             while (_extents.TryPop(out (ExtentsBlockRef Block, int Level) next))
             {
-                if (!Mark(next.Block.Score, BlockType.Extents, survive))
+                if (!Mark(next.Block.Score, BlockType.Extents, survive, freed))
                 {
                     continue;
                 }
 
                 ExtentsBlock block = await ExtentsBlock.ReadAsync(blocks, next.Block, next.Level, cancel).ConfigureAwait(false);
-                MarkData(block, survive);
+                MarkData(block, survive, freed);
                 foreach (ExtentsBlockRef child in block.Children)
                 {
                     _extents.Push((child, next.Level - 1));
@@ -286,13 +310,13 @@ public sealed class TreeWalker : IRootWalker
             }
         }
 
-        private void MarkData(ExtentsBlock block, int survive)
+        private void MarkData(ExtentsBlock block, int survive, FreedNode? freed)
         {
             foreach (Extent extent in block.Extents)
             {
                 if (!extent.IsHole)
                 {
-                    Mark(extent.Score, BlockType.Data, survive);
+                    Mark(extent.Score, BlockType.Data, survive, freed);
                 }
             }
         }

@@ -116,7 +116,7 @@ internal sealed class HolderWatch(BlockStore store, StorageConfig config, Keyrin
         await ForgiveAsync([.. keepers.Where(peer => Present(peer)?.Itself is PeerHolder { Connection.IsSilent: true })], list, cancel).ConfigureAwait(false);
         return [.. keepers.Select(peer => Array.IndexOf(absent, peer) is >= 0 and var at && (dialled[at].Holder is not null || Present(peer) is null or { Itself: PeerHolder { Connection.IsReplaced: true } })
             ? dialled[at]
-            : new ConfiguredHolder(peer.Place, PeerHolders.AddressOf(peer), Present(peer)!.Holder, null) { QuotaBytes = Present(peer)!.QuotaBytes, IsCached = true, IsLeaving = peer.IsLeaving, Country = peer.Country })];
+            : new ConfiguredHolder(peer.Place, PeerHolders.AddressOf(peer), Present(peer)!.Holder, null) { QuotaBytes = Present(peer)!.QuotaBytes, IsCached = true, IsElsewhere = true, IsLeaving = peer.IsLeaving, Country = peer.Country })];
     }
 
     private async ValueTask ForgiveAsync(Peer[] silent, PeerList list, CancellationToken cancel)

@@ -216,16 +216,16 @@ internal sealed class PeerHolders(IDisk disk, IRandomSource random, TimeProvider
                 holder.Dispose();
                 return new ConfiguredHolder(peer.Place, AddressOf(peer), null, $"peer {connection.Where} says that it is the holder that {owner.Name} is, and is left out: expected one of its own; if {owner.Name} moved there, 'tdfs peer revoke {owner.Name}'")
                 {
-                    QuotaBytes = peer.KeptForUs, IsCached = true, IsLeaving = peer.IsLeaving, Country = peer.Country,
+                    QuotaBytes = peer.KeptForUs, IsCached = true, IsElsewhere = true, IsLeaving = peer.IsLeaving, Country = peer.Country,
                 };
             }
 
-            return new ConfiguredHolder(peer.Place, AddressOf(peer), holder, null) { QuotaBytes = holder.Hello.QuotaBytes, IsCached = true, IsLeaving = peer.IsLeaving, Country = peer.Country };
+            return new ConfiguredHolder(peer.Place, AddressOf(peer), holder, null) { QuotaBytes = holder.Hello.QuotaBytes, IsCached = true, IsElsewhere = true, IsLeaving = peer.IsLeaving, Country = peer.Country };
         }
         catch (PeerException problem)
         {
             connection.Dispose();
-            return new ConfiguredHolder(peer.Place, AddressOf(peer), null, $"peer {problem.Message}") { QuotaBytes = peer.KeptForUs, IsCached = true, IsLeaving = peer.IsLeaving, Country = peer.Country, KnownId = peer.Holder };
+            return new ConfiguredHolder(peer.Place, AddressOf(peer), null, $"peer {problem.Message}") { QuotaBytes = peer.KeptForUs, IsCached = true, IsElsewhere = true, IsLeaving = peer.IsLeaving, Country = peer.Country, KnownId = peer.Holder };
         }
         catch
         {

@@ -60,6 +60,9 @@ internal sealed class StoreFixture
     /// <summary>By path, for those whose place is not a place of its own.</summary>
     internal Dictionary<string, string> Places { get; } = [];
 
+    /// <summary>Paths of those that stand for peers: on other machines.</summary>
+    internal HashSet<string> Elsewhere { get; } = [];
+
     /// <summary>By path, for those whose owner says where they lie; the rule is <see cref="StoreOptions.Rule"/>.</summary>
     internal Dictionary<string, string> Countries { get; } = [];
 
@@ -87,11 +90,11 @@ internal sealed class StoreFixture
             try
             {
                 IFragmentHolder holder = FolderHolder.Open(Disk, path, Random);
-                configured.Add(new ConfiguredHolder(Places.GetValueOrDefault(path, path), path, Wrap?.Invoke(holder) ?? holder, null) { Country = Countries.GetValueOrDefault(path), IsCached = AreCached, IsDoubted = Doubted == path, QuotaBytes = Quotas.TryGetValue(path, out long quota) ? quota : null });
+                configured.Add(new ConfiguredHolder(Places.GetValueOrDefault(path, path), path, Wrap?.Invoke(holder) ?? holder, null) { Country = Countries.GetValueOrDefault(path), IsCached = AreCached, IsDoubted = Doubted == path, IsElsewhere = Elsewhere.Contains(path), QuotaBytes = Quotas.TryGetValue(path, out long quota) ? quota : null });
             }
             catch (Exception missing) when (missing is DiskException or DamagedFormatException)
             {
-                configured.Add(new ConfiguredHolder(path, path, null, missing.Message) { Country = Countries.GetValueOrDefault(path), Make = Make is null ? null : isAbsent => Make(path, isAbsent) });
+                configured.Add(new ConfiguredHolder(path, path, null, missing.Message) { Country = Countries.GetValueOrDefault(path), IsElsewhere = Elsewhere.Contains(path), Make = Make is null ? null : isAbsent => Make(path, isAbsent) });
             }
         }
 
@@ -101,7 +104,7 @@ internal sealed class StoreFixture
 
     /// <summary>The holders of an open store as they would be configured, to be changed and handed to it.</summary>
     internal static List<ConfiguredHolder> ConfiguredOf(BlockStore store) =>
-        [.. store.Holders.Where(static holder => !holder.IsGone).Select(static holder => new ConfiguredHolder(holder.Place, holder.Address, holder.Holder, holder.Problem) { QuotaBytes = holder.QuotaBytes, KnownId = holder.Id })];
+        [.. store.Holders.Where(static holder => !holder.IsGone).Select(static holder => new ConfiguredHolder(holder.Place, holder.Address, holder.Holder, holder.Problem) { QuotaBytes = holder.QuotaBytes, KnownId = holder.Id, IsElsewhere = holder.IsElsewhere })];
 
     /// <summary>Cuts the power; what was not synced may be lost.</summary>
     internal void PowerCut(int seed) => Disk = Disk.Recover(seed);

@@ -166,7 +166,7 @@ public sealed class TreeReader(SortedTable table, TableRoot links)
         ? new TreeItem(path, await LinkTable.ResolveAsync(table, links, stored, cancel).ConfigureAwait(false), true)
         : new TreeItem(path, stored, false);
 
-    private static ReadOnlyMemory<byte> Normal(ReadOnlyMemory<byte> path)
+    internal static ReadOnlyMemory<byte> Normal(ReadOnlyMemory<byte> path)
     {
         ReadOnlyMemory<byte> normal = default;
         ReadOnlyMemory<byte> rest = path;

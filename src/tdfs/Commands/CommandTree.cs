@@ -37,6 +37,7 @@ internal static class CommandTree
         ("recover", RecoverVerb.Create),
         ("redundancy", RedundancyVerb.Create),
         ("health", HealthVerb.Create),
+        ("free", FreeVerb.Create),
         ("status", StatusVerb.Create),
         ("debug", DebugVerb.Create),
         ("agent", AgentVerb.Create),

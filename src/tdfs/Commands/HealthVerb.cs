@@ -45,6 +45,7 @@ internal static class HealthVerb
                         json.WriteNumber("degradedBlocks", info.DegradedBlockCount);
                         json.WriteNumber("lostBlocks", info.LostBlockCount);
                         json.WriteNumber("weakBlocks", info.WeakBlockCount);
+                        json.WriteNumber("freedBlocks", info.FreedBlockCount);
                         json.WriteNumber("survives", info.Survives);
                         json.WriteNumber("places", info.PlaceCount);
                         json.WriteNumber("wanted", info.Wanted);
@@ -63,6 +64,11 @@ internal static class HealthVerb
                         }
 
                         text.WriteLine($"{Show.Count(info.FileCount, "file")}, {Show.Count(info.BlockCount, "block")}: {Show.Count(info.HealthyBlockCount)} whole, {Show.Count(info.DegradedBlockCount)} held by parity, {Show.Count(info.LostBlockCount)} lost");
+                        if (info.FreedBlockCount > 0)
+                        {
+                            text.WriteLine($"{Show.Count(info.FreedBlockCount, "block")} {(info.FreedBlockCount == 1 ? "is" : "are")} freed here: on other machines alone, fetched when read.");
+                        }
+
                         text.WriteLine(info.VerifiedNs is not null ? "Every byte of the fragments was read."
                             : info.Evidence.PeerCount == 0 ? "By the holders' records; --read-all reads every byte."
                             : $"By the holders' records: {Report.Evidence(info.Evidence, run.Output.Clock)}; --read-all reads every byte.");
@@ -78,7 +84,7 @@ internal static class HealthVerb
     }
 
     /// <summary>What looks like a path of this machine. A label that does so is named as VOLUME@LABEL.</summary>
-    private static bool IsLocal(string text) => text is "." or ".." || (text.Contains('/', StringComparison.Ordinal) && !text.Contains('@', StringComparison.Ordinal));
+    internal static bool IsLocal(string text) => text is "." or ".." || (text.Contains('/', StringComparison.Ordinal) && !text.Contains('@', StringComparison.Ordinal));
 
     /// <summary>"any 2 of 3 places".</summary>
     internal static string Places(int survive, int places) =>

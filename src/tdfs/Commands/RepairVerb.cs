@@ -80,10 +80,14 @@ internal static class RepairVerb
                         json.WriteNumber("repairedFragments", result.RepairedFragmentCount);
                         json.WriteNumber("writtenBytes", result.WrittenBytes);
                         json.WriteNumber("movedBytes", result.MovedBytes);
+                        json.WriteNumber("freedBytes", result.FreedBytes);
+                        json.WriteNumber("returnedBytes", result.ReturnedBytes);
                         Report.WriteList(json, "unrepairable", result.Unrepairable);
                     },
                     text => text.WriteLine($"repaired {Show.Count(result.RepairedFragmentCount, "fragment")}, {Show.Size(result.WrittenBytes)} written"
-                        + (result.MovedBytes > 0 ? $"; moved {Show.Size(result.MovedBytes)} to the redundancy wanted, `tdfs reclaim` frees what it leaves" : "")));
+                        + (result.MovedBytes > 0 ? $"; moved {Show.Size(result.MovedBytes)} to the redundancy wanted, `tdfs reclaim` frees what it leaves" : "")
+                        + (result.FreedBytes > 0 ? $"; of it {Show.Size(result.FreedBytes)} are freed here and went to other machines" : "")
+                        + (result.ReturnedBytes > 0 ? $"; of it {Show.Size(result.ReturnedBytes)} were freed and are kept here again" : "")));
                 bool isDamaged = Report.Problems(run.Output, result.Unrepairable);
                 return result.Failure is null ? isDamaged ? ExitCode.Damaged : ExitCode.Ok : throw result.Failure;
             }

@@ -40,6 +40,12 @@ internal static class StatusVerb
                         json.WriteNumber("parityBytes", status.ParityBytes);
                         json.WriteNumber("journalBytes", status.JournalBytes);
                         json.WriteNumber("trashBytes", status.TrashBytes);
+                        if (status.FreedCount > 0 || status.AwayBytes > 0)
+                        {
+                            json.WriteNumber("freedFolders", status.FreedCount);
+                            json.WriteNumber("awayBytes", status.AwayBytes);
+                        }
+
                         if (status.CacheBytes is long cached)
                         {
                             json.WriteNumber("cacheBytes", cached);
@@ -119,6 +125,11 @@ internal static class StatusVerb
         text.WriteLine($"keyring     {(status.HasPassphrase ? "under a passphrase" : "WITHOUT a passphrase: protected by its file mode alone")}");
         text.WriteLine($"kept        {Show.Size(status.StoredBytes)} in {Show.Count(status.ArenaCount, "arena")} of {Show.Count(status.VolumeCount, "volume")}, parity {Show.Size(status.ParityBytes)}, journal {Show.Size(status.JournalBytes)}");
         text.WriteLine($"trash       {Show.Size(status.TrashBytes)}");
+        if (status.FreedCount > 0 || status.AwayBytes > 0)
+        {
+            text.WriteLine($"freed       {Show.Count(status.FreedCount, "folder")}: {Show.Size(status.AwayBytes)} of what is kept {(status.AwayBytes == 1 ? "lies" : "lie")} on other machines alone; `tdfs free --list` shows them");
+        }
+
         if (status.Lag.Bytes > 0)
         {
             text.WriteLine($"lag         {ReplicationBound.Text(status.Lag, clock)}: not yet at the places that were promised{(IsLate(status, clock) ? $"; LATE, replicate-within is {Show.Duration(status.ReplicateWithin)}: WRITERS WAIT" : "")}");

@@ -23,6 +23,12 @@ internal sealed class StoreCare(
     /// <summary>Null: nothing is known of peers here.</summary>
     internal StoreAudits? Audits { get; init; }
 
+    /// <summary>What is freed on this device; null: nobody can free anything here.</summary>
+    internal FreedFile? Freed { get; init; }
+
+    /// <summary>Walks from every head with what is freed; null: with nothing.</summary>
+    internal Func<FreedList, IRootWalker>? FreedWalker { get; init; }
+
     public IReadOnlyList<string> DebugStructures => StoreDump.Structures;
 
     public async ValueTask GreetAsync(CancellationToken cancel) => await (Audits?.GreetAsync(cancel) ?? Task.CompletedTask).ConfigureAwait(false);
@@ -58,8 +64,20 @@ internal sealed class StoreCare(
             waiting.Add(store.Placement.CannotSurvive(store.DefaultSurvive));
         }
 
+        int freed = 0;
+        try
+        {
+            freed = Freed?.Read().Folders.Count ?? 0;
+        }
+        catch (DamagedFormatException damage)
+        {
+            waiting.Add(damage.Message);
+        }
+
         return new StoreStatus
         {
+            FreedCount = freed,
+            AwayBytes = kept.Where(static arena => arena.IsAway).Sum(static arena => (long)arena.Layout.ImageBytes),
             StorePath = config.StorePath,
             RedundancyClass = store.Placement.ClassFor(store.DefaultSurvive) is { } wanted ? $"{wanted.Data}+{wanted.Parity}" : "none",
             SurvivablePlaceCount = store.DefaultSurvive,
@@ -102,9 +120,10 @@ internal sealed class StoreCare(
     public async ValueTask<RepairResult> RepairAsync(IProgressSink progress, CancellationToken cancel)
     {
         // First what is wanted elsewhere: an arena that no place can mend any more is emptied, and is then no damage.
-        RecodeReport moved = await new Recoder(store, walker).RunAsync(Reporter(progress), cancel).ConfigureAwait(false);
+        IRootWalker asking = Freed is not null && FreedWalker is not null ? FreedWalker(Freed.Read()) : walker;
+        RecodeReport moved = await new Recoder(store, asking).RunAsync(Reporter(progress), cancel).ConfigureAwait(false);
         MendReport mend = await new Scrubber(store).RepairAsync(Reporter(progress), cancel).ConfigureAwait(false);
-        return new RepairResult(mend.RepairedFragments, mend.WrittenBytes, [.. moved.Problems, .. mend.Unrepairable]) { MovedBytes = moved.MovedBytes, Failure = mend.Failure };
+        return new RepairResult(mend.RepairedFragments, mend.WrittenBytes, [.. moved.Problems, .. mend.Unrepairable]) { MovedBytes = moved.MovedBytes, FreedBytes = moved.FreedBytes, ReturnedBytes = moved.ReturnedBytes, Failure = mend.Failure };
     }
 
     public async ValueTask<ReclaimResult> ReclaimAsync(bool dryRun, IProgressSink progress, CancellationToken cancel)

@@ -33,9 +33,13 @@ internal sealed class StoreSession(
     private NodeServer? _server;
     private Task _watching = Task.CompletedTask;
 
-    public IStoreCare Care => CareWith(new TreeWalker(), turns.RunAsync);
+    public IStoreCare Care => CareWith(static freed => new TreeWalker(freed), turns.RunAsync);
 
-    public IVolumes Volumes => new StoreVolumes(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock, _open, _bound);
+    public IFreed Freed => FreedWith(static freed => new TreeWalker(freed));
+
+    public IVolumes Volumes => OwnVolumes;
+
+    private StoreVolumes OwnVolumes => new(store, config, disk, config.StorePath + "/caches", keyring.CacheKey, random, clock, _open, _bound);
 
     public IMounts Mounts => new VolumeMounts(Opener);
 
@@ -52,6 +56,8 @@ internal sealed class StoreSession(
     public IDevices Devices => new StoreDevices(store, keyring, config, disk, random, clock, say);
 
     private string Path => config.StorePath;
+
+    private FreedFile FreedFile => StoreFreed.FileOf(config.StorePath, keyring.CacheKey, disk, random, clock);
 
     private VolumeOpener Opener => new(store, config, disk, random, clock, say, _open, _bound);
 
@@ -73,7 +79,7 @@ internal sealed class StoreSession(
     }
 
     public ValueTask<LeaveResult> LeaveAsync(string peer, IProgressSink progress, CancellationToken cancel) =>
-        new PeerDeparture(store, OwnPeers, _watch, new OpenWalker(_open), holder => StoreCare.FreeBytes(disk, holder) ?? 0, ShareMendingAsync, InTurnsAsync).RunAsync(peer, progress, cancel);
+        new PeerDeparture(store, OwnPeers, _watch, new OpenWalker(_open, FreedFile.Read()), holder => StoreCare.FreeBytes(disk, holder) ?? 0, ShareMendingAsync, InTurnsAsync).RunAsync(peer, progress, cancel);
 
     public ValueTask<RepairExportResult> ExportRepairAsync(string peer, string path, CancellationToken cancel) => OwnPeers.ExportRepairAsync(store, peer, path, cancel);
 
@@ -201,7 +207,7 @@ internal sealed class StoreSession(
         {
             _ when request.Config.StorePath != node.Path => throw new UserError(ExitCode.Usage, $"found {request.Config.StorePath}, expected {node.Path}, which the running node serves"),
             StoreAccess.Write when request.TakesTurns => new Guest(node, []),
-            StoreAccess.Write when request.ReplacesAbsentHolders => new Guest(node, await node.HoldAloneAsync(cancel).ConfigureAwait(false)),
+            StoreAccess.Write when request.ReplacesAbsentHolders || request.IsAlone => new Guest(node, await node.HoldAloneAsync(cancel).ConfigureAwait(false)),
             StoreAccess.Write => new Guest(node, [await node._open.Gate.ShareAsync(cancel).ConfigureAwait(false)]),
             _ => new Guest(node, []),
         };
@@ -223,8 +229,10 @@ internal sealed class StoreSession(
         public ValueTask<RecoverResult> RecoverAsync(RecoverRequest request, IProgressSink progress, CancellationToken cancel) => throw new UserError(ExitCode.Locked, NotHere);
     }
 
-    private StoreCare CareWith(IRootWalker walker, Func<Func<BlockStore, ValueTask<bool>>, CancellationToken, ValueTask> inTurns) =>
-        new(store, keyring, config, disk, hasPassphrase, walker, inTurns) { Audits = OwnAudits };
+    private StoreCare CareWith(Func<FreedList, IRootWalker> walkerFor, Func<Func<BlockStore, ValueTask<bool>>, CancellationToken, ValueTask> inTurns) =>
+        new(store, keyring, config, disk, hasPassphrase, walkerFor(FreedList.Empty), inTurns) { Audits = OwnAudits, Freed = FreedFile, FreedWalker = walkerFor };
+
+    private StoreFreed FreedWith(Func<FreedList, IRootWalker> walkerFor) => new(store, OwnVolumes, OwnAudits, FreedFile, walkerFor, clock);
 
     private async ValueTask<List<IDisposable>> HoldAloneAsync(CancellationToken cancel)
     {
@@ -272,7 +280,9 @@ internal sealed class StoreSession(
     /// <summary>One verb's use of the store.</summary>
     private sealed class Guest(StoreSession node, List<IDisposable> held) : IStoreSession
     {
-        public IStoreCare Care => node.CareWith(new OpenWalker(node._open), node.InTurnsAsync);
+        public IStoreCare Care => node.CareWith(freed => new OpenWalker(node._open, freed), node.InTurnsAsync);
+
+        public IFreed Freed => node.FreedWith(freed => new OpenWalker(node._open, freed));
 
         public IVolumes Volumes { get; } = node.Volumes;
 
@@ -298,9 +308,9 @@ internal sealed class StoreSession(
     }
 
     /// <summary>Walks from heads, and from what is open and in no root.</summary>
-    private sealed class OpenWalker(OpenVolumes open) : IRootWalker
+    private sealed class OpenWalker(OpenVolumes open, FreedList freed) : IRootWalker
     {
-        private readonly TreeWalker _heads = new();
+        private readonly TreeWalker _heads = new(freed);
 
         public async ValueTask MarkAsync(Head head, IBlockStore blocks, IBlockMarker marker, CancellationToken cancel)
         {

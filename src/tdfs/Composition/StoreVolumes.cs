@@ -348,6 +348,15 @@ internal sealed partial class StoreVolumes(
             : throw new UserError(ExitCode.NotFound, $"{local} is in no snapshot; import it, or name a snapshot as for `tdfs ls`");
     }
 
+    /// <summary>The volume of a snapshot, and a path in it as volumes have it.</summary>
+    /// <param name="mayBeGone">The snapshot need not have it.</param>
+    internal async ValueTask<(VolumeId Volume, string Name, byte[] Path)> FindPathAsync(string snapshot, byte[] path, CancellationToken cancel, bool mayBeGone = false)
+    {
+        Located found = await FindAsync(snapshot, cancel).ConfigureAwait(false);
+        TreeItem? item = await found.Reader().ResolveAsync(found.Record.Root, path, cancel).ConfigureAwait(false);
+        return (found.Volume.Root.Id, found.Volume.Name, item?.Path.ToArray() ?? (mayBeGone ? TreeReader.Normal(path).ToArray() : throw NoSuchPath(path, $"{found.Volume.Name}@{found.Number}")));
+    }
+
     public async ValueTask<HealthInfo> HealthAsync(string snapshot, byte[] path, bool readAll, IProgressSink progress, CancellationToken cancel)
     {
         Located found = await FindAsync(snapshot, cancel).ConfigureAwait(false);
@@ -379,6 +388,7 @@ internal sealed partial class StoreVolumes(
             DegradedBlockCount = blocks.DegradedCount,
             LostBlockCount = blocks.LostCount,
             WeakBlockCount = blocks.WeakCount,
+            FreedBlockCount = blocks.FreedCount,
             Survives = blocks.Survives,
             PlaceCount = store.Placement.PlaceCount,
             Wanted = wanted,
@@ -808,6 +818,8 @@ internal sealed partial class StoreVolumes(
 
         private record struct Seen(BlockState State, int Survives, int Walked, int Wanted);
 
+        internal long FreedCount { get; private set; }
+
         public int DefaultSurvive => store.DefaultSurvive;
 
         internal long HealthyCount => _blocks.Values.Count(static block => block.State == BlockState.Healthy);
@@ -872,6 +884,7 @@ internal sealed partial class StoreVolumes(
                 return (BlockState.Lost, -1);
             }
 
+            FreedCount += place.Arena.IsAway ? 1 : 0;
             if (!_arenas.TryGetValue(place.Arena.Ordinal, out (BlockState State, int Survives) found))
             {
                 ValueTask<(int Present, int Survives)> asked = _scrubber.LookAsync(place.Arena, readAll, CancellationToken.None);

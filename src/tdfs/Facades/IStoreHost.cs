@@ -67,6 +67,9 @@ internal sealed record OpenRequest
     /// <summary>A configured folder whose holder is absent gets a new one, if the folder is empty or missing: for repair alone.</summary>
     public bool ReplacesAbsentHolders { get; init; }
 
+    /// <summary>Nothing else of a running node writes meanwhile, and its volumes are held: for who lets go of what no root wants here.</summary>
+    public bool IsAlone { get; init; }
+
     /// <summary>Long work that shares the store with other verbs of a running node, and is alone for single steps.</summary>
     public bool TakesTurns { get; init; }
 }
@@ -161,6 +164,8 @@ internal interface IStoreSession : IAsyncDisposable
 
     IAudits Audits { get; }
 
+    IFreed Freed { get; }
+
     /// <summary>Moves everything of this store away from a peer, releases what it has, and ends it as a holder. One that is interrupted goes on when it is asked for again.</summary>
     /// <remarks>Refuses (<see cref="UserError"/>), before anything moves, where something would be kept weaker than is asked for, or would have no room.</remarks>
     ValueTask<LeaveResult> LeaveAsync(string peer, IProgressSink progress, CancellationToken cancel);
@@ -240,6 +245,12 @@ internal sealed record StoreStatus
 
     public required IReadOnlyList<string> WaitingFor { get; init; }
 
+    /// <summary>Folders that are freed on this device.</summary>
+    public int FreedCount { get; init; }
+
+    /// <summary>What lies on other machines alone, since it is freed here, parity apart.</summary>
+    public long AwayBytes { get; init; }
+
     /// <summary>What is not yet at the places that were promised for it.</summary>
     public Blocks.Store.ReplicationLag Lag { get; init; }
 
@@ -302,6 +313,12 @@ internal sealed record RepairResult(long RepairedFragmentCount, long WrittenByte
 {
     /// <summary>What was kept weaker than its directory wants, or the store's setting, and was moved.</summary>
     public long MovedBytes { get; init; }
+
+    /// <summary>Of it, what is freed here and went to other machines alone.</summary>
+    public long FreedBytes { get; init; }
+
+    /// <summary>Of it, what lay on other machines alone and is kept here again.</summary>
+    public long ReturnedBytes { get; init; }
 
     /// <summary>The first failure of a disk on the way: what it stopped is no damage, and another repair may mend it.</summary>
     public DiskException? Failure { get; init; }

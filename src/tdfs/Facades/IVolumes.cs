@@ -260,6 +260,9 @@ internal sealed record HealthInfo
     /// <summary>Blocks that outlive fewer lost places than is asked of them.</summary>
     public long WeakBlockCount { get; init; }
 
+    /// <summary>Blocks that lie on other machines alone, since they are freed here.</summary>
+    public long FreedBlockCount { get; init; }
+
     /// <summary>How many lost places the weakest of the blocks outlives, by the fragments that the holders have; 0 where one is lost.</summary>
     public int Survives { get; init; }
 

@@ -71,6 +71,9 @@ public sealed partial class BlockStore
     internal int? PendingSurvive(DomainId domain, Score score) =>
         _pending.TryGetValue(score, out PendingClump? pending) && pending.Buffer.Key.Domain == domain ? pending.Buffer.Key.Survive : null;
 
+    /// <summary>Clump bytes of a block of an open arena; 0: none has it.</summary>
+    internal int PendingBytes(Score score) => _pending.TryGetValue(score, out PendingClump? pending) ? pending.Length : 0;
+
     /// <summary>The blocks of one type in arenas and journal: with type 5, where heads can be found again.</summary>
     public async IAsyncEnumerable<(DomainId Domain, Score Score)> BlocksOfTypeAsync(BlockType type, [EnumeratorCancellation] CancellationToken cancel = default)
     {

@@ -22,7 +22,7 @@ public sealed record RecodeReport(long MovedBytes, int EmptiedArenas, IReadOnlyL
 /// <summary>What lies where of the blocks that freed folders refer to, before anything moves. In bytes of clumps, unless said otherwise.</summary>
 public sealed record FreedSurvey
 {
-    /// <summary>Freed, and not away yet.</summary>
+    /// <summary>Freed, and not away yet: in arenas, and in the journal.</summary>
     public long HereBytes { get; init; }
 
     /// <summary>Bytes of fragments in folders of this device that go with them, about: what an arena has of others is told apart by its share.</summary>
@@ -37,9 +37,10 @@ public sealed record FreedSurvey
     /// <summary>In arenas that another device of the account owns, or that were taken up lately: they stay as they are.</summary>
     public long OthersBytes { get; init; }
 
-    /// <summary>Of HereBytes, what would not be safe without this device, and in how many arenas it lies.</summary>
+    /// <summary>Of HereBytes, what would not be safe without this device.</summary>
     public long UnsafeBytes { get; init; }
 
+    /// <summary>Arenas in which that lies; the journal is none.</summary>
     public int UnsafeArenas { get; init; }
 
     /// <summary>How many places on other machines the strongest of it needs.</summary>
@@ -303,6 +304,19 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
                 LocalBytes = survey.LocalBytes + (arena.ClumpBytes == 0 ? 0 : (long)((double)local * here / arena.ClumpBytes)),
                 UnsafeBytes = survey.UnsafeBytes + unsafeBytes,
                 UnsafeArenas = survey.UnsafeArenas + (unsafeBytes > 0 ? 1 : 0),
+            };
+        }
+
+        foreach ((Score score, int survive) in wanted.Values.SelectMany(static map => map.OpenFreed))
+        {
+            long bytes = store.PendingBytes(score);
+            RedundancyClass? redundancy = store.AwayNow.ClassFor(survive);
+            sliceBytes += redundancy is { } its ? bytes / its.Data : 0;
+            survey = survey with
+            {
+                HereBytes = survey.HereBytes + bytes,
+                UnsafeBytes = survey.UnsafeBytes + (redundancy is null ? bytes : 0),
+                NeededPlaces = Math.Max(survey.NeededPlaces, survive + 1),
             };
         }
 

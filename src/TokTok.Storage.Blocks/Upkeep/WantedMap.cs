@@ -40,6 +40,9 @@ internal sealed class WantedMap(BlockStore store, DomainId domain) : IFreedMarke
     /// <summary>Blocks of open arenas, and how many lost places they are to outlive.</summary>
     internal IEnumerable<(Score Score, int Survive)> Open => _open.Select(static pair => (pair.Key, pair.Value.Wanted - 1));
 
+    /// <summary>Blocks of open arenas that only freed folders refer to.</summary>
+    internal IEnumerable<(Score Score, int Survive)> OpenFreed => _open.Where(static pair => pair.Value.References == FreedReference).Select(static pair => (pair.Key, pair.Value.Wanted - 1));
+
     public bool Mark(Score score, BlockType type) => Mark(score, type, DefaultSurvive);
 
     public bool Mark(Score score, BlockType type, int survive) => Mark(score, type, survive, isFreed: false);

@@ -43,14 +43,18 @@ internal sealed class StoreFreed(BlockStore store, StoreVolumes volumes, StoreAu
         }
 
         List<string> silent = [.. (await audits.RunAsync(null, AuditCount, cancel).ConfigureAwait(false)).Where(static audit => audit.Failed > 0 || (audit.Unanswered > 0 && audit.Passed == 0)).Select(static audit => audit.Name)];
-        if (!dryRun)
-        {
-            await store.SealAllAsync(cancel).ConfigureAwait(false); // what the journal holds of it can go too
-        }
-
         FreedSurvey? seen = null;
         HashSet<uint> trashed = TrashedHere();
-        RecodeReport report = await new Recoder(store, walkerFor(before.With(folder))).RunAsync(DecideAsync, Reporter(progress), cancel).ConfigureAwait(false);
+        var recoder = new Recoder(store, walkerFor(before.With(folder)));
+        bool isOnlyAsked = dryRun || store.PendingCount > 0;
+        RecodeReport report = await recoder.RunAsync(DecideAsync, Reporter(progress), cancel).ConfigureAwait(false);
+        if (isOnlyAsked && !dryRun && seen is not null)
+        {
+            isOnlyAsked = false;
+            await store.SealAllAsync(cancel).ConfigureAwait(false); // what the journal holds of it goes too; a refusal has changed nothing before
+            report = await recoder.RunAsync(DecideAsync, Reporter(progress), cancel).ConfigureAwait(false);
+        }
+
         if (seen is null)
         {
             throw new UserError(ExitCode.Damaged, $"not freed: {report.Problems.DefaultIfEmpty("what is wanted where cannot be told").First()}; `tdfs check` looks for damage, `tdfs repair` mends it");
@@ -83,12 +87,12 @@ internal sealed class StoreFreed(BlockStore store, StoreVolumes volumes, StoreAu
                 throw new UserError(ExitCode.Reported, "not freed: " + refusal);
             }
 
-            if (!dryRun)
+            if (!isOnlyAsked)
             {
                 await file.ChangeAsync(list => list.With(folder), cancel).ConfigureAwait(false);
             }
 
-            return !dryRun;
+            return !isOnlyAsked;
         }
     }
 
@@ -127,7 +131,7 @@ internal sealed class StoreFreed(BlockStore store, StoreVolumes volumes, StoreAu
             .Select(static holder => holder.Place).Distinct(StringComparer.Ordinal).Count();
         if (found < survey.NeededPlaces)
         {
-            (long bytes, string arenas) = survey.UnsafeBytes > 0 && silent.Count == 0 ? (survey.UnsafeBytes, $" in {Show.Count(survey.UnsafeArenas, "arena")}") : (survey.HereBytes, "");
+            (long bytes, string arenas) = survey.UnsafeBytes > 0 && silent.Count == 0 ? (survey.UnsafeBytes, survey.UnsafeArenas > 0 ? $" in {Show.Count(survey.UnsafeArenas, "arena")}" : "") : (survey.HereBytes, "");
             string[] away = [.. store.Holders.Where(static holder => holder is { IsElsewhere: true, IsGone: false } and ({ Holder: null } or { IsDoubted: true })).Select(PeerHolders.Show), .. silent.Select(static name => $"peer {name}")];
             return $"{Show.Size(bytes)}{arenas} would need {Show.Count(survey.NeededPlaces, "place")} on other machines, and {found} {(found == 1 ? "was" : "were")} verified"
                 + (away.Length > 0 ? $" (not verified: {TerminalText.Clean(string.Join(", ", away.Distinct()))})" : "")

@@ -53,6 +53,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         ["recover"] = ["recover", "--words-fd", "{words}"],
         ["redundancy"] = ["redundancy", "show", "{source}"],
         ["health"] = ["health", "v@latest"],
+        ["free"] = ["free", "v@latest", "folder"],
         ["status"] = ["status"],
         ["debug"] = ["debug", "catalog"],
         ["agent"] = ["agent", "status"],
@@ -64,7 +65,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
     private static readonly string[] s_withoutConfig = ["agent", "completion"];
     private static readonly string s_code = new InvitationCode { Secret = new byte[10], Fingerprint = new byte[16], Addresses = [new NodeAddress("127.0.0.1", 1)] }.ToString();
     private static readonly string s_deviceCode = new InvitationCode { Secret = new byte[10], Fingerprint = new byte[16], Addresses = [], IsForDevice = true }.ToString();
-    private static readonly string[] s_writing = ["import", "snapshot", "mark", "rollback", "forget", "mount", "webdav", "up", "reclaim", "repair", "reindex"];
+    private static readonly string[] s_writing = ["import", "snapshot", "mark", "rollback", "forget", "mount", "webdav", "up", "reclaim", "repair", "free", "reindex"];
 
     public static TheoryData<string> Verbs => [.. Lines.Keys];
 
@@ -537,6 +538,20 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
             new Case("a class of more places than there are", ["redundancy", "set", "{source}/folder", "2+1"]),
             new Case("a folder to set that is not there", ["redundancy", "set", "{dir}/none", "survive=0"]),
             new Case("nothing to unset", ["redundancy", "unset", "{source}/folder"]),
+        ],
+        "free" =>
+        [
+            new Case("a word too many", [.. line, "more"]),
+            new Case("nothing to free", ["free"]),
+            new Case("an empty name", ["free", ""]),
+            new Case("a path to list", ["free", "--list", "v@latest"]),
+            new Case("to free and to keep", ["free", "v@latest", "--off", "--dry-run"]),
+            new Case("what is not freed", [.. line, "--off"]),
+            .. SnapshotCases("free").Skip(1),
+            .. PathCases(["free", "v@latest"]),
+            new Case("a folder that was never imported", ["free", "/nowhere"]),
+            new Case("no other machine", ["free", "v@latest", "--dry-run"]),
+            new Case("a damaged list", ["free", "--list"]) { Prepare = static stage => File.WriteAllText(stage.Store + "/freed", "not a list") },
         ],
         "health" => [.. SnapshotCases("health").Skip(1), .. PathCases(["health", "v@latest"]), new Case("a folder that was never imported", ["health", "/nowhere"])],
         "debug" =>

@@ -22,7 +22,7 @@ public sealed class CommandTests : IDisposable
     {
         Assert.Equal(0, await _transcript.RunAsync("--help"));
         string[] verbs = [.. _transcript.Data.Split("Commands:")[1].Split('\n').Select(l => l.Trim().Split(' ')[0]).Where(v => v.Length > 0)];
-        Assert.Equal(30, verbs.Length);
+        Assert.Equal(31, verbs.Length);
         foreach (string verb in verbs)
         {
             Assert.Equal(0, await _transcript.RunAsync(verb, "--help"));
@@ -207,6 +207,33 @@ public sealed class CommandTests : IDisposable
     }
 
     [Fact]
+    public async Task What_is_freed_is_said_with_what_it_gives_back_and_when()
+    {
+        Assert.Equal(0, await _transcript.RunAsync("free", "photos@latest", "2019"));
+        Assert.Equal(("free", "photos@latest", "2019", false), _transcript.Host.Asked[^1]);
+        Assert.Equal(
+            """
+            photos: 2019 is freed: 5.00 MiB went to other machines alone, 1.00 MiB lay there before
+            here, nothing is given back yet: 3.00 MiB are in the trash for 7 running days, then `tdfs reclaim` empties it; about 1.00 MiB lie beside what stays, and `tdfs reclaim` takes them apart
+            2.00 KiB of it stay here: other folders or volumes want them too
+            1.00 KiB of it stay as they are: another device of the account owns them, or they were taken up lately
+
+            """,
+            _transcript.Data);
+        Assert.Equal(0, await _transcript.RunAsync("free", "/home/me/photos", "--dry-run", "--json"));
+        Assert.Equal(("free", "v@1", "", true), _transcript.Host.Asked[^1]);
+        Assert.Equal((true, 4 << 20), (Json().GetProperty("dryRun").GetBoolean(), Json().GetProperty("localBytes").GetInt64()));
+        Assert.Equal(0, await _transcript.RunAsync("free", "--off", "photos@latest", "2019"));
+        Assert.Equal(("keep", "photos@latest", "2019"), _transcript.Host.Asked[^1]);
+        Assert.Equal("photos: 2019 is kept here again: 5.00 MiB came back\n", _transcript.Data);
+        Assert.Equal(0, await _transcript.RunAsync("free", "--list"));
+        Assert.Matches(@"photos +2019 +.*\n.*work +/ +", _transcript.Data);
+        _transcript.Host.Problems = ["arena 5: not shown"];
+        Assert.Equal(1, await _transcript.RunAsync("free", "photos@latest"));
+        Assert.Contains("arena 5: not shown", _transcript.Talk, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public async Task Only_what_is_named_is_changed_about_a_peer()
     {
         Assert.Equal(0, await _transcript.RunAsync("peer", "set", "bob", "--send", "1 MiB", "--ends-in", "0s"));
@@ -240,6 +267,7 @@ public sealed class CommandTests : IDisposable
     [InlineData("restore", "latest", "/x")]
     [InlineData("check")]
     [InlineData("health", "latest")]
+    [InlineData("free", "--list")]
     [InlineData("peer", "audit")]
     [InlineData("status")]
     [InlineData("debug")]
@@ -262,6 +290,7 @@ public sealed class CommandTests : IDisposable
     [InlineData("volume", "create", "work")]
     [InlineData("reclaim")]
     [InlineData("repair")]
+    [InlineData("free", "latest")]
     [InlineData("reindex")]
     public async Task Writing_verbs_open_it_for_writing_and_say_who_does_already(params string[] words)
     {

@@ -49,7 +49,7 @@ internal sealed class Transcript : IDisposable
     }
 }
 
-internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes, IMounts, IWebDav, IPeers, IAudits, IDevices
+internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes, IMounts, IWebDav, IPeers, IAudits, IDevices, IFreed
 {
     public SnapshotInfo Snapshot { get; set; } = Usual;
 
@@ -78,6 +78,8 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
     public IPeers Peers => this;
 
     public IAudits Audits => this;
+
+    public IFreed Freed => this;
 
     public StoreEvidence Evidence { get; set; } = new(0, 0, 0);
 
@@ -283,6 +285,15 @@ internal sealed class FakeHost : IStoreHost, IStoreSession, IStoreCare, IVolumes
     }
 
     public ValueTask<ForgetResult> ForgetAsync(ForgetRequest request, CancellationToken cancel) => Asking(request, new ForgetResult([], [Snapshot]));
+
+    public IReadOnlyList<FreedInfo> List() => [new FreedInfo("photos", "2019"u8.ToArray(), 1_795_235_405), new FreedInfo("work", [], 1_795_235_405)];
+
+    public ValueTask<FreeResult> FreeAsync(string snapshot, byte[] path, bool dryRun, IProgressSink progress, CancellationToken cancel) => Asking(
+        ("free", snapshot, Encoding.UTF8.GetString(path), dryRun),
+        new FreeResult { Volume = "photos", Path = path, MovedBytes = 5 << 20, AwayBytes = 1 << 20, SharedBytes = 2048, OthersBytes = 1024, LocalBytes = 4 << 20, TrashedBytes = dryRun ? 0 : 3 << 20, TrashDays = 7, Problems = Problems });
+
+    public ValueTask<FreeResult> KeepAsync(string snapshot, byte[] path, IProgressSink progress, CancellationToken cancel) =>
+        Asking(("keep", snapshot, Encoding.UTF8.GetString(path)), new FreeResult { Volume = "photos", Path = path, MovedBytes = 5 << 20, Problems = Problems });
 
     public ValueTask<(string Snapshot, byte[] Path)> WhereIsAsync(string local, CancellationToken cancel) => Asking<(string, byte[])>(local, ("v@1", []));
 

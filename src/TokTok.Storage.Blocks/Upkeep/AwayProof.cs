@@ -1,7 +1,6 @@
 using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Store;
-using TokTok.Storage.Core;
 
 namespace TokTok.Storage.Blocks.Upkeep;
 

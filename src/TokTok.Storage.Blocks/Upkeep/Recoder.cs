@@ -1,6 +1,5 @@
 using TokTok.Storage.Blocks.Arenas;
 using TokTok.Storage.Blocks.Catalogs;
-using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Core;
 
@@ -17,6 +16,9 @@ public sealed record RecodeReport(long MovedBytes, int EmptiedArenas, IReadOnlyL
 
     /// <summary>Of the moved bytes, those that were away and are kept here again.</summary>
     public long ReturnedBytes { get; init; }
+
+    /// <summary>It stopped at <see cref="Recoder.StepBytes"/>: another run goes on.</summary>
+    public bool HasMore { get; init; }
 }
 
 /// <summary>What lies where of the blocks that freed folders refer to, before anything moves. In bytes of clumps, unless said otherwise.</summary>
@@ -70,6 +72,9 @@ public sealed record FreedSurvey
 /// </remarks>
 public sealed class Recoder(BlockStore store, IRootWalker walker)
 {
+    /// <summary>Clump bytes after which no further arena is begun with.</summary>
+    public long StepBytes { get; init; } = long.MaxValue;
+
     public ValueTask<RecodeReport> RunAsync(Action<string, long, long>? progress, CancellationToken cancel) => RunAsync(null, progress, cancel);
 
     /// <param name="decide">Sees what is freed before anything moves, and says whether it may; null: it may.</param>
@@ -90,7 +95,7 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
             return new RecodeReport(0, 0, problems);
         }
 
-        if (decide is not null && !await decide(await SurveyAsync(wanted, problems, cancel).ConfigureAwait(false)).ConfigureAwait(false))
+        if (decide is not null && !await decide(await SurveyAsync(wanted, cancel).ConfigureAwait(false)).ConfigureAwait(false))
         {
             return new RecodeReport(0, 0, problems);
         }
@@ -103,6 +108,7 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
         long total = 0;
         long freed = 0;
         long returned = 0;
+        bool hasMore = false;
         foreach (ArenaRecord arena in store.Catalog.Arenas())
         {
             if (arena.State != ArenaState.Sealed || arena.SealSequence > sequence || !store.Owns(arena) || !wanted.TryGetValue(arena.Domain, out WantedMap? map))
@@ -111,6 +117,12 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
             }
 
             cancel.ThrowIfCancellationRequested();
+            if (total >= StepBytes)
+            {
+                hasMore = true;
+                break;
+            }
+
             if (await LookAsync(arena, map, problems, cancel).ConfigureAwait(false) is not { } look)
             {
                 continue;
@@ -177,7 +189,7 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
             }
         }
 
-        return new RecodeReport(moved, trashed, problems) { FreedBytes = freed, ReturnedBytes = returned };
+        return new RecodeReport(moved, trashed, problems) { FreedBytes = freed, ReturnedBytes = returned, HasMore = hasMore };
     }
 
     /// <summary>Writes anew the records of arenas that outlive more or fewer lost places than they say, since places came or went.</summary>
@@ -240,7 +252,7 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
 
     private static bool Moves(ArenaRecord arena, CopyWish wish) => wish.Survive > arena.Survive || wish.IsAway != arena.IsAway;
 
-    private async ValueTask<FreedSurvey> SurveyAsync(Dictionary<DomainId, WantedMap> wanted, List<string> problems, CancellationToken cancel)
+    private async ValueTask<FreedSurvey> SurveyAsync(Dictionary<DomainId, WantedMap> wanted, CancellationToken cancel)
     {
         var survey = new FreedSurvey { FoundPlaces = store.AwayNow.PlaceCount, MissingBlocks = wanted.Values.Sum(static map => map.MissingCount) };
         long sliceBytes = 0; // that one place would take
@@ -258,8 +270,7 @@ public sealed class Recoder(BlockStore store, IRootWalker walker)
             }
             catch (Exception damage) when (damage is DamagedBlockException or DamagedFormatException)
             {
-                problems.Add($"arena {arena.Ordinal} is damaged beyond its parity and is left alone: {damage.Message}");
-                continue;
+                continue; // the run says so
             }
 
             long here = 0;

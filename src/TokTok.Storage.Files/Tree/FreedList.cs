@@ -189,5 +189,5 @@ public sealed class FreedFile(IDisk disk, string stateFolder, SecretBytes cacheK
     private FreedList Parse(byte[]? bytes) =>
         bytes is not null ? FreedList.Read(bytes)
         : !disk.FileExists(stateFolder + "/" + Name) ? FreedList.Empty
-        : throw new DamagedFormatException($"{stateFolder}/{Name}: found a damaged file, expected what `tdfs free` wrote; take it away and free the folders again: until then the next repair would keep everything here");
+        : throw new DamagedFormatException($"{stateFolder}/{Name}: found a damaged file, expected what `tdfs free` wrote; take it away and free the folders again before the next repair, which else keeps everything here");
 }

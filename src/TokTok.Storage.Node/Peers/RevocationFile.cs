@@ -1,7 +1,6 @@
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Encryption;
 using TokTok.Storage.Core.Keys;
-using TokTok.Storage.Node.Audit;
 using TokTok.Storage.Node.Wire;
 
 namespace TokTok.Storage.Node.Peers;

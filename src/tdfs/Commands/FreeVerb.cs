@@ -43,7 +43,7 @@ internal static class FreeVerb
             }
 
             byte[] below = VerbRun.ParsePath(run.Get(path));
-            IStoreSession store = await run.OpenAsync(named is null ? StoreAccess.Read : StoreAccess.Write, cancel, asksNode: named is null, isAlone: true).ConfigureAwait(false);
+            IStoreSession store = await run.OpenAsync(named is null ? StoreAccess.Read : StoreAccess.WriteInTurns, cancel, asksNode: named is null).ConfigureAwait(false);
             await using (store.ConfigureAwait(false))
             {
                 if (named is null)

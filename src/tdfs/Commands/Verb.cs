@@ -109,8 +109,7 @@ internal sealed class VerbRun
 
     /// <param name="asksNode">A reader asks a running node too, which knows what no disk has yet; writers always do.</param>
     /// <param name="isNode">The verb is to be the node itself: another one is in its way.</param>
-    /// <param name="isAlone">A writer that a running node lets nothing else write beside.</param>
-    internal ValueTask<IStoreSession> OpenAsync(StoreAccess access, CancellationToken cancel, bool replacesAbsentHolders = false, bool asksNode = false, bool isNode = false, bool takesTurns = false, bool isAlone = false)
+    internal ValueTask<IStoreSession> OpenAsync(StoreAccess access, CancellationToken cancel, bool replacesAbsentHolders = false, bool asksNode = false, bool isNode = false, bool takesTurns = false)
     {
         StorageConfig config = LoadConfig();
         bool mayForward = _context.WorkingFolder is null && !isNode && (asksNode || access != StoreAccess.Read);
@@ -119,7 +118,7 @@ internal sealed class VerbRun
             throw new Node.NodeAnswersException(node);
         }
 
-        return Host.OpenAsync(RequestOf(config, access, replacesAbsentHolders) with { TakesTurns = takesTurns, IsAlone = isAlone }, cancel);
+        return Host.OpenAsync(RequestOf(config, access, replacesAbsentHolders) with { TakesTurns = takesTurns }, cancel);
     }
 
     /// <summary>For what the host does with the store closed.</summary>

@@ -120,7 +120,7 @@ internal sealed class StoreCare(
     public async ValueTask<RepairResult> RepairAsync(IProgressSink progress, CancellationToken cancel)
     {
         // First what is wanted elsewhere: an arena that no place can mend any more is emptied, and is then no damage.
-        IRootWalker asking = Freed is not null && FreedWalker is not null ? FreedWalker(Freed.Read()) : walker;
+        IRootWalker asking = Freed is not null && FreedWalker is not null ? FreedWalker(StoreFreed.Read(Freed)) : walker;
         RecodeReport moved = await new Recoder(store, asking).RunAsync(Reporter(progress), cancel).ConfigureAwait(false);
         MendReport mend = await new Scrubber(store).RepairAsync(Reporter(progress), cancel).ConfigureAwait(false);
         return new RepairResult(mend.RepairedFragments, mend.WrittenBytes, [.. moved.Problems, .. mend.Unrepairable]) { MovedBytes = moved.MovedBytes, FreedBytes = moved.FreedBytes, ReturnedBytes = moved.ReturnedBytes, Failure = mend.Failure };

@@ -74,7 +74,7 @@ internal sealed class StoreDump(BlockStore store, Keyring keyring, StorageConfig
         foreach (ArenaRecord arena in catalog.Arenas())
         {
             page.Row("arena", Bare("ordinal", arena.Ordinal), Bare("id", arena.Id), Bare("state", arena.State), Bare("class", $"{arena.Layout.DataFragments}+{arena.Layout.ParityFragments}"),
-                ("slice", arena.Layout.SliceBytes), ("survive", arena.Survive), ("epoch", arena.Epoch), ("clumps", arena.ClumpCount), ("sequence", arena.SealSequence));
+                ("slice", arena.Layout.SliceBytes), ("survive", arena.Survive), ("away", arena.IsAway), ("epoch", arena.Epoch), ("clumps", arena.ClumpCount), ("sequence", arena.SealSequence));
             foreach (ushort number in arena.Fragments.Select(static fragment => fragment.Holder).Where(number => number != FragmentPlace.Nowhere && store.HolderOf(number) is null).Distinct())
             {
                 page.Damaged($"arena {arena.Ordinal}: found holder number {number}, expected one below {store.Holders.Count}");

@@ -477,7 +477,7 @@ internal sealed partial class StoreHost(IDisk disk, IRandomSource random, TimePr
             {
                 return await TryOpenStoreAsync(config, keyring, access, verb, newHolders, mustExist, isRehearsal, keep, cancel).ConfigureAwait(false);
             }
-            catch (StoreException locked) when (locked.Problem == StoreProblem.Locked && (waitsForAll || locked.WrittenBy.StartsWith($"tdfs {ReclaimRun.Verb},", StringComparison.Ordinal)))
+            catch (StoreException locked) when (locked.Problem == StoreProblem.Locked && (waitsForAll || locked.WrittenBy.StartsWith($"tdfs {ReclaimRun.Verb},", StringComparison.Ordinal) || locked.WrittenBy.StartsWith($"tdfs {StoreFreed.Verb},", StringComparison.Ordinal)))
             {
                 // Reclaim lets go every few seconds; reclaim itself waits for anybody.
                 if (!isTold)

@@ -35,7 +35,7 @@ internal sealed class StoreSession(
 
     public IStoreCare Care => CareWith(static freed => new TreeWalker(freed), turns.RunAsync);
 
-    public IFreed Freed => FreedWith(static freed => new TreeWalker(freed));
+    public IFreed Freed => FreedWith(static freed => new TreeWalker(freed), turns.RunAsync);
 
     public IVolumes Volumes => OwnVolumes;
 
@@ -79,7 +79,7 @@ internal sealed class StoreSession(
     }
 
     public ValueTask<LeaveResult> LeaveAsync(string peer, IProgressSink progress, CancellationToken cancel) =>
-        new PeerDeparture(store, OwnPeers, _watch, new OpenWalker(_open, FreedFile.Read()), holder => StoreCare.FreeBytes(disk, holder) ?? 0, ShareMendingAsync, InTurnsAsync).RunAsync(peer, progress, cancel);
+        new PeerDeparture(store, OwnPeers, _watch, new OpenWalker(_open, StoreFreed.Read(FreedFile)), holder => StoreCare.FreeBytes(disk, holder) ?? 0, ShareMendingAsync, InTurnsAsync).RunAsync(peer, progress, cancel);
 
     public ValueTask<RepairExportResult> ExportRepairAsync(string peer, string path, CancellationToken cancel) => OwnPeers.ExportRepairAsync(store, peer, path, cancel);
 
@@ -207,7 +207,7 @@ internal sealed class StoreSession(
         {
             _ when request.Config.StorePath != node.Path => throw new UserError(ExitCode.Usage, $"found {request.Config.StorePath}, expected {node.Path}, which the running node serves"),
             StoreAccess.Write when request.TakesTurns => new Guest(node, []),
-            StoreAccess.Write when request.ReplacesAbsentHolders || request.IsAlone => new Guest(node, await node.HoldAloneAsync(cancel).ConfigureAwait(false)),
+            StoreAccess.Write when request.ReplacesAbsentHolders => new Guest(node, await node.HoldAloneAsync(cancel).ConfigureAwait(false)),
             StoreAccess.Write => new Guest(node, [await node._open.Gate.ShareAsync(cancel).ConfigureAwait(false)]),
             _ => new Guest(node, []),
         };
@@ -232,7 +232,8 @@ internal sealed class StoreSession(
     private StoreCare CareWith(Func<FreedList, IRootWalker> walkerFor, Func<Func<BlockStore, ValueTask<bool>>, CancellationToken, ValueTask> inTurns) =>
         new(store, keyring, config, disk, hasPassphrase, walkerFor(FreedList.Empty), inTurns) { Audits = OwnAudits, Freed = FreedFile, FreedWalker = walkerFor };
 
-    private StoreFreed FreedWith(Func<FreedList, IRootWalker> walkerFor) => new(store, OwnVolumes, OwnAudits, FreedFile, walkerFor, clock);
+    private StoreFreed FreedWith(Func<FreedList, IRootWalker> walkerFor, Func<Func<BlockStore, ValueTask<bool>>, CancellationToken, ValueTask> inTurns) =>
+        new(store, OwnVolumes, OwnAudits, FreedFile, walkerFor, inTurns, clock);
 
     private async ValueTask<List<IDisposable>> HoldAloneAsync(CancellationToken cancel)
     {
@@ -282,7 +283,7 @@ internal sealed class StoreSession(
     {
         public IStoreCare Care => node.CareWith(freed => new OpenWalker(node._open, freed), node.InTurnsAsync);
 
-        public IFreed Freed => node.FreedWith(freed => new OpenWalker(node._open, freed));
+        public IFreed Freed => node.FreedWith(freed => new OpenWalker(node._open, freed), node.InTurnsAsync);
 
         public IVolumes Volumes { get; } = node.Volumes;
 

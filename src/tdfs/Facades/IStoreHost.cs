@@ -67,9 +67,6 @@ internal sealed record OpenRequest
     /// <summary>A configured folder whose holder is absent gets a new one, if the folder is empty or missing: for repair alone.</summary>
     public bool ReplacesAbsentHolders { get; init; }
 
-    /// <summary>Nothing else of a running node writes meanwhile, and its volumes are held: for who lets go of what no root wants here.</summary>
-    public bool IsAlone { get; init; }
-
     /// <summary>Long work that shares the store with other verbs of a running node, and is alone for single steps.</summary>
     public bool TakesTurns { get; init; }
 }

@@ -245,6 +245,29 @@ public sealed class FreedTests
     }
 
     [Fact]
+    public async Task In_steps_it_comes_to_the_same_end()
+    {
+        StoreFixture fixture = Fixture(4);
+        await using BlockStore store = await fixture.OpenAsync();
+        List<(Score Score, byte[] Bytes)> written = await WriteSealedAsync(store, 120);
+        int steps = 0;
+        long freed = 0;
+        RecodeReport report;
+        do
+        {
+            report = await new Recoder(store, new FreedWalker(Freed(written))) { StepBytes = 300_000 }.RunAsync(null, CancellationToken.None);
+            Assert.Empty(report.Problems);
+            freed += report.FreedBytes;
+            steps++;
+        }
+        while (report.HasMore);
+        Assert.InRange(steps, 3, 20);
+        Assert.InRange(freed, 120 * 10_000, 120 * 13_000);
+        AssertAway(store, written);
+        await StoreFixture.AssertAllAsync(store, written);
+    }
+
+    [Fact]
     public async Task A_hit_on_what_is_away_is_a_hit_and_the_next_repair_brings_it_back()
     {
         StoreFixture fixture = Fixture(4);

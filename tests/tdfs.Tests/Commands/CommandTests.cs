@@ -295,7 +295,7 @@ public sealed class CommandTests : IDisposable
     public async Task Writing_verbs_open_it_for_writing_and_say_who_does_already(params string[] words)
     {
         Assert.Equal(0, await _transcript.RunAsync(words));
-        Assert.Equal(words[0] switch { "reclaim" => StoreAccess.WriteInTurns, "mount" or "webdav" => StoreAccess.Serve, _ => StoreAccess.Write }, _transcript.Host.Access);
+        Assert.Equal(words[0] switch { "reclaim" or "free" => StoreAccess.WriteInTurns, "mount" or "webdav" => StoreAccess.Serve, _ => StoreAccess.Write }, _transcript.Host.Access);
         _transcript.Host.Fails = new UserError(ExitCode.Locked, "found process 42 writing this store, expected none");
         Assert.Equal(5, await _transcript.RunAsync(words));
         Assert.Equal("tdfs: found process 42 writing this store, expected none\n", _transcript.Talk);

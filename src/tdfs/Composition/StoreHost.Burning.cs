@@ -75,7 +75,23 @@ internal sealed partial class StoreHost
                 ChangeKeyring(config, unlockKey, erases: true, kept => kept.Remove(domain)); // 2. keys
             }
 
-            (long bytes, IReadOnlyList<string> reasons) = await WithStoreAsync(store => new Reclaimer(store, new TreeWalker()).DeleteDomainAsync(domain, cancel)).ConfigureAwait(false); // 3. space
+            (long bytes, IReadOnlyList<string> reasons) = await WithStoreAsync(
+                async store =>
+                {
+                    VolumeId[] burned = [.. store.Catalog.Heads().Where(signed => signed.Head.Domain == domain).Select(static signed => signed.Head.Volume)];
+                    (long Bytes, IReadOnlyList<string> Reasons) deleted = await new Reclaimer(store, new TreeWalker()).DeleteDomainAsync(domain, cancel).ConfigureAwait(false); // 3. space
+                    try
+                    {
+                        await StoreFreed.FileOf(config.StorePath, keyring.CacheKey, disk, random, clock) // 4. names of folders are not left behind
+                            .ChangeAsync(freed => burned.Aggregate(freed, static (list, volume) => list.Without(volume, default)), cancel).ConfigureAwait(false);
+                    }
+                    catch (DamagedFormatException damage)
+                    {
+                        say(damage.Message);
+                    }
+
+                    return deleted;
+                }).ConfigureAwait(false);
             return new BurnResult(bytes, [.. disk.List(config.StorePath).Where(static entry => !entry.IsDirectory && entry.Name.StartsWith(KeyringName + ".", StringComparison.Ordinal))
                 .Select(entry => Path.Join(config.StorePath, entry.Name))]) { Reasons = reasons };
 

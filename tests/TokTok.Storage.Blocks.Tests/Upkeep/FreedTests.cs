@@ -342,6 +342,17 @@ public sealed class FreedTests
         Assert.Equal(away, again.Catalog.Arenas().Where(static arena => arena is { IsAway: true }).Select(static arena => arena.Ordinal));
     }
 
+    [Fact]
+    public void The_mark_has_the_bytes_of_the_format_page()
+    {
+        var writer = new FieldWriter();
+        Catalog.WriteAway(writer, isAway: true, [5]);
+        Assert.Equal("810105000000", Convert.ToHexStringLower(writer.Written));
+        var catalog = new Catalog();
+        catalog.Apply(writer.Written);
+        Assert.Equal(1UL, catalog.Sequence); // it counts, as for a reader that skips it
+    }
+
     [Theory]
     [InlineData(new byte[] { 129, 2 })]
     [InlineData(new byte[] { 129, 1, 0, 0 })]

@@ -347,7 +347,7 @@ public sealed class FreedTests
     {
         var writer = new FieldWriter();
         Catalog.WriteAway(writer, isAway: true, [5]);
-        Assert.Equal("810105000000", Convert.ToHexStringLower(writer.Written));
+        Assert.Equal("820105000000", Convert.ToHexStringLower(writer.Written));
         var catalog = new Catalog();
         catalog.Apply(writer.Written);
         Assert.Equal(1UL, catalog.Sequence); // it counts, as for a reader that skips it

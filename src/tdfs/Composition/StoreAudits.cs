@@ -115,9 +115,7 @@ internal sealed class StoreAudits(BlockStore store, string stateFolder, SecretBy
     private IEnumerable<StoreHolder> Peers() => store.Holders.Where(static holder => holder.Itself is PeerHolder || PeerHolders.IsPeer(holder));
 
     /// <summary>What results call it.</summary>
-    internal string NameOfHolder(StoreHolder holder) => NameOf(holder);
-
-    private static string NameOf(StoreHolder holder) => holder.Itself is PeerHolder peer ? peer.Connection.Name : holder.Place;
+    internal static string NameOf(StoreHolder holder) => holder.Itself is PeerHolder peer ? peer.Connection.Name : holder.Place;
 
     private Func<AuditedFragment, CancellationToken, ValueTask<AuditOutcome>>? AskOf(StoreHolder holder) => holder.Itself is PeerHolder peer
         ? (fragment, cancel) => peer.AuditAsync(fragment.Id, fragment.Index, fragment.Expected, random, cancel)

@@ -158,7 +158,7 @@ internal sealed class StoreFreed(
 
     /// <summary>Why what is freed would not be safe without this device; null: it would.</summary>
     /// <param name="silent">Peers that did not show what they were asked for just now: none of them counts.</param>
-    private string? Refusal(BlockStore writer, FreedSurvey survey, List<string> silent)
+    private static string? Refusal(BlockStore writer, FreedSurvey survey, List<string> silent)
     {
         if (survey.MissingBlocks > 0)
         {
@@ -170,7 +170,7 @@ internal sealed class StoreFreed(
             return null;
         }
 
-        int found = writer.Holders.Where(holder => holder is { IsElsewhere: true, IsGone: false, IsDoubted: false, Holder: not null } && !silent.Contains(audits.NameOfHolder(holder)))
+        int found = writer.Holders.Where(holder => holder is { IsElsewhere: true, IsGone: false, IsDoubted: false, Holder: not null } && !silent.Contains(StoreAudits.NameOf(holder)))
             .Select(static holder => holder.Place).Distinct(StringComparer.Ordinal).Count();
         if (found < survey.NeededPlaces)
         {

@@ -1,6 +1,5 @@
 using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Logs;
-using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Recovery;
 using TokTok.Storage.Blocks.Store;
 using TokTok.Storage.Blocks.Upkeep;

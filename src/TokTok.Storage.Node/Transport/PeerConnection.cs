@@ -39,8 +39,8 @@ public sealed class PeerConnection : IDisposable
     private const int PieceBytes = 64 * 1024;
     private const int SilenceShare = 4; // of the time that it made us wait
 
-    private static readonly TimeSpan s_connectTime = TimeSpan.FromSeconds(4);
-    private static readonly TimeSpan s_relayedTime = TimeSpan.FromSeconds(10); // two handshakes, one within the other
+    private static readonly TimeSpan s_dialTime = TimeSpan.FromSeconds(4); // until a machine that is there takes the connection, however busy it is
+    private static readonly TimeSpan s_connectTime = TimeSpan.FromSeconds(12); // with the handshakes, two where there is a relay between
     private static readonly TimeSpan s_headStart = TimeSpan.FromMilliseconds(300);
     private static readonly TimeSpan s_answerTime = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan s_silence = TimeSpan.FromSeconds(10);
@@ -376,10 +376,10 @@ public sealed class PeerConnection : IDisposable
         PooledConnectionLifetime = Protocol.ConnectionTime,
         PooledConnectionIdleTimeout = TimeSpan.FromMinutes(4),
         KeepAlivePingDelay = TimeSpan.FromSeconds(10),
-        KeepAlivePingTimeout = TimeSpan.FromSeconds(10),
+        KeepAlivePingTimeout = TimeSpan.FromSeconds(20),
         MaxResponseHeadersLength = Protocol.MaxHeaderBytes / 1024,
         MaxConnectionsPerServer = 2,
-        ConnectTimeout = _relays.Count == 0 ? s_connectTime : s_relayedTime,
+        ConnectTimeout = s_connectTime,
         ConnectCallback = ConnectAsync,
         SslOptions = new SslClientAuthenticationOptions
         {
@@ -463,8 +463,15 @@ public sealed class PeerConnection : IDisposable
             try
             {
                 EndPoint end = address.Ip is { } ip ? new IPEndPoint(ip, address.Port) : new DnsEndPoint(address.Host, address.Port);
-                await socket.ConnectAsync(end, cancel).ConfigureAwait(false);
+                using var time = CancellationTokenSource.CreateLinkedTokenSource(cancel);
+                time.CancelAfter(s_dialTime);
+                await socket.ConnectAsync(end, time.Token).ConfigureAwait(false);
                 return new NetworkStream(socket, ownsSocket: true);
+            }
+            catch (OperationCanceledException) when (!cancel.IsCancellationRequested)
+            {
+                socket.Dispose();
+                last = new SocketException((int)SocketError.TimedOut);
             }
             catch (SocketException failure)
             {

@@ -104,6 +104,7 @@ public sealed class FoundBySimulationTests
         _one.Wrap = null;
         await using BlockStore again = await _one.OpenAsync();
         await StoreFixture.AssertAllAsync(again, blocks);
+        await new Scrubber(again).RepairAsync(null, CancellationToken.None); // whose put it was that was cut off is chance: an arena that is adopted may lack a fragment
         Assert.Empty((await new Scrubber(again).CheckAsync(true, null, CancellationToken.None)).Damaged);
     }
 

@@ -1,6 +1,5 @@
 using TokTok.Storage.Core;
 using TokTok.Storage.Node.Holders;
-using TokTok.Storage.Node.Peers;
 using TokTok.Storage.Node.Repair;
 using TokTok.Storage.Node.Transport;
 using TokTok.Storage.Node.Wire;

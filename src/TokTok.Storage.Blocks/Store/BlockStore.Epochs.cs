@@ -158,7 +158,7 @@ public sealed partial class BlockStore
 
     /// <summary>From here on is written under these; catalog and journal go on in files under the realm's, so that whoever does not have it sees nothing of what they hold from here on. The caller holds the commit gate.</summary>
     /// <remarks>No flush comes between: no clump of the newer epoch stands in a journal of the older, and no head in such a catalog. What is open under the older epoch is sealed under it.</remarks>
-    private async ValueTask GoOnUnderAsync(IReadOnlyList<(KeyDomain Domain, uint Epoch)> begun, CancellationToken cancel)
+    private async ValueTask GoOnUnderAsync(List<(KeyDomain Domain, uint Epoch)> begun, CancellationToken cancel)
     {
         await _flushGate.WaitAsync(cancel).ConfigureAwait(false);
         try

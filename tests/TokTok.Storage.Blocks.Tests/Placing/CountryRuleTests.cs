@@ -1,4 +1,3 @@
-using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Blocks.Store;

@@ -1,5 +1,3 @@
-using Xunit;
-
 namespace TokTok.Storage.Files.Tests;
 
 public sealed class PieceListTests

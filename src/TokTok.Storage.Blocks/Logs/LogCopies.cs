@@ -30,10 +30,9 @@ internal sealed record LogCopy(RecordLogHeader Header, string Where, long Bytes,
 /// A journal that is synced often leaves one file whose life has ended behind, without its header, for the next one to be written into (<see cref="RecordLogWriter"/>). What a reader that had it
 /// open finds in it counts only if the header is there still when it has read to the end.
 /// </remarks>
-internal sealed class LogCopies(IDisk disk, string folder, string prefix, RecordLogKind kind, uint device, KeyDomain realm)
+internal sealed class LogCopies(IDisk disk, string folder, string prefix, RecordLogKind kind, uint device, KeyDomain realm, LogHeads heads)
 {
     private const int PublishBytes = 1024 * 1024;
-    private const int TailBytes = 64;
     private const int CompareBytes = 256 * 1024;
     private const int NumberDigits = 16;
 
@@ -120,37 +119,76 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
             }
         }
 
-        byte[] bytes = new byte[RecordLogHeader.Size];
-        foreach (IFragmentHolder holder in holders)
+        // All holders at once: each asks as if it were alone, and what they have is taken up in their order.
+        AtHolder[] seen = await Task.WhenAll(holders.Select(holder => LookAsync(holder, cancel))).ConfigureAwait(false);
+        foreach (AtHolder at in seen)
         {
-            try
+            HasMissed |= at.HasMissed;
+            foreach (HolderObject listed in at.Listed)
             {
-                foreach (HolderObject found in await holder.ListObjectsAsync(prefix + "/", cancel).ConfigureAwait(false))
-                {
-                    CountObject(found.Name);
-                    int read = await holder.ReadObjectAsync(found.Name, 0, bytes, cancel).ConfigureAwait(false);
-                    HasMissed |= read == 0 && found.Length > 0;
-                    if (TryParse(bytes.AsSpan(0, read), found.Name) is { } header && header.Kind == kind && header.Domain == realm.Id && ObjectOf(header) == found.Name)
-                    {
-                        var copy = new LogCopy(header, $"{found.Name} at holder {holder.Id}", found.Length, null, holder, found.Name);
-                        if (!CanOpen(header))
-                        {
-                            _locked.Add(copy);
-                            continue;
-                        }
-
-                        copies.Add(copy);
-                        _atHolders[(holder.Id, found.Name)] = (header, found.Length);
-                    }
-                }
+                CountObject(listed.Name);
             }
-            catch (DiskException failure)
+
+            foreach ((HolderObject found, RecordLogHeader? header) in at.Files)
             {
-                Lag[holder.Id] = failure.Message;
+                if (header is null || header.Kind != kind || header.Domain != realm.Id || ObjectOf(header) != found.Name)
+                {
+                    continue;
+                }
+
+                var copy = new LogCopy(header, $"{found.Name} at holder {at.Holder.Id}", found.Length, null, at.Holder, found.Name);
+                if (!CanOpen(header))
+                {
+                    _locked.Add(copy);
+                    continue;
+                }
+
+                copies.Add(copy);
+                _atHolders[(at.Holder.Id, found.Name)] = (header, found.Length);
+            }
+
+            if (at.Failure is { } failure)
+            {
+                Lag[at.Holder.Id] = failure.Message;
             }
         }
 
         return copies;
+    }
+
+    private async Task<AtHolder> LookAsync(IFragmentHolder holder, CancellationToken cancel)
+    {
+        var at = new AtHolder(holder);
+        try
+        {
+            at.Listed = await holder.ListObjectsAsync(prefix + "/", cancel).ConfigureAwait(false);
+            heads.KeepOnly(holder.Id, prefix + "/", at.Listed);
+            foreach (HolderObject found in at.Listed)
+            {
+                at.Files.Add((found, await heads.HeaderAsync(holder, found, () => at.HasMissed = true, cancel).ConfigureAwait(false)));
+            }
+        }
+        catch (DiskException failure)
+        {
+            at.Failure = failure;
+        }
+
+        return at;
+    }
+
+    /// <summary>What one holder has, as far as it gave it.</summary>
+    private sealed class AtHolder(IFragmentHolder holder)
+    {
+        internal IFragmentHolder Holder { get; } = holder;
+
+        internal IReadOnlyList<HolderObject> Listed { get; set; } = [];
+
+        /// <summary>Those of them whose beginning was given; null: which is no header.</summary>
+        internal List<(HolderObject Found, RecordLogHeader? Header)> Files { get; } = [];
+
+        internal bool HasMissed { get; set; }
+
+        internal DiskException? Failure { get; set; }
     }
 
     /// <summary>Whether a copy lies at a holder that listed it and then failed to give it, since copies were last looked for.</summary>
@@ -231,7 +269,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     /// <summary>The incarnation under which the heads of a copy are entered that parted from another of the same line: the same however both grow.</summary>
     internal async ValueTask<ulong> AliasAsync(LogCopy parted, LogCopy other, CancellationToken cancel)
     {
-        byte[] material = new byte[UInt256.Size + TailBytes];
+        byte[] material = new byte[UInt256.Size + LogHeads.TailBytes];
         parted.Header.LogId.Write(material);
         if (parted.Header.LogId == other.Header.LogId)
         {
@@ -476,7 +514,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
         byte[] headerBytes = new byte[RecordLogHeader.Size];
         int headerRead = await holder.ReadObjectAsync(name, 0, headerBytes, cancel).ConfigureAwait(false);
-        if (TryParse(headerBytes.AsSpan(0, headerRead), name) is not { } header)
+        if (LogHeads.TryParse(headerBytes.AsSpan(0, headerRead), name) is not { } header)
         {
             return 0; // noise: there is nothing to lose
         }
@@ -659,8 +697,19 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
     private async ValueTask<byte[]> ReadTailAsync(LogCopy copy, long end, CancellationToken cancel)
     {
-        byte[] tail = new byte[Math.Min(TailBytes, end)];
-        return tail[..await ReadPartAsync(copy, end - tail.Length, tail, cancel).ConfigureAwait(false)];
+        if (end == copy.Bytes && copy.Holder is { } holder && heads.TailOf(holder.Id, copy.ObjectName, end) is { } known)
+        {
+            return known;
+        }
+
+        byte[] tail = new byte[Math.Min(LogHeads.TailBytes, end)];
+        int read = await ReadPartAsync(copy, end - tail.Length, tail, cancel).ConfigureAwait(false);
+        if (read == tail.Length && end == copy.Bytes && copy.Holder is not null)
+        {
+            heads.NoteTail(copy.Holder.Id, copy.ObjectName, end, tail);
+        }
+
+        return tail[..read];
     }
 
     /// <summary>Reads a range of a copy; what cannot be read is zeros.</summary>
@@ -726,18 +775,6 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         catch (DiskException failure) when (failure.Failure == DiskFailure.NotFound)
         {
             HasMissed = true;
-            return null;
-        }
-    }
-
-    private static RecordLogHeader? TryParse(ReadOnlySpan<byte> bytes, string name)
-    {
-        try
-        {
-            return RecordLogHeader.Read(bytes, name);
-        }
-        catch (DamagedFormatException)
-        {
             return null;
         }
     }

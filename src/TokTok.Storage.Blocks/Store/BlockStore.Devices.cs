@@ -147,7 +147,7 @@ public sealed partial class BlockStore
     /// <summary>Whether another device has published what was not taken up here: by the lengths of its catalogs at the holders.</summary>
     public async ValueTask<bool> HasNewsAsync(CancellationToken cancel)
     {
-        var copies = new LogCopies(_disk, Paths.Join(_options.StateFolder, "catalog"), "catalog", RecordLogKind.Catalog, _device, _keys.Realm);
+        LogCopies copies = CopiesOf(RecordLogKind.Catalog);
         List<LogCopy> found = await copies.FindAsync(ReachableHolders(), cancel).ConfigureAwait(false);
         return await TakeEpochsAsync(copies.Locked, cancel).ConfigureAwait(false) || found.Exists(copy => !copies.IsLocked(copy.Line) && copy.LocalPath is null && copy.Header.Device != _device && IsHeard(copy.Header.Device) && !Catalog.HasSeen(copy.Header, copy.Bytes));
     }
@@ -234,7 +234,7 @@ public sealed partial class BlockStore
     private LogCopies CopiesOf(RecordLogKind kind)
     {
         string name = kind == RecordLogKind.Catalog ? "catalog" : "journal";
-        return new LogCopies(_disk, Paths.Join(_options.StateFolder, name), name, kind, _device, _keys.Realm);
+        return new LogCopies(_disk, Paths.Join(_options.StateFolder, name), name, kind, _device, _keys.Realm, _logHeads);
     }
 
     /// <summary>Newest catalogs of the account's other devices as they lie at holders now. A line that another line of its device has taken up in whole is left out: that state folder is gone.</summary>

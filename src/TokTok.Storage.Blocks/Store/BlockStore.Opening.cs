@@ -96,17 +96,18 @@ public sealed partial class BlockStore
         BlockStore? store = null;
         try
         {
+            var heads = new LogHeads();
             IFragmentHolder[] reachable = [.. configured.Where(static holder => holder.Holder is not null).Select(static holder => holder.Holder!)];
 
-            LoadedLogs loaded = await LoadLogsAsync(disk, options.StateFolder, keys, reachable, random, access, cancel).ConfigureAwait(false);
+            LoadedLogs loaded = await LoadLogsAsync(disk, options.StateFolder, keys, reachable, random, access, heads, cancel).ConfigureAwait(false);
             (catalogLog, journal) = (loaded.Catalog, loaded.Journal);
             if (loaded.Locked.Count > 0)
             {
-                var copies = new LogCopies(disk, Paths.Join(options.StateFolder, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm);
+                var copies = new LogCopies(disk, Paths.Join(options.StateFolder, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm, heads);
                 DevicesSaid said = await SaidByAllAsync(catalogLog.Catalog, copies, keys, reachable, random, cancel).ConfigureAwait(false);
                 if (await TakeEpochsAsync(keys, reachable, said, access == StoreAccess.Write, noted ?? (static _ => { }), cancel).ConfigureAwait(false))
                 {
-                    loaded = await LoadLogsAsync(disk, options.StateFolder, keys, reachable, random, access, cancel).ConfigureAwait(false);
+                    loaded = await LoadLogsAsync(disk, options.StateFolder, keys, reachable, random, access, heads, cancel).ConfigureAwait(false);
                     (catalogLog, journal) = (loaded.Catalog, loaded.Journal);
                 }
 
@@ -131,7 +132,7 @@ public sealed partial class BlockStore
             }
 
             List<StoreHolder> holders = NumberHolders(catalogLog, configured, access);
-            store = new BlockStore(disk, options, keys, clock, random, catalogLog, journal, holders, writerLock);
+            store = new BlockStore(disk, options, keys, clock, random, catalogLog, journal, holders, writerLock, heads);
             if (noted is not null)
             {
                 store.Noted += noted;
@@ -162,7 +163,7 @@ public sealed partial class BlockStore
 
     /// <summary>Reads the catalog and the journal; again, beside a writer that ended a file's life between its listing and its reading.</summary>
     private static async ValueTask<LoadedLogs> LoadLogsAsync(
-        IDisk disk, string state, StoreKeys keys, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, StoreAccess access, CancellationToken cancel)
+        IDisk disk, string state, StoreKeys keys, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, StoreAccess access, LogHeads heads, CancellationToken cancel)
     {
         for (int attempt = 1; ; attempt++)
         {
@@ -170,7 +171,7 @@ public sealed partial class BlockStore
             bool isLast = access == StoreAccess.Write || attempt == LoadAttempts;
             try
             {
-                if (await TryLoadLogsAsync(disk, state, keys, holders, random, access, isLast, cancel).ConfigureAwait(false) is { } loaded)
+                if (await TryLoadLogsAsync(disk, state, keys, holders, random, access, isLast, heads, cancel).ConfigureAwait(false) is { } loaded)
                 {
                     return loaded;
                 }
@@ -188,9 +189,9 @@ public sealed partial class BlockStore
     /// catalog, and the arenas those of the last. The other way round a head may come in between whose blocks the journal did not have yet.
     /// </remarks>
     private static async ValueTask<LoadedLogs?> TryLoadLogsAsync(
-        IDisk disk, string state, StoreKeys keys, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, StoreAccess access, bool isLast, CancellationToken cancel)
+        IDisk disk, string state, StoreKeys keys, IReadOnlyList<IFragmentHolder> holders, IRandomSource random, StoreAccess access, bool isLast, LogHeads heads, CancellationToken cancel)
     {
-        var journalCopies = new LogCopies(disk, Paths.Join(state, "journal"), "journal", RecordLogKind.Journal, keys.Device, keys.Realm);
+        var journalCopies = new LogCopies(disk, Paths.Join(state, "journal"), "journal", RecordLogKind.Journal, keys.Device, keys.Realm, heads);
         LogCopies catalogCopies = CatalogCopies();
         CatalogLog catalog = await CatalogLog.LoadAsync(catalogCopies, keys.Device, holders, random, cancel).ConfigureAwait(false);                            // 1. the heads
         List<LogCopy> locked = [.. catalogCopies.Locked];
@@ -222,7 +223,7 @@ public sealed partial class BlockStore
 
         return (hasMissed || catalogCopies.HasMissed) && !isLast ? null : new LoadedLogs(catalog, journal, clumps, others, arenas, locked);
 
-        LogCopies CatalogCopies() => new(disk, Paths.Join(state, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm);
+        LogCopies CatalogCopies() => new(disk, Paths.Join(state, "catalog"), "catalog", RecordLogKind.Catalog, keys.Device, keys.Realm, heads);
     }
 
     /// <summary>Logs as they were read.</summary>

@@ -6,6 +6,7 @@ using TokTok.Storage.Blocks.Cache;
 using TokTok.Storage.Blocks.Catalogs;
 using TokTok.Storage.Blocks.Index;
 using TokTok.Storage.Blocks.Journals;
+using TokTok.Storage.Blocks.Logs;
 using TokTok.Storage.Blocks.Placing;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Compression;
@@ -46,6 +47,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
     private readonly HolderRoom _room;
     private readonly ArenaReader _reader;
     private readonly IDisposable? _lock;
+    private readonly LogHeads _logHeads;
     private readonly Lazy<IBlockLookup?> _lookup;
     private IBlockIndex? _index;
     private volatile Exception? _failure;
@@ -62,7 +64,8 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         CatalogLog catalogLog,
         Journal journal,
         List<StoreHolder> holders,
-        IDisposable? writerLock)
+        IDisposable? writerLock,
+        LogHeads logHeads)
     {
         _disk = disk;
         _options = options;
@@ -76,6 +79,7 @@ public sealed partial class BlockStore : IVolumeStore, IJournal, IAsyncDisposabl
         _table = new HolderTable(holders, new Placement(holders, options.Rule));
         _room = new HolderRoom(catalogLog.Catalog, _table);
         _lock = writerLock;
+        _logHeads = logHeads;
         _buffers = new ArenaBufferPool(options.ArenaBytes);
         _sealSlots = new SemaphoreSlim(options.SealingCount, options.SealingCount);
         _reader = new ArenaReader(_domains, HolderOf, options.DirectoryCacheBytes, options.Cache, clock, Note);

@@ -40,7 +40,7 @@ internal sealed class StateDump(BlockStore store, Keyring keyring, IDisk disk, s
         foreach ((string name, RecordLogKind kind) in ((string, RecordLogKind)[])[("catalog", RecordLogKind.Catalog), ("journal", RecordLogKind.Journal)])
         {
             string folder = stateFolder + "/" + name;
-            var copies = new LogCopies(disk, folder, name, kind, store.Device, realm);
+            var copies = new LogCopies(disk, folder, name, kind, store.Device, realm, new LogHeads());
             List<LogCopy> found = await copies.FindAsync(holders, cancel).ConfigureAwait(false);
             foreach (LogCopy copy in found.Where(copy => copies.CanOpen(copy.Header)).OrderBy(static copy => copy.Header.Number))
             {

@@ -183,7 +183,7 @@ public sealed class JournalInPlaceTests
         return operations;
     }
 
-    private LogCopies Copies() => new(_disk, "/journal", "journal", RecordLogKind.Journal, 1, _realm);
+    private LogCopies Copies() => new(_disk, "/journal", "journal", RecordLogKind.Journal, 1, _realm, new LogHeads());
 
     private ValueTask<(Journal Journal, List<JournalClump> Clumps)> LoadAsync() => Journal.LoadAsync(Copies(), [], _random, CancellationToken.None);
 

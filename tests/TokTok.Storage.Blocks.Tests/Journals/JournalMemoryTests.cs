@@ -64,7 +64,7 @@ public sealed class JournalMemoryTests : IDisposable
     {
         Directory.CreateDirectory(Path.Combine(_folder, "journal"));
         (Journal journal, List<JournalClump> clumps) = await Journal.LoadAsync(
-            new LogCopies(PosixDisk.Instance, Path.Combine(_folder, "journal"), "journal", RecordLogKind.Journal, 1, _realm), [], _random, CancellationToken.None);
+            new LogCopies(PosixDisk.Instance, Path.Combine(_folder, "journal"), "journal", RecordLogKind.Journal, 1, _realm, new LogHeads()), [], _random, CancellationToken.None);
         _ = journal.TryContinue(1, mayContinue: false);
         return (journal, clumps);
     }

@@ -18,7 +18,7 @@ public sealed class JournalReplayTests
     {
         using KeyDomain realm = KeyDomain.Create(DomainKind.Realm, _random);
         Score score = Score.Read(_random.Bytes(Score.Size));
-        LogCopies Copies() => new(_disk, "/journal", "journal", RecordLogKind.Journal, 1, realm);
+        LogCopies Copies() => new(_disk, "/journal", "journal", RecordLogKind.Journal, 1, realm, new LogHeads());
         (Journal written, _) = await Journal.LoadAsync(Copies(), [], _random, CancellationToken.None);
         using (written)
         {
@@ -41,7 +41,7 @@ public sealed class JournalReplayTests
     public async Task Intents_are_read_again_in_order_and_only_those_that_the_next_file_repeats()
     {
         using KeyDomain realm = KeyDomain.Create(DomainKind.Realm, _random);
-        LogCopies Copies() => new(_disk, "/journal", "journal", RecordLogKind.Journal, 1, realm);
+        LogCopies Copies() => new(_disk, "/journal", "journal", RecordLogKind.Journal, 1, realm, new LogHeads());
         var volume = VolumeId.New(_random);
         Intent[] all =
         [

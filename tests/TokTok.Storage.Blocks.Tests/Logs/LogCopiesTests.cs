@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using TokTok.Storage.Blocks.Disks;
 using TokTok.Storage.Blocks.Fragments;
 using TokTok.Storage.Blocks.Logs;
+using TokTok.Storage.Blocks.Tests.Store;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Keys;
 using TokTok.Storage.Testing;
@@ -95,12 +96,73 @@ public sealed class LogCopiesTests : IDisposable
     }
 
     [Fact]
+    public async Task What_has_not_grown_is_not_asked_for_again()
+    {
+        using var world = new TwoHolders(_realm, _random);
+        world.Writer.Append([1, 2, 3]);
+        await world.PublishAsync();
+        Assert.Equal(2, await world.CompareAsync()); // each whole, by one request
+        Assert.Equal(0, await world.CompareAsync());
+        world.Writer.Append([4]);
+        await world.PublishAsync();
+        Assert.Equal(2, await world.CompareAsync());
+        Assert.Equal(0, await world.CompareAsync());
+    }
+
+    [Fact]
+    public async Task Of_a_long_file_the_header_and_the_end_are_asked_for_and_once()
+    {
+        using var world = new TwoHolders(_realm, _random);
+        world.Writer.Append(new byte[50_000]);
+        await world.PublishAsync();
+        Assert.Equal(4, await world.CompareAsync());
+        Assert.Equal(0, await world.CompareAsync());
+    }
+
+    [Fact]
+    public async Task What_is_no_header_is_asked_for_until_it_is_put_anew()
+    {
+        using var world = new TwoHolders(_realm, _random);
+        await world.PublishAsync();
+        HolderObject whole = (await world.First.ListObjectsAsync("journal/", TestContext.Current.CancellationToken))[0];
+        byte[] bytes = new byte[whole.Length];
+        Assert.Equal(bytes.Length, await world.First.ReadObjectAsync(whole.Name, 0, bytes, TestContext.Current.CancellationToken));
+        await world.First.PutObjectAsync(whole.Name, new byte[bytes.Length], TestContext.Current.CancellationToken);
+        Assert.Single(await world.FindAsync());
+        Assert.Single(await world.FindAsync());
+        await world.First.PutObjectAsync(whole.Name, bytes, TestContext.Current.CancellationToken);
+        Assert.Equal(2, (await world.FindAsync()).Count);
+    }
+
+    [Fact]
+    public async Task What_was_gone_meanwhile_is_asked_for_anew()
+    {
+        using var world = new TwoHolders(_realm, _random);
+        await world.PublishAsync();
+        LogCopy before = (await world.FindAsync())[0];
+        byte[] other = new byte[before.Bytes];
+        Assert.Equal(other.Length, await world.First.ReadObjectAsync(before.ObjectName, 0, other, TestContext.Current.CancellationToken));
+        using (RecordLogWriter fork = world.Begin("/elsewhere"))
+        {
+            await world.First.DeleteObjectAsync(before.ObjectName, TestContext.Current.CancellationToken);
+            Assert.Single(await world.FindAsync());
+            fork.Sync();
+            await world.PublishAsync(fork);
+        }
+
+        List<LogCopy> after = await world.FindAsync();
+        Assert.Equal(2, after.Count);
+        Assert.Equal(before.Bytes, after[0].Bytes);
+        Assert.NotEqual(before.Header.LogId, after[0].Header.LogId);
+    }
+
+    [Fact]
     public async Task What_a_holder_gets_in_its_own_time_is_synced_with_what_comes_next_even_if_that_is_nothing()
     {
         var disk = new SimulatedDisk();
         disk.CreateDirectory("/holder");
         disk.CreateDirectory("/state");
-        var copies = new LogCopies(disk, "/state/journal", "journal", RecordLogKind.Journal, 1, _realm);
+        var copies = new LogCopies(disk, "/state/journal", "journal", RecordLogKind.Journal, 1, _realm, new LogHeads());
         string name;
         long synced;
         using (var holder = FolderHolder.Create(disk, "/holder", _random))
@@ -130,7 +192,7 @@ public sealed class LogCopiesTests : IDisposable
         }
     }
 
-    private LogCopies Copies() => new(PosixDisk.Instance, _folder + "/journal", "journal", RecordLogKind.Journal, 1, _realm);
+    private LogCopies Copies() => new(PosixDisk.Instance, _folder + "/journal", "journal", RecordLogKind.Journal, 1, _realm, new LogHeads());
 
     private async Task PublishAsync(int[] sizes)
     {
@@ -156,5 +218,68 @@ public sealed class LogCopiesTests : IDisposable
         await copies.ReadAsync(copy, body => sizes.Add(body.Length), TestContext.Current.CancellationToken);
         Assert.InRange(GC.GetAllocatedBytesForCurrentThread() - before, 0, AllowedBytes);
         return sizes;
+    }
+
+    /// <summary>A journal at two holders that another device looks at, with one memory of what it saw.</summary>
+    private sealed class TwoHolders : IDisposable
+    {
+        private readonly SimulatedDisk _disk = new();
+        private readonly LogHeads _heads = new();
+        private readonly KeyDomain _realm;
+        private readonly SeededRandom _random;
+        private readonly LogCopies _ours;
+        private readonly FolderHolder[] _folders;
+        private readonly IFragmentHolder[] _holders;
+        private int _reads;
+
+        internal TwoHolders(KeyDomain realm, SeededRandom random)
+        {
+            (_realm, _random) = (realm, random);
+            _disk.CreateDirectory("/one");
+            _disk.CreateDirectory("/other");
+            _folders = [FolderHolder.Create(_disk, "/one", random), FolderHolder.Create(_disk, "/other", random)];
+            _holders = [.. _folders.Select(folder => new PutHook(folder, static () => Task.CompletedTask) { BeforeReadObject = (_, _) => _reads++ })];
+            _ours = CopiesIn("/state", new LogHeads());
+            Writer = _ours.Begin(Number, random);
+            Writer.Sync();
+        }
+
+        internal RecordLogWriter Writer { get; }
+
+        internal IFragmentHolder First => _folders[0];
+
+        internal RecordLogWriter Begin(string state) => CopiesIn(state, new LogHeads()).Begin(Number, _random);
+
+        internal async Task PublishAsync(RecordLogWriter? writer = null)
+        {
+            (writer ?? Writer).Sync();
+            LogCopies copies = writer is null ? _ours : CopiesIn("/elsewhere", new LogHeads());
+            await copies.PublishAsync(writer ?? Writer, _folders, isSynced: true, CancellationToken.None);
+        }
+
+        internal ValueTask<List<LogCopy>> FindAsync() => CopiesIn("/another", _heads).FindAsync(_holders, CancellationToken.None);
+
+        /// <returns>Reads that it took.</returns>
+        internal async Task<int> CompareAsync()
+        {
+            int before = _reads;
+            LogCopies copies = CopiesIn("/another", _heads);
+            List<LogCopy> found = await copies.FindAsync(_holders, CancellationToken.None);
+            Assert.Equal(2, found.Count);
+            Assert.True(await copies.IsPrefixAsync(found[0], found[1], CancellationToken.None));
+            return _reads - before;
+        }
+
+        public void Dispose()
+        {
+            Writer.Dispose();
+            Array.ForEach(_folders, static folder => folder.Dispose());
+        }
+
+        private LogCopies CopiesIn(string state, LogHeads heads)
+        {
+            _disk.CreateDirectory(state);
+            return new LogCopies(_disk, state + "/journal", "journal", RecordLogKind.Journal, 1, _realm, heads);
+        }
     }
 }

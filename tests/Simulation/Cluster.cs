@@ -10,6 +10,7 @@ namespace TokTok.Storage.Simulation;
 internal sealed class Cluster
 {
     private readonly HashSet<Score> _verified = [];
+    private readonly byte[] _block = new byte[BlockLimits.MaxBlockBytes];
 
     internal Cluster(long seed, int nodeCount, int deviceCount, int keptLines)
     {
@@ -134,7 +135,7 @@ internal sealed class Cluster
             _verified.Clear();
         }
 
-        byte[] target = new byte[BlockLimits.MaxBlockBytes];
+        byte[] target = _block;
         foreach (Head head in store.Heads)
         {
             if (!Written.IsKnown(head.Root))

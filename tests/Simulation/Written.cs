@@ -50,6 +50,9 @@ internal sealed class Written
 /// <summary>Walks what <see cref="Written"/> lays out, by reading it from the store.</summary>
 internal sealed class ListWalker : IRootWalker
 {
+    [ThreadStatic]
+    private static byte[]? t_block; // one thread does everything of a seed
+
     public async ValueTask MarkAsync(Head head, IBlockStore blocks, IBlockMarker marker, CancellationToken cancel)
     {
         if (!Mark(head.Root, BlockType.VolumeRoot))
@@ -73,7 +76,7 @@ internal sealed class ListWalker : IRootWalker
 
     private static async ValueTask<Score[]> ListAsync(IBlockStore blocks, Score list, BlockType type, CancellationToken cancel)
     {
-        byte[] bytes = new byte[BlockLimits.MaxBlockBytes];
+        byte[] bytes = t_block ??= new byte[BlockLimits.MaxBlockBytes];
         BlockRead read = await blocks.ReadAsync(list, type, bytes, cancel);
         var scores = new Score[read.IsFound ? read.Bytes / Score.Size : 0];
         for (int i = 0; i < scores.Length; i++)

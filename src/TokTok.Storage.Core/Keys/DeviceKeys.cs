@@ -67,6 +67,7 @@ public sealed class DeviceCertificate
     private const int AgreementKeyOffset = DeviceKeyOffset + Ed25519.PublicKeySize;
 
     private readonly byte[] _bytes;
+    private volatile Verdict _verdict; // whoever comes to it at the same time finds the same
 
     private DeviceCertificate(byte[] bytes, uint deviceNumber, long issuedAtSeconds, string deviceName, DeviceCertificate? issuer)
     {
@@ -141,10 +142,27 @@ public sealed class DeviceCertificate
 
     /// <summary>True if the certificate names this account, and the account signed it, or the certificate of the device that did, which has a lower number:
     /// so nobody who has a device's key makes one that is heard before the devices that enrolled it.</summary>
-    public bool IsSignedBy(ReadOnlySpan<byte> accountPublicKey) =>
-        AccountPublicKey.SequenceEqual(accountPublicKey)
-        && (Issuer is null || (DeviceNumber > Issuer.DeviceNumber && Issuer.IsSignedBy(accountPublicKey)))
-        && Ed25519.Verify(Issuer is null ? accountPublicKey : Issuer.DevicePublicKey, Bytes[..^Ed25519.SignatureSize], Bytes[^Ed25519.SignatureSize..]);
+    public bool IsSignedBy(ReadOnlySpan<byte> accountPublicKey) => AccountPublicKey.SequenceEqual(accountPublicKey) && IsGenuine();
+
+    /// <summary>Whether its signatures hold for the account that it names: of bytes that never change, so that one look is enough.</summary>
+    private bool IsGenuine()
+    {
+        if (_verdict == Verdict.None)
+        {
+            bool isGenuine = (Issuer is null || (DeviceNumber > Issuer.DeviceNumber && Issuer.IsSignedBy(AccountPublicKey)))
+                && Ed25519.Verify(Issuer is null ? AccountPublicKey : Issuer.DevicePublicKey, Bytes[..^Ed25519.SignatureSize], Bytes[^Ed25519.SignatureSize..]);
+            _verdict = isGenuine ? Verdict.Genuine : Verdict.Forged;
+        }
+
+        return _verdict == Verdict.Genuine;
+    }
+
+    private enum Verdict
+    {
+        None,
+        Genuine,
+        Forged,
+    }
 
     internal static bool IsName(string name) =>
         name.Length > 0 && Encoding.UTF8.GetByteCount(name) <= MaximumNameBytes && !name.Any(char.IsControl);

@@ -26,7 +26,7 @@ internal sealed record LogCopy(RecordLogHeader Header, string Where, long Bytes,
 /// in <see cref="Lag"/> and never stops a writer: the copy catches up at the next publication. A copy that is no prefix of ours was written by somebody
 /// else under our device number and incarnation (a copy of this state folder, or a later state of it): it is never overwritten, and <see cref="IsForked"/> tells
 /// the writer to go on as another incarnation.
-/// Not safe from many threads: the store publishes under its commit lock.
+/// Not safe from many threads: the store publishes under its commit lock. What it asks of the holders it asks of all of them side by side, and each of these notes only what is its holder's.
 /// A journal that is synced often leaves one file whose life has ended behind, without its header, for the next one to be written into (<see cref="RecordLogWriter"/>). What a reader that had it
 /// open finds in it counts only if the header is there still when it has read to the end.
 /// </remarks>
@@ -47,11 +47,11 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         return order != 0 ? order : (one.LocalPath is null).CompareTo(other.LocalPath is null);
     });
 
-    private readonly Dictionary<(HolderId Holder, string ObjectName), (RecordLogHeader Header, long Bytes)> _atHolders = [];
-    private readonly Dictionary<LogCopy, RecordLogExtent> _extents = new(ReferenceEqualityComparer.Instance); // of the copies that were read
-    private readonly Dictionary<(HolderId Holder, string ObjectName), long> _published = []; // compared with ours in this process
-    private readonly HashSet<(HolderId Holder, string Name)> _unsynced = []; // appended to, and not synced since
-    private readonly HashSet<HolderId> _failing = []; // listed their copies and failed to give one, since copies were last looked for
+    private readonly ConcurrentDictionary<(HolderId Holder, string ObjectName), (RecordLogHeader Header, long Bytes)> _atHolders = new();
+    private readonly ConcurrentDictionary<LogCopy, RecordLogExtent> _extents = new(ReferenceEqualityComparer.Instance); // of the copies that were read
+    private readonly ConcurrentDictionary<(HolderId Holder, string ObjectName), long> _published = new(); // compared with ours in this process
+    private readonly ConcurrentDictionary<(HolderId Holder, string Name), bool> _unsynced = new(); // appended to, and not synced since
+    private readonly ConcurrentDictionary<HolderId, bool> _failing = new(); // listed their copies and failed to give one, since copies were last looked for
     private readonly List<(LogLine? Line, ulong Number)> _names = [];
     private readonly List<LogCopy> _locked = [];
 
@@ -120,7 +120,8 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         }
 
         // All holders at once: each asks as if it were alone, and what they have is taken up in their order.
-        AtHolder[] seen = await Task.WhenAll(holders.Select(holder => LookAsync(holder, cancel))).ConfigureAwait(false);
+        AtHolder[] seen = [.. holders.Select(static holder => new AtHolder(holder))];
+        await SideBySide.EachAsync(seen, at => LookAsync(at, cancel)).ConfigureAwait(false);
         foreach (AtHolder at in seen)
         {
             HasMissed |= at.HasMissed;
@@ -156,9 +157,9 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         return copies;
     }
 
-    private async Task<AtHolder> LookAsync(IFragmentHolder holder, CancellationToken cancel)
+    private async Task LookAsync(AtHolder at, CancellationToken cancel)
     {
-        var at = new AtHolder(holder);
+        IFragmentHolder holder = at.Holder;
         try
         {
             at.Listed = await holder.ListObjectsAsync(prefix + "/", cancel).ConfigureAwait(false);
@@ -172,8 +173,6 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
         {
             at.Failure = failure;
         }
-
-        return at;
     }
 
     /// <summary>What one holder has, as far as it gave it.</summary>
@@ -192,7 +191,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     }
 
     /// <summary>Whether a copy lies at a holder that listed it and then failed to give it, since copies were last looked for.</summary>
-    internal bool IsFailing(LogCopy copy) => copy.Holder is { } holder && _failing.Contains(holder.Id);
+    internal bool IsFailing(LogCopy copy) => copy.Holder is { } holder && _failing.ContainsKey(holder.Id);
 
     /// <summary>Takes out the copies at holders that failed, so that the rest is read as if these were absent. False: there were none.</summary>
     internal bool LeaveOutFailing(List<LogCopy> copies) => copies.RemoveAll(IsFailing) > 0;
@@ -446,52 +445,56 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
     /// <param name="isSynced">False: durable here is enough for now, and the holders' disks follow in their own time; the next call with true makes up for it.</param>
     internal async ValueTask PublishAsync(RecordLogWriter writer, IReadOnlyList<IFragmentHolder> holders, bool isSynced, CancellationToken cancel)
     {
-        byte[]? buffer = null;
         string name = ObjectOf(writer.Header);
-        foreach (IFragmentHolder holder in holders)
+        await SideBySide.EachAsync(holders, holder => PublishToAsync(writer, holder, name, isSynced, cancel)).ConfigureAwait(false);
+    }
+
+    private async Task PublishToAsync(RecordLogWriter writer, IFragmentHolder holder, string name, bool isSynced, CancellationToken cancel)
+    {
+        byte[]? buffer = null;
+        try
         {
-            try
+            if (!_published.TryGetValue((holder.Id, name), out long at))
             {
-                if (!_published.TryGetValue((holder.Id, name), out long at))
+                if (await CommonBytesAsync(writer, holder, name, cancel).ConfigureAwait(false) is not { } common)
                 {
-                    if (await CommonBytesAsync(writer, holder, name, cancel).ConfigureAwait(false) is not { } common)
-                    {
-                        IsForked = true;
-                        Lag[holder.Id] = $"{name} was written by another copy of this device's state; it is left as it is";
-                        continue;
-                    }
-
-                    at = common;
+                    IsForked = true;
+                    Lag[holder.Id] = $"{name} was written by another copy of this device's state; it is left as it is";
+                    return;
                 }
 
-                while (at < writer.SyncedBytes)
-                {
-                    buffer ??= ArrayPool<byte>.Shared.Rent(PublishBytes);
-                    int read = writer.ReadSynced(at, buffer.AsSpan(0, PublishBytes));
-                    await holder.AppendObjectAsync(name, at, buffer.AsMemory(0, read), isSynced, cancel).ConfigureAwait(false);
-                    at += read;
-                    _ = isSynced ? _unsynced.Remove((holder.Id, name)) : _unsynced.Add((holder.Id, name));
-                }
-
-                if (isSynced && _unsynced.Remove((holder.Id, name)))
-                {
-                    await holder.AppendObjectAsync(name, at, default, isSynced: true, cancel).ConfigureAwait(false);
-                }
-
-                _published[(holder.Id, name)] = at;
-                _atHolders[(holder.Id, name)] = (writer.Header, at);
-                Lag.TryRemove(holder.Id, out string? _);
+                at = common;
             }
-            catch (DiskException failure)
+
+            while (at < writer.SyncedBytes)
             {
-                _published.Remove((holder.Id, name)); // its copy is compared again before anything more is appended
-                Lag[holder.Id] = failure.Message;
+                buffer ??= ArrayPool<byte>.Shared.Rent((int)Math.Min(PublishBytes, writer.SyncedBytes - at));
+                int read = writer.ReadSynced(at, buffer);
+                await holder.AppendObjectAsync(name, at, buffer.AsMemory(0, read), isSynced, cancel).ConfigureAwait(false);
+                at += read;
+                _ = isSynced ? _unsynced.TryRemove((holder.Id, name), out bool _) : _unsynced.TryAdd((holder.Id, name), true);
             }
+
+            if (isSynced && _unsynced.TryRemove((holder.Id, name), out bool _))
+            {
+                await holder.AppendObjectAsync(name, at, default, isSynced: true, cancel).ConfigureAwait(false);
+            }
+
+            _published[(holder.Id, name)] = at;
+            _atHolders[(holder.Id, name)] = (writer.Header, at);
+            Lag.TryRemove(holder.Id, out string? _);
         }
-
-        if (buffer is not null)
+        catch (DiskException failure)
         {
-            ArrayPool<byte>.Shared.Return(buffer);
+            _published.TryRemove((holder.Id, name), out long _); // its copy is compared again before anything more is appended
+            Lag[holder.Id] = failure.Message;
+        }
+        finally
+        {
+            if (buffer is not null)
+            {
+                ArrayPool<byte>.Shared.Return(buffer);
+            }
         }
     }
 
@@ -624,7 +627,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
                     if (header.Number < number && header.Number != kept)
                     {
                         await holder.DeleteObjectAsync(objectName, cancel).ConfigureAwait(false);
-                        _atHolders.Remove((holder.Id, objectName));
+                        _atHolders.TryRemove((holder.Id, objectName), out (RecordLogHeader Header, long Bytes) _);
                     }
                 }
             }
@@ -750,7 +753,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
     private void Failed(LogCopy copy, DiskException failure)
     {
-        _ = _failing.Add(copy.Holder!.Id);
+        _failing[copy.Holder!.Id] = true;
         Lag[copy.Holder.Id] = failure.Message;
     }
 

@@ -586,7 +586,7 @@ public sealed partial class BlockStore
     {
         foreach (DeviceCertificate certificate in certificates)
         {
-            if (certificate.IsSignedBy(_keys.AccountPublicKey.Span) && Catalog.Certificates().All(known => !known.Bytes.SequenceEqual(certificate.Bytes)))
+            if (Catalog.Certificates().All(known => !known.Bytes.SequenceEqual(certificate.Bytes)) && certificate.IsSignedBy(_keys.AccountPublicKey.Span))
             {
                 _catalogLog.Append(writer => Catalog.WriteCertificate(writer, certificate));
             }

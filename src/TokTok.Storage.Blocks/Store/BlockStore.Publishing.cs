@@ -65,18 +65,7 @@ public sealed partial class BlockStore
             _flushGate.Release();
         }
 
-        foreach (IFragmentHolder holder in holders)
-        {
-            try
-            {
-                await PutKeysAsync(holder, cancel).ConfigureAwait(false);
-                await PutAnchorAsync(holder, cancel).ConfigureAwait(false);
-            }
-            catch (DiskException failure)
-            {
-                Note($"anchor: {failure.Message}");
-            }
-        }
+        await PutAnchorsAsync(holders, cancel).ConfigureAwait(false);
 
         foreach (StoreHolder holder in Holders)
         {
@@ -179,10 +168,18 @@ public sealed partial class BlockStore
         return numbers;
     }
 
-    private async ValueTask PutAnchorAsync(IFragmentHolder holder, CancellationToken cancel)
+    /// <summary>The same anchor at every holder, under a number above all that any of them has.</summary>
+    private async ValueTask PutAnchorsAsync(List<IFragmentHolder> holders, CancellationToken cancel)
     {
-        List<ulong> numbers = await AnchorNumbersAsync(holder, cancel).ConfigureAwait(false);
-        _anchorNumber = Math.Max(_anchorNumber, numbers.Count == 0 ? 0 : numbers[^1]) + 1;
+        AnchorsAt[] all = [.. holders.Select(static holder => new AnchorsAt(holder))];
+        await SideBySide.EachAsync(all, at => at.TryAsync(async () =>
+        {
+            await PutKeysAsync(at.Holder, cancel).ConfigureAwait(false);
+            at.Numbers = await AnchorNumbersAsync(at.Holder, cancel).ConfigureAwait(false);
+        })).ConfigureAwait(false);
+        AnchorsAt[] able = [.. all.Where(static at => at.Failure is null)];
+        _haveKeys.UnionWith(able.Select(static at => at.Holder.Id));
+        _anchorNumber = Math.Max(_anchorNumber, able.SelectMany(static at => at.Numbers).DefaultIfEmpty().Max()) + 1;
         var anchor = new Anchor
         {
             Tag = _keys.Tag,
@@ -196,10 +193,40 @@ public sealed partial class BlockStore
             Heads = Catalog.Heads(),
             Logs = [.. Positions()],
         };
-        await holder.PutObjectAsync(Anchor.NameOf(_keys.Tag, _anchorNumber), anchor.Write(_keys.AnchorKey.Span, _keys.DeviceKeys, _random), cancel).ConfigureAwait(false);
-        foreach (ulong old in numbers.Take(Math.Max(0, numbers.Count + 1 - Anchor.KeptCount)))
+        byte[] bytes = anchor.Write(_keys.AnchorKey.Span, _keys.DeviceKeys, _random);
+        await SideBySide.EachAsync(able, at => at.TryAsync(async () =>
         {
-            await holder.DeleteObjectAsync(Anchor.NameOf(_keys.Tag, old), cancel).ConfigureAwait(false);
+            await at.Holder.PutObjectAsync(Anchor.NameOf(_keys.Tag, anchor.Number), bytes, cancel).ConfigureAwait(false);
+            foreach (ulong old in at.Numbers.Take(Math.Max(0, at.Numbers.Count + 1 - Anchor.KeptCount)))
+            {
+                await at.Holder.DeleteObjectAsync(Anchor.NameOf(_keys.Tag, old), cancel).ConfigureAwait(false);
+            }
+        })).ConfigureAwait(false);
+        foreach (AnchorsAt at in all.Where(static at => at.Failure is not null))
+        {
+            Note($"anchor: {at.Failure!.Message}");
+        }
+    }
+
+    /// <summary>One holder in a publication.</summary>
+    private sealed class AnchorsAt(IFragmentHolder holder)
+    {
+        internal IFragmentHolder Holder { get; } = holder;
+
+        internal List<ulong> Numbers { get; set; } = [];
+
+        internal DiskException? Failure { get; private set; }
+
+        internal async Task TryAsync(Func<Task> does)
+        {
+            try
+            {
+                await does().ConfigureAwait(false);
+            }
+            catch (DiskException failure)
+            {
+                Failure = failure;
+            }
         }
     }
 
@@ -220,8 +247,6 @@ public sealed partial class BlockStore
         {
             await PutKeysAsync(holder, _domains[id], wrapped, cancel).ConfigureAwait(false);
         }
-
-        _haveKeys.Add(holder.Id);
     }
 
     private async ValueTask PutKeysAsync(IFragmentHolder holder, KeyDomain domain, ReadOnlyMemory<byte> wrapped, CancellationToken cancel)

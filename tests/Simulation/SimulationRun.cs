@@ -286,9 +286,10 @@ internal sealed class SimulationRun
     }
 
     /// <summary>Now and then another device does something between two requests of this one.</summary>
+    /// <remarks>One thread does everything: what the other waits for, a peer that hangs or is busy, this one's request would wait for too, until its own time is over.</remarks>
     private void Between()
     {
-        if (!_isBetween && _random.Next(200) == 0 && Online.Where(static device => device.IsOpen).ToArray() is { Length: > 1 } able)
+        if (!_isBetween && _random.Next(200) == 0 && !_cluster.Nodes.Exists(static node => node.IsHung || node.Lies.Lie == Lie.Busy) && Online.Where(static device => device.IsOpen).ToArray() is { Length: > 1 } able)
         {
             _isBetween = true;
             SimulatedDevice other = Pick(able);

@@ -21,7 +21,7 @@ internal sealed class Cluster
         Realm = KeyDomain.Create(DomainKind.Realm, Random);
         for (int number = 1; number <= deviceCount; number++)
         {
-            Devices.Add(new SimulatedDevice((uint)number, KeyringOf((uint)number), World, new SeededRandom(Random.Next(int.MaxValue)), Network, Trace));
+            Devices.Add(new SimulatedDevice((uint)number, KeyringOf((uint)number), Blocks.Placing.Placement.DefaultSurvive(nodeCount), World, new SeededRandom(Random.Next(int.MaxValue)), Network, Trace));
         }
 
         for (int i = 0; i < nodeCount; i++)

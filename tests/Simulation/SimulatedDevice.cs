@@ -25,13 +25,15 @@ internal sealed class SimulatedDevice
     private static readonly StorageConfig s_config = StorageConfig.Parse(
         "storage.toml", Encoding.UTF8.GetBytes($"[store]\npath = \"{State}\"\n"), "/", "/", static _ => true);
 
+    private readonly int _survive;
     private readonly Trace _trace;
     private readonly SimulatedNetwork _network;
     private HolderWatch? _watch;
 
-    internal SimulatedDevice(uint number, Keyring keyring, ManualClock world, SeededRandom random, SimulatedNetwork network, Trace trace)
+    internal SimulatedDevice(uint number, Keyring keyring, int survive, ManualClock world, SeededRandom random, SimulatedNetwork network, Trace trace)
     {
         Number = number;
+        _survive = survive;
         Keyring = keyring;
         Random = random;
         _network = network;
@@ -60,6 +62,14 @@ internal sealed class SimulatedDevice
 
     /// <summary>Whom its owner has made peers, and whom revoked.</summary>
     internal void ChangePeers(Func<PeerList, PeerList> change) => new PeerFile(Disk, State, Keyring.CacheKey, Random, Clock).ChangeAsync(change, CancellationToken.None).Done();
+
+    /// <summary>What peers failed audits in counts no more: their owners have mended what was wrong with them.</summary>
+    internal void ForgivePeers()
+    {
+        IReadOnlyList<Peer> peers = new PeerFile(Disk, State, Keyring.CacheKey, Random, Clock).Read().Peers;
+        new ScoreFile(Disk, State, Keyring.CacheKey, Random, Clock)
+            .ChangeAsync(scores => peers.Aggregate(scores, static (forgiving, peer) => forgiving.Forgiving(peer.Holder)), CancellationToken.None).Done();
+    }
 
     internal Peer AsPeer() => new()
     {
@@ -109,6 +119,7 @@ internal sealed class SimulatedDevice
         {
             StateFolder = State,
             MustExist = mustExist,
+            Survive = _survive, // the same for all, however many places each knows of
             CompressionLevel = 0,
             ArenaBytes = 256 * 1024,
             SealAtFlushBytes = 96 * 1024,

@@ -91,6 +91,7 @@ internal sealed class SimulatedNode
 
     internal void Start()
     {
+        Disk.CrashAfter(1L << 40); // its power is back, and stays
         _house = HolderHouse.Open(Disk, Folder, OpenHolder, 0, Clock, Say);
         var book = new PeerBook(File(), Clock, Say);
         var desk = new JoinDesk(book, Name, []);

@@ -65,6 +65,7 @@ internal sealed class SimulationRun
     private readonly DateTimeOffset _began;
     private bool _isStormy; // since the last complete repair, arenas were sealed while requests were lost: they may lack as many fragments as they can
     private bool _isBetween;
+    private int _holes; // of the arena in the trash that lacked most fragments when everything was mended: it outlives as many nodes less
     private long _failedVerbs;
     private SimulatedDevice? _busy;
     private int _nextBlock;
@@ -191,7 +192,7 @@ internal sealed class SimulationRun
 
     private void GoWrong()
     {
-        SimulatedNode[] able = [.. _cluster.Living.Where(node => _touched.Contains(node) || _touched.Count < _survive)];
+        SimulatedNode[] able = [.. _cluster.Living.Where(node => _touched.Contains(node) || _touched.Count < _survive - _holes)];
         if (able.Length == 0 || _isStormy || _random.Next(3) == 0)
         {
             return;
@@ -531,6 +532,14 @@ internal sealed class SimulationRun
         const int MostRounds = 6;
         for (int round = 0; !Repair(isLast: round >= 3) || IsBehind(); round++)
         {
+            if (round == 0)
+            {
+                foreach (SimulatedDevice device in Online)
+                {
+                    device.ForgivePeers(); // who was caught stays lost else, and of three nodes none is left to take its place
+                }
+            }
+
             if (round == MostRounds)
             {
                 throw new SimulationException($"{MostRounds} repairs with every node there, and arenas still lack holders");
@@ -539,6 +548,14 @@ internal sealed class SimulationRun
 
         _touched.Clear();
         _isStormy = false;
+        _holes = Online.SelectMany(HolesInTrash).DefaultIfEmpty().Max();
+    }
+
+    /// <summary>What is in the trash is not mended until it is taken back: how many fragments each arena there lacks.</summary>
+    private static IEnumerable<int> HolesInTrash(SimulatedDevice device)
+    {
+        HashSet<ushort> there = [.. device.Store!.Holders.Where(static holder => !holder.IsGone).Select(static holder => holder.Number)];
+        return device.Store!.Catalog.Arenas().Where(static arena => arena.State == ArenaState.Trashed).Select(arena => arena.Fragments.Count(fragment => !there.Contains(fragment.Holder)));
     }
 
     /// <summary>Has everybody learn where everything is now, as a node that runs does within five minutes.</summary>

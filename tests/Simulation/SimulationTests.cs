@@ -86,6 +86,7 @@ public sealed class SimulationTests(ITestOutputHelper output)
     [InlineData(331, "a store could not be opened while a peer broke off over an arena whose sealing was cut off")]
     [InlineData(409, "a journal's file ended between the listing of logs and their reading, and the arenas that hold what it had were not looked for")]
     [InlineData(671, "a head that came between the listing of logs and their reading was taken up without its blocks")]
+    [InlineData(4434, "a line that a restored state folder had left behind made a device forget an arena that the line never knew, and that another head wanted")]
     public void What_was_found_stays_mended(long seed, string found)
     {
         output.WriteLine(found);

@@ -379,8 +379,8 @@ public sealed partial class BlockStore
             return;
         }
 
+        List<CatalogLog.OtherLine>? current = null;
         HashSet<ArenaId> released = [.. devices.SelectMany(OwnedBy).Where(static arena => arena.State == ArenaState.Trashed).Select(static arena => arena.Id)];
-        var forgotten = new List<uint>();
         foreach (CatalogLog.OtherLine other in devices)
         {
             IReadOnlyDictionary<ushort, HolderRecord> holders = other.Catalog.Holders().ToDictionary(static holder => holder.Number);
@@ -422,13 +422,24 @@ public sealed partial class BlockStore
                         break;
                 }
             }
-
-            forgotten.AddRange(Catalog.Arenas().Where(arena => arena.State == ArenaState.Trashed && OwnerOf(arena) == other.Header.Device && !other.Catalog.Knows(arena.Id)).Select(static arena => arena.Ordinal));
         }
 
-        foreach (uint[] part in forgotten.Distinct().Chunk(Catalog.MaxForgetCount))
+        foreach (uint[] part in Catalog.Arenas().Where(IsForgotten).Select(static arena => arena.Ordinal).Chunk(Catalog.MaxForgetCount))
         {
             _catalogLog.Append(writer => Catalog.WriteForget(writer, part));
+        }
+
+        // Its owner knows it no more, by every line of it that goes on (a state folder that was put back leaves an older one behind, which may never have known it), and nobody counts on it.
+        bool IsForgotten(ArenaRecord arena)
+        {
+            if (arena.State != ArenaState.Trashed)
+            {
+                return false;
+            }
+
+            current ??= devices.FindAll(line => !devices.Exists(later => later.Header.Device == line.Header.Device && later.Header.Incarnation != line.Header.Incarnation && later.Catalog.HasSeen(line.Header, line.ValidBytes)));
+            List<CatalogLog.OtherLine> owners = current.FindAll(line => line.Header.Device == OwnerOf(arena));
+            return owners.Count > 0 && !owners.Exists(line => line.Catalog.Knows(arena.Id)) && !current.Exists(line => line.Catalog.Arena(arena.Id) is { State: ArenaState.Sealed or ArenaState.Condemned });
         }
 
         IEnumerable<ArenaRecord> OwnedBy(CatalogLog.OtherLine line) => line.Catalog.Arenas().Where(arena => OwnerOf(arena) == line.Header.Device);

@@ -18,17 +18,22 @@ public sealed class FoundBySimulationTests
 
     public FoundBySimulationTests()
     {
-        _two = new StoreFixture(holderCount: 3, seed: 99) { Disk = _one.Disk };
-        DeviceKeys keys = DeviceKeys.Create(_two.Random);
-        _two.Keys = _one.Keys with
-        {
-            Device = 2,
-            DeviceKeys = keys,
-            Certificate = DeviceCertificate.Issue(_one.Keys.Certificate, _one.Keys.DeviceKeys, keys.PublicKey, keys.AgreementPublicKey, 2, "desk", 0),
-        };
         _one.Options = _one.Options with { TrashDays = 2, SealAtFlushBytes = 1 };
-        _two.Options = _one.Options with { StateFolder = "/there" };
-        _one.Disk.CreateDirectory("/there");
+        _two = Another(2, "/there");
+    }
+
+    private StoreFixture Another(uint number, string state)
+    {
+        var another = new StoreFixture(holderCount: 3, seed: 97 + (int)number) { Disk = _one.Disk, Options = _one.Options with { StateFolder = state } };
+        DeviceKeys keys = DeviceKeys.Create(another.Random);
+        another.Keys = _one.Keys with
+        {
+            Device = number,
+            DeviceKeys = keys,
+            Certificate = DeviceCertificate.Issue(_one.Keys.Certificate, _one.Keys.DeviceKeys, keys.PublicKey, keys.AgreementPublicKey, number, "desk", 0),
+        };
+        _one.Disk.CreateDirectory(state);
+        return another;
     }
 
     private static async Task<(List<(Score Score, byte[] Bytes)> Blocks, Head Head)> WriteAsync(BlockStore store, int first, Head? after = null)
@@ -74,6 +79,64 @@ public sealed class FoundBySimulationTests
         _two.HolderPaths[0] = "/nowhere";
         await using BlockStore without = await _two.OpenAsync();
         await StoreFixture.AssertAllAsync(without, blocks);
+    }
+
+    /// <summary>Seed 4434.</summary>
+    [Fact]
+    public async Task A_line_that_a_restored_state_folder_left_behind_makes_nobody_forget_what_it_never_knew()
+    {
+        string state = _one.Options.StateFolder.TrimStart('/');
+        StoreFixture away = Another(3, "/away");
+        await (await away.OpenAsync()).DisposeAsync(); // one that had no state would adopt what lies at the holders
+        Head head;
+        await using (BlockStore one = await _one.OpenAsync())
+        {
+            (_, head) = await WriteAsync(one, 0);
+        }
+
+        Dictionary<string, byte[]> backup = _one.Disk.Files().Where(path => path.StartsWith(state + "/", StringComparison.Ordinal)).ToDictionary(static path => path, _one.Disk.ReadAll);
+        await using (BlockStore one = await _one.OpenAsync())
+        {
+            (_, head) = await WriteAsync(one, 100, head);
+        }
+
+        for (int i = 0; i < 6; i++) // in which order lines are read is chance: one of those that are left behind comes after the one that goes on
+        {
+            PutBack();
+            await (await _one.OpenAsync()).DisposeAsync();
+        }
+
+        PutBack();
+        List<(Score Score, byte[] Bytes)> blocks;
+        await using (BlockStore one = await _one.OpenAsync())
+        {
+            Assert.NotEqual(head.Incarnation, one.Incarnation);
+            (blocks, head) = await WriteAsync(one, 200, one.Heads.Single());
+            await using (BlockStore two = await _two.OpenAsync())
+            {
+                await StoreFixture.CommitAsync(two, new VolumeId(new Bytes16(0, 8)), blocks.Select(static item => item.Score), null); // counts on what it knows to be sealed
+            }
+
+            await StoreFixture.CommitAsync(one, s_volume, [], head);
+            Assert.True((await new Reclaimer(one, new ListWalker()).RunAsync(new ReclaimOptions { LivePercent = 75 }, null, CancellationToken.None)).TrashedArenas > 0);
+        }
+
+        await using BlockStore three = await away.OpenAsync();
+        Assert.Equal(2, three.Heads.Count);
+        await StoreFixture.AssertAllAsync(three, blocks);
+
+        void PutBack()
+        {
+            foreach (string path in _one.Disk.Files().Where(path => path.StartsWith(state + "/", StringComparison.Ordinal)))
+            {
+                _one.Disk.Remove(path);
+            }
+
+            foreach ((string path, byte[] bytes) in backup)
+            {
+                _one.Disk.Plant(path, bytes);
+            }
+        }
     }
 
     /// <summary>Seed 331.</summary>

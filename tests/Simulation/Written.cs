@@ -1,3 +1,4 @@
+using System.Buffers;
 using TokTok.Storage.Core;
 using TokTok.Storage.Testing;
 
@@ -50,9 +51,6 @@ internal sealed class Written
 /// <summary>Walks what <see cref="Written"/> lays out, by reading it from the store.</summary>
 internal sealed class ListWalker : IRootWalker
 {
-    [ThreadStatic]
-    private static byte[]? t_block; // one thread does everything of a seed
-
     public async ValueTask MarkAsync(Head head, IBlockStore blocks, IBlockMarker marker, CancellationToken cancel)
     {
         if (!Mark(head.Root, BlockType.VolumeRoot))
@@ -76,14 +74,21 @@ internal sealed class ListWalker : IRootWalker
 
     private static async ValueTask<Score[]> ListAsync(IBlockStore blocks, Score list, BlockType type, CancellationToken cancel)
     {
-        byte[] bytes = t_block ??= new byte[BlockLimits.MaxBlockBytes];
-        BlockRead read = await blocks.ReadAsync(list, type, bytes, cancel);
-        var scores = new Score[read.IsFound ? read.Bytes / Score.Size : 0];
-        for (int i = 0; i < scores.Length; i++)
+        byte[] bytes = ArrayPool<byte>.Shared.Rent(BlockLimits.MaxBlockBytes); // another device may walk while this one reads
+        try
         {
-            scores[i] = Score.Read(bytes.AsSpan(i * Score.Size));
-        }
+            BlockRead read = await blocks.ReadAsync(list, type, bytes.AsMemory(0, BlockLimits.MaxBlockBytes), cancel);
+            var scores = new Score[read.IsFound ? read.Bytes / Score.Size : 0];
+            for (int i = 0; i < scores.Length; i++)
+            {
+                scores[i] = Score.Read(bytes.AsSpan(i * Score.Size));
+            }
 
-        return scores;
+            return scores;
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(bytes);
+        }
     }
 }

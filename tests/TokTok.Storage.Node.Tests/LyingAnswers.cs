@@ -280,10 +280,8 @@ internal sealed class LyingAnswers
 
                 return answer;
             case Lie.OldBytes:
-                var writer = new FieldWriter();
-                writer.Bytes(answer.AsSpan(0, 8));
-                FragmentWindows.Write(writer, slice, offset, other, Other!.Value.GroupHashes.ToArray());
-                return writer.ToArray();
+                FragmentWindows.Write(answer.AsSpan(8), slice, offset, other, Other!.Value.GroupHashes.ToArray());
+                return answer;
             case Lie.BareBytes:
                 byte[] bare = [FragmentWindows.Bare, 0, 0, 0, 0, 0, 0, 0, .. other];
                 BinaryPrimitives.WriteInt32LittleEndian(bare.AsSpan(4), count);

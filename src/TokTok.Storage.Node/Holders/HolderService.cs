@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text;
 using Microsoft.AspNetCore.Http;
@@ -195,6 +196,7 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
             ReadOnlyMemory<byte> answer = await AnswerAsync(operation, request, holder).ConfigureAwait(false);
             flow.AddTaken(answer.Length);
             await SendAsync(http, answer, flow.Out).ConfigureAwait(false);
+            request.GiveBack();
         }
         finally
         {
@@ -443,6 +445,7 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
 internal sealed class HolderRequest(HttpContext http, Bytes32 account, long quotaBytes, HolderService.Flow? flow)
 {
     private long _skipped;
+    private byte[]? _borrowed;
 
     internal Bytes32 Account => account;
 
@@ -489,6 +492,19 @@ internal sealed class HolderRequest(HttpContext http, Bytes32 account, long quot
         if (Entry is not null && (ids.Length != 1 || ids[0] != Entry.Id))
         {
             throw HolderService.NotLetIn();
+        }
+    }
+
+    /// <summary>Room for an answer, with whatever lay there, until <see cref="GiveBack"/>.</summary>
+    internal Memory<byte> Borrow(int bytes) => (_borrowed = ArrayPool<byte>.Shared.Rent(bytes)).AsMemory(0, bytes);
+
+    /// <summary>The answer was sent. Where it was not, nobody knows who writes there still: that room is left to the collector.</summary>
+    internal void GiveBack()
+    {
+        if (_borrowed is not null)
+        {
+            ArrayPool<byte>.Shared.Return(_borrowed);
+            _borrowed = null;
         }
     }
 

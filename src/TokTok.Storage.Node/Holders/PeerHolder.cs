@@ -1,3 +1,4 @@
+using System.Buffers;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Node.Transport;
@@ -329,7 +330,7 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         ArgumentNullException.ThrowIfNull(fragments);
         FragmentData[] ordered = [.. fragments.OrderBy(static fragment => fragment.Index)];
         var table = new PutTable(id, replaces, data, parity, slice, [.. ordered.Select(static fragment => new HeldFragment(fragment.Index, fragment.Name))]);
-        byte[] bytes = new byte[table.TotalBytes];
+        byte[]? joined = ordered.Length == 1 ? null : GC.AllocateUninitializedArray<byte>(checked((int)table.TotalBytes));
         for (int i = 0; i < ordered.Length; i++)
         {
             if (ordered[i].Bytes.Length != slice)
@@ -337,13 +338,16 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
                 throw new ArgumentException($"fragment {ordered[i].Index} has {ordered[i].Bytes.Length} bytes, its arena's slice has {slice}", nameof(fragments));
             }
 
-            ordered[i].Bytes.CopyTo(bytes.AsMemory(i * slice));
+            if (joined is not null)
+            {
+                ordered[i].Bytes.CopyTo(joined.AsMemory(i * slice));
+            }
         }
 
         Forget(id);
         try
         {
-            if (!await new PeerUpload(_peer, table, bytes).RunAsync(cancel).ConfigureAwait(false))
+            if (!await new PeerUpload(_peer, table, joined ?? ordered[0].Bytes).RunAsync(cancel).ConfigureAwait(false))
             {
                 await AskForProofAsync(table, cancel).ConfigureAwait(false);
             }
@@ -402,13 +406,15 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         writer.U32((uint)slice);
         writer.U32((uint)offset);
         writer.U32((uint)target.Length);
-        byte[] answer = await _peer.AskAsync(Protocol.Operation.Read, writer.WrittenMemory, 8 + FragmentWindows.BytesOf(slice, offset, target.Length, proven: true), cancel).ConfigureAwait(false);
-        return Formed(() =>
+        int most = 8 + FragmentWindows.BytesOf(slice, offset, target.Length, proven: true);
+        byte[] room = ArrayPool<byte>.Shared.Rent(most);
+        int length = await _peer.AskIntoAsync(Protocol.Operation.Read, writer.WrittenMemory, room, most, cancel).ConfigureAwait(false);
+        (int Read, bool IsRight) found = Formed(() =>
         {
-            var reader = new FieldReader(answer, "read");
+            var reader = new FieldReader(room.AsSpan(0, length), "read");
             byte form = reader.U8();
             reader.Reserved(3);
-            int following = reader.Count(answer.Length, "the count");
+            int following = reader.Count(length, "the count");
             if (form == FragmentWindows.Absent)
             {
                 reader.End();
@@ -425,6 +431,8 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
             reader.End();
             return (count, matches || (expected is null && form == FragmentWindows.Proven));
         });
+        ArrayPool<byte>.Shared.Return(room); // not where it failed: a request that was taken back may be writing there still
+        return found;
     }
 
     private void Tell(ArenaId id, int index)

@@ -102,7 +102,7 @@ internal sealed class Upload(Bytes32 account, Bytes32 tableHash, Bytes16 id, Put
     /// <summary>What was taken for it; disposed of with it.</summary>
     internal IDisposable Room => room;
 
-    internal byte[] Buffer { get; } = new byte[table.TotalBytes];
+    internal byte[] Buffer { get; } = GC.AllocateUninitializedArray<byte>(checked((int)table.TotalBytes)); // read where bytes have come, and there alone
 
     internal int Received { get; private set; }
 

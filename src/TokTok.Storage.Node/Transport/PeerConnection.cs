@@ -32,7 +32,8 @@ public sealed record ExpectedIdentity
 /// wait: what is asked of it meanwhile fails at once, so that one dead peer costs a run seconds and not minutes. Answers are bounded in length and in time. Relays are its own, and disposed of with it.
 /// Who can have the same elsewhere waits for a few times as long as an answer takes, and then takes the request back: the peer is slow from there on, for ten seconds, and for twice as long each time it is
 /// found so again, until it answers.
-/// Locks: _gate guards _silent, _slow and _pace; nothing waits inside.
+/// Once much was moved, what is long goes over connections of its own, one request at a time on each: HTTP/1.1 costs a third less than frames do (bench/Nodes). Where that fails it goes the other way, and does so for a while.
+/// Locks: _gate guards _silent, _slow, _pace and _bulkFailed; nothing waits inside.
 /// </remarks>
 public sealed class PeerConnection : IDisposable
 {
@@ -50,6 +51,11 @@ public sealed class PeerConnection : IDisposable
     private const int PatienceFactor = 4; // times as long as a window takes, beside s_slowAfter
     private const int PaceShare = 8; // of what is known, that an answer changes
 
+    private const int BulkBytes = 256 * 1024; // of a request or its answer: from there on its bytes are what it costs
+    private const long BulkAfter = 16L * 1024 * 1024; // and a few connections more are worth their handshakes
+
+    private static readonly TimeSpan s_bulkIdle = TimeSpan.FromSeconds(15); // nobody pings them
+    private static readonly TimeSpan s_bulkFailure = TimeSpan.FromMinutes(10);
     private static readonly TimeSpan s_busyTurn = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan s_busyTime = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan[] s_again = [TimeSpan.FromMilliseconds(200), TimeSpan.FromSeconds(1)];
@@ -65,6 +71,7 @@ public sealed class PeerConnection : IDisposable
     private readonly IReadOnlyList<PeerConnection> _relays;
     private readonly Func<CancellationToken, Task<NodeAddress?>>? _finds;
     private readonly HttpClient _http;
+    private readonly HttpClient _bulk; // over connections of HTTP/1.1
     private readonly RateLimit _send;
     private readonly RateLimit _receive;
     private long _sent;
@@ -73,6 +80,9 @@ public sealed class PeerConnection : IDisposable
     private volatile NodeIdentity? _stranger;
     private volatile string? _holder;
     private volatile bool _isReplaced;
+    private volatile bool _isRelayed;
+    private long _moved;
+    private long? _bulkFailed;
     private (long At, TimeSpan For, string Why)? _silent;
     private (long At, TimeSpan For)? _slow;
     private TimeSpan _pace = TimeSpan.FromMilliseconds(250); // that a window of 64 KiB takes, all that waits with it included
@@ -92,11 +102,10 @@ public sealed class PeerConnection : IDisposable
         _finds = finds;
         _send = new RateLimit(sendRate, clock);
         _receive = new RateLimit(receiveRate, clock);
-        _http = new HttpClient(network?.Reach(addresses, own, Meets) ?? Handler(), disposeHandler: true)
-        {
-            BaseAddress = new Uri("https://peer" + Protocol.Path),
-            Timeout = Timeout.InfiniteTimeSpan,
-        };
+        _http = Client(network?.Reach(addresses, own, Meets) ?? Handler(TimeSpan.FromMinutes(4)));
+        _bulk = network is null ? Client(Handler(s_bulkIdle)) : _http;
+
+        static HttpClient Client(HttpMessageHandler handler) => new(handler, disposeHandler: true) { BaseAddress = new Uri("https://peer" + Protocol.Path), Timeout = Timeout.InfiniteTimeSpan };
     }
 
     /// <summary>A grant by which requests here are for another account (docs/protocol.md 3.12); null: for our own.</summary>
@@ -128,20 +137,31 @@ public sealed class PeerConnection : IDisposable
 
     internal async ValueTask<byte[]> AskAsync(string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, CancellationToken cancel, bool mayRepeat = true)
     {
+        Answer answer = await AnsweredAsync(operation, head, body, null, maxAnswerBytes, mayRepeat, cancel).ConfigureAwait(false);
+        return answer.Length == answer.Bytes.Length ? answer.Bytes : answer.Bytes[..answer.Length];
+    }
+
+    /// <summary>Asks, and has the answer in an array that the caller lends: it is as long as the longest answer, and nobody else's until this has ended well.</summary>
+    /// <returns>How many bytes came.</returns>
+    internal async ValueTask<int> AskIntoAsync(string operation, ReadOnlyMemory<byte> request, byte[] room, int maxAnswerBytes, CancellationToken cancel) =>
+        (await AnsweredAsync(operation, request, default, room, maxAnswerBytes, mayRepeat: true, cancel).ConfigureAwait(false)).Length;
+
+    private async ValueTask<Answer> AnsweredAsync(string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, byte[]? room, int maxAnswerBytes, bool mayRepeat, CancellationToken cancel)
+    {
         ThrowIfSilent();
         head = Pass?.Head(operation, head) ?? head;
         long began = _clock.GetTimestamp();
         while (true)
         {
-            (int status, byte[] answer) = await AskAgainAsync(operation, head, body, maxAnswerBytes, mayRepeat, cancel).ConfigureAwait(false);
-            if (status == Protocol.Status.Done)
+            Answer answer = await AskAgainAsync(operation, head, body, room, maxAnswerBytes, mayRepeat, cancel).ConfigureAwait(false);
+            if (answer.Status == Protocol.Status.Done)
             {
                 return answer;
             }
 
-            if (status != Protocol.Status.TooMany || _clock.GetElapsedTime(began) > s_busyTime)
+            if (answer.Status != Protocol.Status.TooMany || _clock.GetElapsedTime(began) > s_busyTime)
             {
-                throw Refused(status, answer);
+                throw Refused(answer.Status, answer.Bytes[..answer.Length]);
             }
 
             await Task.Delay(s_busyTurn, _clock, cancel).ConfigureAwait(false);
@@ -194,6 +214,7 @@ public sealed class PeerConnection : IDisposable
     public void Dispose()
     {
         _http.Dispose();
+        _bulk.Dispose();
         foreach (PeerConnection relay in _relays)
         {
             relay.Dispose();
@@ -242,24 +263,26 @@ public sealed class PeerConnection : IDisposable
         }
     }
 
-    private async ValueTask<(int Status, byte[] Answer)> AskAgainAsync(
-        string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, bool mayRepeat, CancellationToken cancel)
+    private async ValueTask<Answer> AskAgainAsync(
+        string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, byte[]? room, int maxAnswerBytes, bool mayRepeat, CancellationToken cancel)
     {
         long began = _clock.GetTimestamp();
         for (int attempt = 0; ; attempt++)
         {
             string why;
             bool hangs;
+            bool isBulk = false;
             long asked = _clock.GetTimestamp();
             try
             {
-                (int Status, byte[] Answer) answered = await AskOnceAsync(operation, head, body, maxAnswerBytes, cancel).ConfigureAwait(false);
+                isBulk = attempt == 0 && IsBulk(body.Length + maxAnswerBytes);
+                Answer answered = await AskOnceAsync(isBulk, operation, head, body, room, maxAnswerBytes, cancel).ConfigureAwait(false);
                 lock (_gate)
                 {
                     (_silent, _slow) = (null, null);
                     if (body.IsEmpty)
                     {
-                        LearnPaceLocked(_clock.GetElapsedTime(asked), answered.Answer.Length);
+                        LearnPaceLocked(_clock.GetElapsedTime(asked), answered.Length);
                     }
                 }
 
@@ -278,6 +301,14 @@ public sealed class PeerConnection : IDisposable
                 }
 
                 (why, hangs) = (Explain(failure), IsHang(failure));
+                if (isBulk)
+                {
+                    // Perhaps it lets nobody have more connections, or knows none of this kind.
+                    lock (_gate)
+                    {
+                        _bulkFailed = _clock.GetTimestamp();
+                    }
+                }
             }
 
             // Who let us wait until our patience ended was asked for long enough: another try waits as long again.
@@ -297,14 +328,14 @@ public sealed class PeerConnection : IDisposable
         }
     }
 
-    private async ValueTask<(int Status, byte[] Answer)> AskOnceAsync(string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, CancellationToken cancel)
+    private async ValueTask<Answer> AskOnceAsync(bool isBulk, string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, byte[]? room, int maxAnswerBytes, CancellationToken cancel)
     {
         using var time = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         long began = _clock.GetTimestamp();
         using ITimer slow = _clock.CreateTimer(_ => CancelQuietly(time), null, s_answerTime + TimeAt(head.Length + body.Length), Timeout.InfiniteTimeSpan);
         using var request = new HttpRequestMessage(HttpMethod.Post, operation)
         {
-            Version = HttpVersion.Version20,
+            Version = isBulk ? HttpVersion.Version11 : HttpVersion.Version20,
             VersionPolicy = HttpVersionPolicy.RequestVersionExact,
             Content = new PacedContent(head, body, _send),
         };
@@ -319,16 +350,19 @@ public sealed class PeerConnection : IDisposable
         }
 
         Interlocked.Add(ref _sent, head.Length + body.Length);
-        using HttpResponseMessage response = await _http.SendAsync(request, HttpCompletionOption.ResponseHeadersRead, time.Token).ConfigureAwait(false);
+        using HttpResponseMessage response = await (isBulk ? _bulk : _http).SendAsync(request, HttpCompletionOption.ResponseHeadersRead, time.Token).ConfigureAwait(false);
         int status = (int)response.StatusCode;
         int limit = status == Protocol.Status.Done ? maxAnswerBytes : Protocol.MaxRefusalBytes;
-        if (response.Content.Headers.ContentLength > limit)
+        long? promised = response.Content.Headers.ContentLength;
+        if (promised > limit)
         {
             throw TooLong(operation, limit);
         }
 
         Stream stream = await response.Content.ReadAsStreamAsync(time.Token).ConfigureAwait(false);
-        byte[] answer = GC.AllocateUninitializedArray<byte>((int)Math.Min(limit, response.Content.Headers.ContentLength ?? PieceBytes));
+        bool isLent = room is not null && status == Protocol.Status.Done;
+        int size = (int)Math.Min(limit, promised ?? (isLent ? limit : PieceBytes));
+        byte[] answer = isLent ? room! : GC.AllocateUninitializedArray<byte>(size);
         byte[]? beyond = null;
         int filled = 0;
         TimeSpan waited = _clock.GetElapsedTime(began);
@@ -336,8 +370,8 @@ public sealed class PeerConnection : IDisposable
         {
             // What has come moves the end of our patience: an endless slow answer is cut off, a long one at an honest rate is not.
             slow.Change(Max(TimeSpan.FromMilliseconds(1), waited + Protocol.SlowGrace + TimeAt(filled) - _clock.GetElapsedTime(began)), Timeout.InfiniteTimeSpan);
-            bool isFull = filled == answer.Length;
-            int part = await stream.ReadAsync(isFull ? beyond ??= new byte[1] : answer.AsMemory(filled, Math.Min(PieceBytes, answer.Length - filled)), time.Token).ConfigureAwait(false);
+            bool isFull = filled == size;
+            int part = await stream.ReadAsync(isFull ? beyond ??= new byte[1] : answer.AsMemory(filled, Math.Min(PieceBytes, size - filled)), time.Token).ConfigureAwait(false);
             if (part == 0)
             {
                 break;
@@ -348,24 +382,40 @@ public sealed class PeerConnection : IDisposable
             if (isFull)
             {
                 // More than was promised, or, where nothing was, than there was room for.
-                if (response.Content.Headers.ContentLength is not null || filled == limit)
+                if (promised is not null || filled == limit)
                 {
                     throw TooLong(operation, limit);
                 }
 
-                Array.Resize(ref answer, (int)Math.Min(limit, Math.Max(PieceBytes, 2L * answer.Length)));
+                size = (int)Math.Min(limit, Math.Max(PieceBytes, 2L * size));
+                Array.Resize(ref answer, size);
                 answer[filled] = beyond![0];
             }
 
             filled += part;
         }
 
-        return response.Content.Headers.ContentLength is long promised && promised != filled
+        Interlocked.Add(ref _moved, body.Length + filled);
+        return promised is not null && promised != filled
             ? throw new IOException($"the answer ended after {filled} of {promised} bytes")
-            : (status, filled == answer.Length ? answer : answer[..filled]);
+            : new Answer(status, answer, filled);
     }
 
-    private SocketsHttpHandler Handler() => new()
+    /// <summary>Whether a request of so many bytes both ways goes over a connection of its own.</summary>
+    private bool IsBulk(long bytes)
+    {
+        if (bytes < BulkBytes || _isRelayed || Interlocked.Read(ref _moved) < BulkAfter)
+        {
+            return false;
+        }
+
+        lock (_gate)
+        {
+            return _bulkFailed is not { } at || _clock.GetElapsedTime(at) > s_bulkFailure;
+        }
+    }
+
+    private SocketsHttpHandler Handler(TimeSpan idle) => new()
     {
         UseProxy = false,
         UseCookies = false,
@@ -374,13 +424,14 @@ public sealed class PeerConnection : IDisposable
         EnableMultipleHttp2Connections = false,
         InitialHttp2StreamWindowSize = Protocol.StreamWindowBytes,
         PooledConnectionLifetime = Protocol.ConnectionTime,
-        PooledConnectionIdleTimeout = TimeSpan.FromMinutes(4),
+        PooledConnectionIdleTimeout = idle,
         KeepAlivePingDelay = TimeSpan.FromSeconds(10),
         KeepAlivePingTimeout = TimeSpan.FromSeconds(20),
         MaxResponseHeadersLength = Protocol.MaxHeaderBytes / 1024,
-        MaxConnectionsPerServer = 2,
+        MaxConnectionsPerServer = Protocol.MaxBulkConnections,
         ConnectTimeout = s_connectTime,
-        ConnectCallback = ConnectAsync,
+        ConnectCallback = async (_, cancel) => new StrideStream(await ConnectAsync(cancel).ConfigureAwait(false)),
+        PlaintextStreamFilter = static (context, _) => ValueTask.FromResult<Stream>(new FlushedStream(context.PlaintextStream)),
         SslOptions = new SslClientAuthenticationOptions
         {
             TargetHost = "tdfs",
@@ -406,7 +457,7 @@ public sealed class PeerConnection : IDisposable
     }
 
     /// <summary>The first address that takes the connection, or the first relay that puts through, if no address took it at once.</summary>
-    private async ValueTask<Stream> ConnectAsync(SocketsHttpConnectionContext context, CancellationToken cancel)
+    private async ValueTask<Stream> ConnectAsync(CancellationToken cancel)
     {
         if (_relays.Count == 0 && _finds is null)
         {
@@ -418,6 +469,7 @@ public sealed class PeerConnection : IDisposable
         await Task.WhenAny(dialled, Task.Delay(s_headStart, _clock, cancel)).ConfigureAwait(false);
         if (dialled.IsCompletedSuccessfully)
         {
+            _isRelayed = false;
             return await dialled.ConfigureAwait(false);
         }
 
@@ -439,6 +491,7 @@ public sealed class PeerConnection : IDisposable
 
         try
         {
+            _isRelayed = first == relayed;
             return await first.ConfigureAwait(false);
         }
         finally
@@ -639,4 +692,7 @@ public sealed class PeerConnection : IDisposable
             // the answer was there at the same moment
         }
     }
+
+    /// <summary>What came, at the beginning of an array that may be longer.</summary>
+    private readonly record struct Answer(int Status, byte[] Bytes, int Length);
 }

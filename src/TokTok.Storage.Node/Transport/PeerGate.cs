@@ -41,9 +41,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
     /// <summary>Runs one connection, from its handshake to its end.</summary>
     internal async Task RunAsync(ConnectionContext connection, ConnectionDelegate next)
     {
-        IDuplexPipe plain = connection.Transport;
-        using var stream = new PipeStream(plain);
-        using var ssl = new SslStream(stream, leaveInnerStreamOpen: true);
+        using var ssl = new SslStream(((StreamConnection)connection).Stream, leaveInnerStreamOpen: true);
         NodeIdentity? identity = null;
         IPAddress? from = (connection.RemoteEndPoint as IPEndPoint)?.Address;
         Crowd.Member waiting = _handshakes.Enter(from, () => connection.Abort(new ConnectionAbortedException("others want in")));
@@ -62,7 +60,8 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
             _handshakes.Leave(waiting);
         }
 
-        if (identity is null || ssl.NegotiatedApplicationProtocol != SslApplicationProtocol.Http2)
+        SslApplicationProtocol spoken = ssl.NegotiatedApplicationProtocol;
+        if (identity is null || (spoken != SslApplicationProtocol.Http2 && spoken != SslApplicationProtocol.Http11 && spoken != default))
         {
             connection.Abort(new ConnectionAbortedException("no identity"));
             return;
@@ -97,7 +96,6 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
                 }
 
                 _strangers.Leave(stranger);
-                connection.Transport = plain;
             }
         }
         else if (TryEnter(account, known))
@@ -114,7 +112,6 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
             finally
             {
                 Leave(account, known);
-                connection.Transport = plain;
             }
         }
         else
@@ -139,7 +136,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
     {
         connection.Features.Set(identity);
         connection.Features.Set<ITlsConnectionFeature>(new TlsFeature());
-        connection.Features.Set<ITlsApplicationProtocolFeature>(new TlsFeature());
+        connection.Features.Set<ITlsApplicationProtocolFeature>(new TlsFeature { ApplicationProtocol = ssl.NegotiatedApplicationProtocol.Protocol });
         PipeReader from = PipeReader.Create(ssl, new StreamPipeReaderOptions(bufferSize: PipeBytes, leaveOpen: true));
         PipeWriter to = PipeWriter.Create(ssl, new StreamPipeWriterOptions(minimumBufferSize: PipeBytes, leaveOpen: true));
         connection.Transport = new PipePair(from, to);
@@ -160,6 +157,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
                     await to.CompleteAsync().ConfigureAwait(false);
                     using var time = new CancellationTokenSource(Protocol.HandshakeTime, clock);
                     await ssl.ShutdownAsync().WaitAsync(time.Token).ConfigureAwait(false);
+                    await ssl.FlushAsync(time.Token).ConfigureAwait(false);
                 }
                 catch (Exception gone) when (gone is IOException or OperationCanceledException or InvalidOperationException or ObjectDisposedException)
                 {
@@ -185,7 +183,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
 #pragma warning disable CA5398 // the protocol says 1.3 and nothing older; what comes later is another version of it
         EnabledSslProtocols = SslProtocols.Tls13,
 #pragma warning restore CA5398
-        ApplicationProtocols = [SslApplicationProtocol.Http2],
+        ApplicationProtocols = [SslApplicationProtocol.Http2, SslApplicationProtocol.Http11],
         AllowTlsResume = false,
         AllowRenegotiation = false,
         CertificateRevocationCheckMode = X509RevocationMode.NoCheck,
@@ -250,7 +248,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
         internal void End() => connection.Abort(new ConnectionAbortedException("not known any more"));
     }
 
-    /// <summary>Tells Kestrel that the connection is a secure one, and of HTTP/2.</summary>
+    /// <summary>Tells Kestrel that the connection is a secure one, and of which HTTP: where the dialler names none, it is 1.1.</summary>
     private sealed class TlsFeature : ITlsConnectionFeature, ITlsApplicationProtocolFeature
     {
         public X509Certificate2? ClientCertificate
@@ -259,7 +257,7 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
             set => throw new NotSupportedException();
         }
 
-        public ReadOnlyMemory<byte> ApplicationProtocol => SslApplicationProtocol.Http2.Protocol;
+        public ReadOnlyMemory<byte> ApplicationProtocol { get; init; }
 
         public Task<X509Certificate2?> GetClientCertificateAsync(CancellationToken cancellationToken) => Task.FromResult<X509Certificate2?>(null);
     }

@@ -4,7 +4,6 @@ using Microsoft.AspNetCore.Hosting.Server.Features;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
 using Microsoft.AspNetCore.Server.Kestrel.Core;
-using Microsoft.AspNetCore.Server.Kestrel.Transport.Sockets;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Options;
 using TokTok.Storage.Node.Holders;
@@ -13,7 +12,7 @@ using TokTok.Storage.Node.Wire;
 
 namespace TokTok.Storage.Node.Transport;
 
-/// <summary>The listening side of a node: Kestrel's HTTP/2 behind <see cref="PeerGate"/>, answered by a <see cref="HolderService"/>.</summary>
+/// <summary>The listening side of a node: Kestrel's HTTP behind <see cref="PeerGate"/>, answered by a <see cref="HolderService"/>.</summary>
 /// <remarks>Format: docs/protocol.md 3.2, whose bounds are set here. Kestrel alone, without the host around it. Clients are told a status and a line of ours, never an exception.</remarks>
 public sealed class PeerServer : IAsyncDisposable
 {
@@ -21,9 +20,9 @@ public sealed class PeerServer : IAsyncDisposable
 
     private readonly KestrelServer _server;
     private readonly Application _application;
-    private readonly LineListenerFactory _lines;
+    private readonly PeerListener _listener;
 
-    private PeerServer(KestrelServer server, Application application, LineListenerFactory lines) => (_server, _application, _lines) = (server, application, lines);
+    private PeerServer(KestrelServer server, Application application, PeerListener listener) => (_server, _application, _listener) = (server, application, listener);
 
     /// <summary>Where it listens: the port that was taken, where 0 was asked for.</summary>
     public required IPEndPoint Endpoint { get; init; }
@@ -43,8 +42,8 @@ public sealed class PeerServer : IAsyncDisposable
     {
         ArgumentNullException.ThrowIfNull(endpoint);
         var gate = new PeerGate(own, service.IsKnown, clock);
-        var lines = new LineListenerFactory(new SocketTransportFactory(Options.Create(new SocketTransportOptions()), NullLoggerFactory.Instance));
-        var server = new KestrelServer(Options.Create(KestrelOptions(endpoint, gate)), lines, NullLoggerFactory.Instance);
+        var listener = new PeerListener();
+        var server = new KestrelServer(Options.Create(KestrelOptions(endpoint, gate)), listener, NullLoggerFactory.Instance);
         var application = new Application(answer, trouble);
         try
         {
@@ -58,12 +57,12 @@ public sealed class PeerServer : IAsyncDisposable
 
         var address = new Uri(server.Features.Get<IServerAddressesFeature>()!.Addresses.First());
         service.Looked = gate.EndUnknown;
-        return new PeerServer(server, application, lines) { Endpoint = new IPEndPoint(endpoint.Address, address.Port) };
+        return new PeerServer(server, application, listener) { Endpoint = new IPEndPoint(endpoint.Address, address.Port) };
     }
 
     /// <summary>Serves whoever was put through over a line, as if it had dialled.</summary>
     /// <returns>When its connection has ended, and the stream with it.</returns>
-    internal Task Accept(Stream line) => _lines.Accept(line);
+    internal Task Accept(Stream line) => _listener.Accept(line);
 
     /// <summary>Requests under way may end, for a while; then they are cut off, and end as soon as the disk has answered what they last asked of it.</summary>
     public async ValueTask DisposeAsync()
@@ -87,6 +86,7 @@ public sealed class PeerServer : IAsyncDisposable
         kestrel.Limits.MaxRequestBodySize = Protocol.MaxUploadBytes + Protocol.MaxTableBytes;
         kestrel.Limits.MinRequestBodyDataRate = new MinDataRate(Protocol.MinBytesPerSecond, Protocol.SlowGrace);
         kestrel.Limits.MinResponseDataRate = new MinDataRate(Protocol.MinBytesPerSecond, Protocol.SlowGrace);
+        kestrel.Limits.RequestHeadersTimeout = Protocol.SlowGrace;
         kestrel.Limits.KeepAliveTimeout = TimeSpan.FromMinutes(5);
         kestrel.Limits.Http2.MaxStreamsPerConnection = Protocol.MaxStreams;
         kestrel.Limits.Http2.MaxFrameSize = Protocol.FrameBytes;
@@ -98,7 +98,7 @@ public sealed class PeerServer : IAsyncDisposable
         kestrel.Limits.Http2.KeepAlivePingTimeout = TimeSpan.FromSeconds(20);
         kestrel.Listen(endpoint, listen =>
         {
-            listen.Protocols = HttpProtocols.Http2;
+            listen.Protocols = HttpProtocols.Http1AndHttp2;
             listen.Use(next => connection => gate.RunAsync(connection, next));
         });
         return kestrel;

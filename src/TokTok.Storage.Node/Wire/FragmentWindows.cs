@@ -47,16 +47,21 @@ internal static class FragmentWindows
     internal static int BytesOf(int slice, int offset, int count, bool proven) =>
         count + (proven ? Pieces(offset, count).Sum(piece => Blake3Tree.ProofSize(slice, piece.Offset, piece.Count)) : 0);
 
-    internal static void Write(FieldWriter writer, int slice, int offset, ReadOnlyMemory<byte> bytes, byte[]? hashes)
+    /// <summary>Writes the pieces, each behind its proof where there are hashes.</summary>
+    /// <param name="target">As long as <see cref="BytesOf"/> says. The bytes may lie at the end of it, or behind it: what is written comes no further than the piece that is moved.</param>
+    internal static void Write(Span<byte> target, int slice, int offset, ReadOnlySpan<byte> bytes, byte[]? hashes)
     {
         foreach ((int at, int count) in Pieces(offset, bytes.Length))
         {
             if (hashes is not null)
             {
-                Blake3Tree.WriteProof(hashes, slice, at, count, writer.Take(Blake3Tree.ProofSize(slice, at, count)));
+                int proof = Blake3Tree.ProofSize(slice, at, count);
+                Blake3Tree.WriteProof(hashes, slice, at, count, target[..proof]);
+                target = target[proof..];
             }
 
-            writer.Bytes(bytes.Span.Slice(at - offset, count));
+            bytes.Slice(at - offset, count).CopyTo(target);
+            target = target[count..];
         }
     }
 

@@ -127,6 +127,7 @@ internal sealed class LyingAnswers
                 return;
             case Lie.Drips:
                 http.Response.StatusCode = 200;
+                await SendAsync(wire, Beginning(operation, asked), gone);
                 while (true)
                 {
                     await SendAsync(wire, new byte[1], gone);
@@ -138,7 +139,8 @@ internal sealed class LyingAnswers
                 http.Response.StatusCode = 200;
                 http.Response.ContentLength = lie == Lie.Promises10GiB ? TenGiB : null;
                 byte[] piece = new byte[64 * 1024];
-                for (long sent = 0; sent < TenGiB; sent += piece.Length)
+                await SendAsync(wire, Beginning(operation, asked), gone);
+                for (long sent = 0; sent + piece.Length < TenGiB; sent += piece.Length)
                 {
                     await SendAsync(wire, piece, gone);
                 }
@@ -177,6 +179,21 @@ internal sealed class LyingAnswers
             http.Abort();
         }
     }
+
+    /// <summary>What a reader takes for the beginning of an answer, and waits behind.</summary>
+    private static byte[] Beginning(string operation, byte[] asked)
+    {
+        if (operation != "read")
+        {
+            return [];
+        }
+
+        (int slice, int offset, int count) = Asked(asked);
+        return [FragmentWindows.Proven, 0, 0, 0, .. BitConverter.GetBytes(FragmentWindows.BytesOf(slice, offset, count, proven: true))];
+    }
+
+    private static (int Slice, int Offset, int Count) Asked(byte[] read) =>
+        (BinaryPrimitives.ReadInt32LittleEndian(read.AsSpan(36)), BinaryPrimitives.ReadInt32LittleEndian(read.AsSpan(40)), BinaryPrimitives.ReadInt32LittleEndian(read.AsSpan(44)));
 
     private async Task SendAsync(Stream wire, byte[] bytes, CancellationToken cancel)
     {
@@ -251,12 +268,14 @@ internal sealed class LyingAnswers
             return answer;
         }
 
-        int slice = BinaryPrimitives.ReadInt32LittleEndian(asked.AsSpan(36));
-        int offset = BinaryPrimitives.ReadInt32LittleEndian(asked.AsSpan(40));
-        int count = BinaryPrimitives.ReadInt32LittleEndian(asked.AsSpan(44));
-        byte[] bytes = new byte[count];
-        var reader = new FieldReader(answer.AsSpan(8), "the honest answer");
-        FragmentWindows.Read(ref reader, slice, offset, bytes, proven: true, null);
+        (int slice, int offset, int count) = Asked(asked);
+        byte[] bytes = [.. FragmentWindows.Pieces(offset, count).Aggregate(
+            (At: 8, Bytes: Enumerable.Empty<byte>()),
+            (sum, piece) =>
+            {
+                int at = sum.At + Blake3Tree.ProofSize(slice, piece.Offset, piece.Count);
+                return (at + piece.Count, sum.Bytes.Concat(answer[at..(at + piece.Count)]));
+            }).Bytes];
         byte[] other = Other is { } old ? old.Bytes.Slice(offset, count).ToArray() : [.. bytes.Select(static each => (byte)(each ^ 0xFF))];
         int proof = 8;
         switch (lie)

@@ -93,14 +93,33 @@ public sealed class MessageFuzzTests
                     return written.Length == bytes.Length && IsAscii(bytes.AsSpan(8)) ? bytes : null;
                 });
             case "window":
-                byte[] window = new byte[FragmentWindows.BytesOf(Slice, Blake3.GroupSize, 4 * Blake3.GroupSize, proven: true)];
-                FragmentWindows.Write(window, Slice, Blake3.GroupSize, fragment.Bytes.Span.Slice(Blake3.GroupSize, 4 * Blake3.GroupSize), fragment.GroupHashes.ToArray());
+                int windowBytes = FragmentWindows.BytesOf(Slice, Blake3.GroupSize, 4 * Blake3.GroupSize, proven: true);
+                byte[] window = [FragmentWindows.Proven, 0, 0, 0, .. BitConverter.GetBytes(windowBytes), .. new byte[windowBytes]];
+                FragmentWindows.Write(window.AsSpan(FragmentWindows.HeadBytes), Slice, Blake3.GroupSize, fragment.Bytes.Span.Slice(Blake3.GroupSize, 4 * Blake3.GroupSize), fragment.GroupHashes.ToArray());
                 return (window, bytes =>
                 {
-                    var from = new FieldReader(bytes, "window");
+                    int taken = 0;
                     byte[] target = new byte[4 * Blake3.GroupSize];
-                    bool isRight = FragmentWindows.Read(ref from, Slice, Blake3.GroupSize, target, true, fragment.Name);
-                    from.End();
+                    ValueTask<(int Read, bool IsRight)> reading = FragmentWindows.ReadAsync(
+                        room =>
+                        {
+                            if (bytes.Length - taken < room.Length)
+                            {
+                                throw new DamagedFormatException("window: ends early");
+                            }
+
+                            bytes.AsSpan(taken, room.Length).CopyTo(room.Span);
+                            taken += room.Length;
+                            return default;
+                        },
+                        Slice, Blake3.GroupSize, target, fragment.Name);
+                    (int read, bool isRight) = reading.GetAwaiter().GetResult(); // of bytes that are there
+                    if (taken < bytes.Length)
+                    {
+                        throw new DamagedFormatException("window: bytes follow its end");
+                    }
+
+                    isRight = isRight && read == target.Length;
                     Assert.Equal(isRight, bytes.AsSpan().SequenceEqual(window)); // nothing else proves itself
                     return isRight ? window : null;
                 });

@@ -180,17 +180,16 @@ public sealed partial class HolderService
                 : throw reader.Damaged($"found {bytes} bytes at {from} of {sliceBytes}, expected whole groups of the slice, at most {Protocol.MaxReadBytes} bytes");
         });
         request.CheckAllowed(id);
-        const int HeadBytes = 8;
         int proven = FragmentWindows.BytesOf(slice, offset, count, proven: true);
-        Memory<byte> answer = request.Borrow(HeadBytes + proven);
+        Memory<byte> answer = request.Borrow(FragmentWindows.HeadBytes + proven);
         Memory<byte> bytes = answer[^count..]; // from there each piece moves to its place behind its proof
         (int read, byte[]? hashes) = await OnDiskAsync(request, () => holder.ReadAsync(id, index, slice, offset, bytes, request.Cancel)).ConfigureAwait(false);
         int following = read < 0 ? 0 : FragmentWindows.BytesOf(slice, offset, read, hashes is not null);
-        answer.Span[..HeadBytes].Clear();
+        answer.Span[..FragmentWindows.HeadBytes].Clear();
         answer.Span[0] = read < 0 ? FragmentWindows.Absent : hashes is null ? FragmentWindows.Bare : FragmentWindows.Proven;
         System.Buffers.Binary.BinaryPrimitives.WriteInt32LittleEndian(answer.Span[4..], following);
-        FragmentWindows.Write(answer.Span.Slice(HeadBytes, following), slice, offset, bytes.Span[..Math.Max(0, read)], hashes);
-        return answer[..(HeadBytes + following)];
+        FragmentWindows.Write(answer.Span.Slice(FragmentWindows.HeadBytes, following), slice, offset, bytes.Span[..Math.Max(0, read)], hashes);
+        return answer[..(FragmentWindows.HeadBytes + following)];
     }
 
     private async ValueTask<ReadOnlyMemory<byte>> HashesAsync(HolderRequest request, HostedHolder holder)

@@ -1,4 +1,3 @@
-using System.Buffers;
 using TokTok.Storage.Core;
 using TokTok.Storage.Core.Hashing;
 using TokTok.Storage.Node.Transport;
@@ -406,33 +405,18 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
         writer.U32((uint)slice);
         writer.U32((uint)offset);
         writer.U32((uint)target.Length);
-        int most = 8 + FragmentWindows.BytesOf(slice, offset, target.Length, proven: true);
-        byte[] room = ArrayPool<byte>.Shared.Rent(most);
-        int length = await _peer.AskIntoAsync(Protocol.Operation.Read, writer.WrittenMemory, room, most, cancel).ConfigureAwait(false);
-        (int Read, bool IsRight) found = Formed(() =>
+        (int Read, bool IsRight) found = default;
+        try
         {
-            var reader = new FieldReader(room.AsSpan(0, length), "read");
-            byte form = reader.U8();
-            reader.Reserved(3);
-            int following = reader.Count(length, "the count");
-            if (form == FragmentWindows.Absent)
-            {
-                reader.End();
-                return (-1, true);
-            }
-
-            int count = form == FragmentWindows.Proven ? target.Length : following;
-            if (form > FragmentWindows.Bare || count > target.Length || following != FragmentWindows.BytesOf(slice, offset, count, form == FragmentWindows.Proven))
-            {
-                throw reader.Damaged($"found form {form} with {following} bytes");
-            }
-
-            bool matches = FragmentWindows.Read(ref reader, slice, offset, target.Span[..count], form == FragmentWindows.Proven, expected?.Name);
-            reader.End();
-            return (count, matches || (expected is null && form == FragmentWindows.Proven));
-        });
-        ArrayPool<byte>.Shared.Return(room); // not where it failed: a request that was taken back may be writing there still
-        return found;
+            await _peer.AskAsync(
+                Protocol.Operation.Read, writer.WrittenMemory, FragmentWindows.HeadBytes + FragmentWindows.BytesOf(slice, offset, target.Length, proven: true),
+                async answer => found = await FragmentWindows.ReadAsync(answer.FillAsync, slice, offset, target, expected?.Name).ConfigureAwait(false), cancel).ConfigureAwait(false);
+            return found;
+        }
+        catch (DamagedFormatException bad)
+        {
+            throw BadAnswer(bad);
+        }
     }
 
     private void Tell(ArenaId id, int index)
@@ -524,25 +508,15 @@ public sealed partial class PeerHolder : IFragmentHolder, IDisposable
     {
         try
         {
-            return Formed(parse);
-        }
-        catch (PeerException bad)
-        {
-            throw Translated(bad);
-        }
-    }
-
-    private T Formed<T>(Func<T> parse)
-    {
-        try
-        {
             return parse();
         }
         catch (DamagedFormatException bad)
         {
-            throw new PeerException(PeerProblem.BadAnswer, $"{_peer.Where}: {bad.Message}");
+            throw Translated(BadAnswer(bad));
         }
     }
+
+    private PeerException BadAnswer(DamagedFormatException bad) => new(PeerProblem.BadAnswer, $"{_peer.Where}: {bad.Message}");
 
     private static string Printable(string text) => new([.. text.Select(static c => char.IsControl(c) ? '?' : c)]);
 }

@@ -37,7 +37,6 @@ public sealed record ExpectedIdentity
 /// </remarks>
 public sealed class PeerConnection : IDisposable
 {
-    private const int PieceBytes = 64 * 1024;
     private const int SilenceShare = 4; // of the time that it made us wait
 
     private static readonly TimeSpan s_dialTime = TimeSpan.FromSeconds(4); // until a machine that is there takes the connection, however busy it is
@@ -137,31 +136,29 @@ public sealed class PeerConnection : IDisposable
 
     internal async ValueTask<byte[]> AskAsync(string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, CancellationToken cancel, bool mayRepeat = true)
     {
-        Answer answer = await AnsweredAsync(operation, head, body, null, maxAnswerBytes, mayRepeat, cancel).ConfigureAwait(false);
-        return answer.Length == answer.Bytes.Length ? answer.Bytes : answer.Bytes[..answer.Length];
+        byte[] all = [];
+        await AnsweredAsync(operation, head, body, maxAnswerBytes, async answer => all = await answer.AllAsync().ConfigureAwait(false) ?? throw TooLong(operation, maxAnswerBytes), mayRepeat, cancel)
+            .ConfigureAwait(false);
+        return all;
     }
 
-    /// <summary>Asks, and has the answer in an array that the caller lends: it is as long as the longest answer, and nobody else's until this has ended well.</summary>
-    /// <returns>How many bytes came.</returns>
-    internal async ValueTask<int> AskIntoAsync(string operation, ReadOnlyMemory<byte> request, byte[] room, int maxAnswerBytes, CancellationToken cancel) =>
-        (await AnsweredAsync(operation, request, default, room, maxAnswerBytes, mayRepeat: true, cancel).ConfigureAwait(false)).Length;
+    /// <summary>Asks, and hands over the answer as it comes: from its beginning once more where the request is sent again.</summary>
+    /// <exception cref="PeerException">There is none.</exception>
+    /// <exception cref="DamagedFormatException">It is no such answer, as <paramref name="take"/> says, or ends early.</exception>
+    internal ValueTask AskAsync(string operation, ReadOnlyMemory<byte> request, int maxAnswerBytes, Func<PeerAnswer, ValueTask> take, CancellationToken cancel) =>
+        AnsweredAsync(operation, request, default, maxAnswerBytes, take, mayRepeat: true, cancel);
 
-    private async ValueTask<Answer> AnsweredAsync(string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, byte[]? room, int maxAnswerBytes, bool mayRepeat, CancellationToken cancel)
+    private async ValueTask AnsweredAsync(
+        string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, Func<PeerAnswer, ValueTask> take, bool mayRepeat, CancellationToken cancel)
     {
         ThrowIfSilent();
         head = Pass?.Head(operation, head) ?? head;
         long began = _clock.GetTimestamp();
-        while (true)
+        while (await AskAgainAsync(operation, head, body, maxAnswerBytes, take, mayRepeat, cancel).ConfigureAwait(false) is (int status, byte[] refusal))
         {
-            Answer answer = await AskAgainAsync(operation, head, body, room, maxAnswerBytes, mayRepeat, cancel).ConfigureAwait(false);
-            if (answer.Status == Protocol.Status.Done)
+            if (status != Protocol.Status.TooMany || _clock.GetElapsedTime(began) > s_busyTime)
             {
-                return answer;
-            }
-
-            if (answer.Status != Protocol.Status.TooMany || _clock.GetElapsedTime(began) > s_busyTime)
-            {
-                throw Refused(answer.Status, answer.Bytes[..answer.Length]);
+                throw Refused(status, refusal);
             }
 
             await Task.Delay(s_busyTurn, _clock, cancel).ConfigureAwait(false);
@@ -263,8 +260,9 @@ public sealed class PeerConnection : IDisposable
         }
     }
 
-    private async ValueTask<Answer> AskAgainAsync(
-        string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, byte[]? room, int maxAnswerBytes, bool mayRepeat, CancellationToken cancel)
+    /// <returns>Null: it was answered, and the answer taken.</returns>
+    private async ValueTask<(int Status, byte[] Refusal)?> AskAgainAsync(
+        string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, Func<PeerAnswer, ValueTask> take, bool mayRepeat, CancellationToken cancel)
     {
         long began = _clock.GetTimestamp();
         for (int attempt = 0; ; attempt++)
@@ -276,17 +274,14 @@ public sealed class PeerConnection : IDisposable
             try
             {
                 isBulk = attempt == 0 && IsBulk(body.Length + maxAnswerBytes);
-                Answer answered = await AskOnceAsync(isBulk, operation, head, body, room, maxAnswerBytes, cancel).ConfigureAwait(false);
-                lock (_gate)
-                {
-                    (_silent, _slow) = (null, null);
-                    if (body.IsEmpty)
-                    {
-                        LearnPaceLocked(_clock.GetElapsedTime(asked), answered.Length);
-                    }
-                }
-
-                return answered;
+                (int status, byte[] refusal, int length) = await AskOnceAsync(isBulk, operation, head, body, maxAnswerBytes, take, cancel).ConfigureAwait(false);
+                NoteAnswered(body.IsEmpty ? _clock.GetElapsedTime(asked) : null, length);
+                return status == Protocol.Status.Done ? null : (status, refusal);
+            }
+            catch (DamagedFormatException)
+            {
+                NoteAnswered(null, 0); // however badly
+                throw;
             }
             catch (OperationCanceledException) when (cancel.IsCancellationRequested)
             {
@@ -328,7 +323,8 @@ public sealed class PeerConnection : IDisposable
         }
     }
 
-    private async ValueTask<Answer> AskOnceAsync(bool isBulk, string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, byte[]? room, int maxAnswerBytes, CancellationToken cancel)
+    private async ValueTask<(int Status, byte[] Refusal, int Length)> AskOnceAsync(
+        bool isBulk, string operation, ReadOnlyMemory<byte> head, ReadOnlyMemory<byte> body, int maxAnswerBytes, Func<PeerAnswer, ValueTask> take, CancellationToken cancel)
     {
         using var time = CancellationTokenSource.CreateLinkedTokenSource(cancel);
         long began = _clock.GetTimestamp();
@@ -360,45 +356,33 @@ public sealed class PeerConnection : IDisposable
         }
 
         Stream stream = await response.Content.ReadAsStreamAsync(time.Token).ConfigureAwait(false);
-        bool isLent = room is not null && status == Protocol.Status.Done;
-        int size = (int)Math.Min(limit, promised ?? (isLent ? limit : PieceBytes));
-        byte[] answer = isLent ? room! : GC.AllocateUninitializedArray<byte>(size);
-        byte[]? beyond = null;
-        int filled = 0;
         TimeSpan waited = _clock.GetElapsedTime(began);
-        while (true)
+        var answer = new PeerAnswer(
+            stream, operation, promised, limit,
+            filled => slow.Change(Max(TimeSpan.FromMilliseconds(1), waited + Protocol.SlowGrace + TimeAt(filled) - _clock.GetElapsedTime(began)), Timeout.InfiniteTimeSpan), // an endless slow answer is cut off, a long one at an honest rate is not
+            part =>
+            {
+                Interlocked.Add(ref _came, part);
+                return _receive.TakeAsync(part, cancel);
+            },
+            time.Token);
+        byte[] refusal = [];
+        if (status == Protocol.Status.Done)
         {
-            // What has come moves the end of our patience: an endless slow answer is cut off, a long one at an honest rate is not.
-            slow.Change(Max(TimeSpan.FromMilliseconds(1), waited + Protocol.SlowGrace + TimeAt(filled) - _clock.GetElapsedTime(began)), Timeout.InfiniteTimeSpan);
-            bool isFull = filled == size;
-            int part = await stream.ReadAsync(isFull ? beyond ??= new byte[1] : answer.AsMemory(filled, Math.Min(PieceBytes, size - filled)), time.Token).ConfigureAwait(false);
-            if (part == 0)
+            await take(answer).ConfigureAwait(false);
+            int whole = answer.Length;
+            if (!await answer.IsOverAsync().ConfigureAwait(false))
             {
-                break;
+                throw TooLong(operation, whole);
             }
-
-            Interlocked.Add(ref _came, part);
-            await _receive.TakeAsync(part, cancel).ConfigureAwait(false);
-            if (isFull)
-            {
-                // More than was promised, or, where nothing was, than there was room for.
-                if (promised is not null || filled == limit)
-                {
-                    throw TooLong(operation, limit);
-                }
-
-                size = (int)Math.Min(limit, Math.Max(PieceBytes, 2L * size));
-                Array.Resize(ref answer, size);
-                answer[filled] = beyond![0];
-            }
-
-            filled += part;
+        }
+        else
+        {
+            refusal = await answer.AllAsync().ConfigureAwait(false) ?? throw TooLong(operation, limit);
         }
 
-        Interlocked.Add(ref _moved, body.Length + filled);
-        return promised is not null && promised != filled
-            ? throw new IOException($"the answer ended after {filled} of {promised} bytes")
-            : new Answer(status, answer, filled);
+        Interlocked.Add(ref _moved, body.Length + answer.Length);
+        return (status, refusal, answer.Length);
     }
 
     /// <summary>Whether a request of so many bytes both ways goes over a connection of its own.</summary>
@@ -646,6 +630,19 @@ public sealed class PeerConnection : IDisposable
 
     private void LearnPaceLocked(TimeSpan took, int bytes) => _pace += ((took / WindowsOf(bytes)) - _pace) / PaceShare;
 
+    /// <summary>It is there, and not slow; of what came to nothing but an answer, it is seen how long that took.</summary>
+    private void NoteAnswered(TimeSpan? took, int bytes)
+    {
+        lock (_gate)
+        {
+            (_silent, _slow) = (null, null);
+            if (took is { } time)
+            {
+                LearnPaceLocked(time, bytes);
+            }
+        }
+    }
+
     /// <summary>A request was taken back: where that was no hurry of the caller's, the peer is slow. Those that were under way together count once.</summary>
     private void NoteTakenBack(long asked, int bytes)
     {
@@ -692,7 +689,4 @@ public sealed class PeerConnection : IDisposable
             // the answer was there at the same moment
         }
     }
-
-    /// <summary>What came, at the beginning of an array that may be longer.</summary>
-    private readonly record struct Answer(int Status, byte[] Bytes, int Length);
 }

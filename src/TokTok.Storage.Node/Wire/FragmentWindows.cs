@@ -10,6 +10,7 @@ internal static class FragmentWindows
     internal const byte Absent = 0;
     internal const byte Proven = 1;
     internal const byte Bare = 2;
+    internal const int HeadBytes = 8;
 
     /// <summary>The range that holds the wanted one and begins and ends with groups, or with the slice.</summary>
     internal static (int Offset, int Count) Widen(int slice, long offset, int count)
@@ -65,20 +66,52 @@ internal static class FragmentWindows
         }
     }
 
-    /// <summary>Takes the bytes out of an answer's windows. False if any piece is not what its name proves; the bytes are taken all the same.</summary>
-    internal static bool Read(ref FieldReader reader, int slice, int offset, Span<byte> target, bool proven, FragmentName? expected)
+    /// <summary>Takes an answer as it comes: its head, and then the pieces, each checked while it is at hand.</summary>
+    /// <param name="fill">Gives exactly as many bytes as there is room.</param>
+    /// <param name="expected">What each piece has to prove; null: nothing is known.</param>
+    /// <returns>How many bytes there are, -1 where the holder has no such fragment; and false if any piece is not what its name proves, though the bytes are taken all the same.</returns>
+    /// <exception cref="DamagedFormatException">It is no answer to a question for as many bytes as the target holds.</exception>
+    internal static async ValueTask<(int Read, bool IsRight)> ReadAsync(Func<Memory<byte>, ValueTask> fill, int slice, int offset, Memory<byte> target, FragmentName? expected)
     {
-        Span<byte> root = stackalloc byte[Blake3.HashSize];
-        expected?.Write(root);
-        bool isRight = proven && expected is not null;
-        foreach ((int at, int count) in Pieces(offset, target.Length))
+        byte[] head = new byte[HeadBytes];
+        await fill(head).ConfigureAwait(false);
+        (byte form, int count) = Head(head, slice, offset, target.Length);
+        if (form == Absent)
         {
-            ReadOnlySpan<byte> proof = proven ? reader.Bytes(Blake3Tree.ProofSize(slice, at, count)) : [];
-            ReadOnlySpan<byte> piece = reader.Bytes(count);
-            isRight = isRight && Blake3Tree.TryVerifyWindow(root, slice, at, piece, proof);
-            piece.CopyTo(target[(at - offset)..]);
+            return (-1, true);
         }
 
-        return isRight;
+        bool isRight = form == Proven;
+        byte[] root = new byte[Blake3.HashSize];
+        expected?.Write(root);
+        byte[] proof = [];
+        foreach ((int at, int bytes) in Pieces(offset, count))
+        {
+            int proofBytes = form == Proven ? Blake3Tree.ProofSize(slice, at, bytes) : 0;
+            proof = proof.Length < proofBytes ? new byte[proofBytes] : proof;
+            Memory<byte> piece = target.Slice(at - offset, bytes);
+            if (proofBytes > 0)
+            {
+                await fill(proof.AsMemory(0, proofBytes)).ConfigureAwait(false);
+            }
+
+            await fill(piece).ConfigureAwait(false);
+            isRight = isRight && (expected is null || Blake3Tree.TryVerifyWindow(root, slice, at, piece.Span, proof.AsSpan(0, proofBytes)));
+        }
+
+        return (count, isRight);
+    }
+
+    /// <summary>What follows an answer's head, of so many bytes that were asked for.</summary>
+    private static (byte Form, int Count) Head(ReadOnlySpan<byte> head, int slice, int offset, int asked)
+    {
+        var reader = new FieldReader(head, "read");
+        byte form = reader.U8();
+        reader.Reserved(3);
+        uint following = reader.U32();
+        int count = form == Absent ? 0 : form == Proven ? asked : (int)Math.Min(following, int.MaxValue);
+        return form <= Bare && count <= asked && following == BytesOf(slice, offset, count, form == Proven)
+            ? (form, count)
+            : throw reader.Damaged($"found form {form} with {following} bytes, {asked} asked for");
     }
 }

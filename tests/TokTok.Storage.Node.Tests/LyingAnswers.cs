@@ -318,9 +318,9 @@ internal sealed class LyingAnswers
         long length = (long)count * Blake3.GroupSize;
         int half = (int)(length / 2);
         byte[] right = new byte[Blake3Tree.ProofSize(length, 0, half)];
-        Blake3Tree.WriteProof(groups, length, 0, half, right);
+        Blake3Tree.WriteProof(Blake3Tree.Nodes(groups), length, 0, half, right);
         byte[] left = new byte[Blake3Tree.ProofSize(length, half, half)];
-        Blake3Tree.WriteProof(groups, length, half, half, left);
+        Blake3Tree.WriteProof(Blake3Tree.Nodes(groups), length, half, half, left);
         return [.. left, .. right];
     }
 }

@@ -55,10 +55,42 @@ public static class Blake3Tree
     /// <summary>Bytes of the proof of <paramref name="count"/> bytes at <paramref name="offset"/>, widened to groups.</summary>
     public static int ProofSize(long length, long offset, int count) => ProofSize(length, offset, count, GroupLog);
 
-    /// <summary>Writes the proof of a window, given all group hashes. The window is what <see cref="WindowOf"/> says.</summary>
+    /// <summary>What proofs are made of: the nodes that stand over one group, over two, over four and so on, each row from the left, as far as two of a row are left.</summary>
+    public static unsafe byte[] Nodes(ReadOnlySpan<byte> groupHashes)
+    {
+        ArgumentOutOfRangeException.ThrowIfZero(groupHashes.Length);
+        CheckWhole(groupHashes);
+        long count = groupHashes.Length / Blake3.HashSize;
+        byte[] nodes = new byte[RowStart(count, int.MaxValue) * Blake3.HashSize];
+        groupHashes.CopyTo(nodes);
+        fixed (byte* start = nodes)
+        fixed (uint* key = Blake3Kernel.Iv)
+        {
+            byte* row = start;
+            while (count > 2)
+            {
+                // One that has no neighbour stands over nothing else, and is a node of the next row as it is.
+                byte* above = row + (count * Blake3.HashSize);
+                int pairs = (int)(count / 2);
+                Blake3Kernel.HashMany(KernelPaths.Best, row, pairs, Blake3Kernel.BlockSize, 1, key, 0, 0, Blake3Kernel.Parent, 0, 0, above);
+                if (count % 2 == 1)
+                {
+                    new ReadOnlySpan<byte>(row + ((count - 1) * Blake3.HashSize), Blake3.HashSize).CopyTo(new Span<byte>(above + (pairs * Blake3.HashSize), Blake3.HashSize));
+                }
+
+                row = above;
+                count = (count + 1) / 2;
+            }
+        }
+
+        return nodes;
+    }
+
+    /// <summary>Writes the proof of a window. The window is what <see cref="WindowOf"/> says.</summary>
+    /// <param name="nodes">What <see cref="Nodes"/> makes of all group hashes.</param>
     /// <param name="proof">Exactly <see cref="ProofSize(long, long, int)"/> bytes.</param>
-    public static void WriteProof(ReadOnlySpan<byte> groupHashes, long length, long offset, int count, Span<byte> proof) =>
-        WriteProof(groupHashes, length, offset, count, proof, GroupLog);
+    public static void WriteProof(ReadOnlySpan<byte> nodes, long length, long offset, int count, Span<byte> proof) =>
+        WriteProof(nodes, length, offset, count, proof, GroupLog);
 
     /// <summary>The bytes that a proof of this range speaks of: the range widened to whole groups, or to the end.</summary>
     public static (long Offset, int Count) WindowOf(long length, long offset, int count)
@@ -129,13 +161,13 @@ public static class Blake3Tree
         return Siblings(0, GroupCount(length, groupLog), first, end) * Blake3.HashSize;
     }
 
-    internal static void WriteProof(ReadOnlySpan<byte> groupHashes, long length, long offset, int count, Span<byte> proof, int groupLog)
+    internal static void WriteProof(ReadOnlySpan<byte> nodes, long length, long offset, int count, Span<byte> proof, int groupLog)
     {
         (long first, long end) = Groups(length, offset, count, groupLog);
         long groupCount = GroupCount(length, groupLog);
-        if (groupHashes.Length != groupCount * Blake3.HashSize)
+        if (nodes.Length != RowStart(groupCount, int.MaxValue) * Blake3.HashSize)
         {
-            throw new ArgumentException($"{length} bytes have {groupCount} group hashes; the span holds {groupHashes.Length} bytes.", nameof(groupHashes));
+            throw new ArgumentException($"{length} bytes have {RowStart(groupCount, int.MaxValue)} nodes; the span holds {nodes.Length} bytes.", nameof(nodes));
         }
 
         int size = Siblings(0, groupCount, first, end) * Blake3.HashSize;
@@ -144,7 +176,7 @@ public static class Blake3Tree
             throw new ArgumentException($"The proof has {size} bytes; the span has {proof.Length}.", nameof(proof));
         }
 
-        Write(groupHashes, 0, groupCount, first, end, ref proof);
+        Write(nodes, groupCount, 0, groupCount, first, end, ref proof);
         System.Diagnostics.Debug.Assert(proof.Length == 0, "Write and Siblings disagree");
     }
 
@@ -219,7 +251,7 @@ public static class Blake3Tree
         return Siblings(low, middle, first, end) + Siblings(middle, high, first, end);
     }
 
-    private static void Write(ReadOnlySpan<byte> groupHashes, long low, long high, long first, long end, ref Span<byte> proof)
+    private static void Write(ReadOnlySpan<byte> nodes, long groupCount, long low, long high, long first, long end, ref Span<byte> proof)
     {
         if (IsInside(low, high, first, end))
         {
@@ -231,22 +263,22 @@ public static class Blake3Tree
         bool rightOut = IsOutside(middle, high, first, end);
         if (leftOut)
         {
-            Above(Slice(groupHashes, low, middle), isRoot: false, Take(ref proof));
+            Node(nodes, groupCount, low, middle).CopyTo(Take(ref proof));
         }
 
         if (rightOut)
         {
-            Above(Slice(groupHashes, middle, high), isRoot: false, Take(ref proof));
+            Node(nodes, groupCount, middle, high).CopyTo(Take(ref proof));
         }
 
         if (!leftOut)
         {
-            Write(groupHashes, low, middle, first, end, ref proof);
+            Write(nodes, groupCount, low, middle, first, end, ref proof);
         }
 
         if (!rightOut)
         {
-            Write(groupHashes, middle, high, first, end, ref proof);
+            Write(nodes, groupCount, middle, high, first, end, ref proof);
         }
     }
 
@@ -292,8 +324,28 @@ public static class Blake3Tree
         Above(children, isRoot, output);
     }
 
-    private static ReadOnlySpan<byte> Slice(ReadOnlySpan<byte> hashes, long low, long high) =>
-        hashes[((int)low * Blake3.HashSize)..((int)high * Blake3.HashSize)];
+    /// <summary>Of these groups, in the row whose nodes stand over as many or, at the end, over more than half as many.</summary>
+    private static ReadOnlySpan<byte> Node(ReadOnlySpan<byte> nodes, long groupCount, long low, long high)
+    {
+        int row = high - low == 1 ? 0 : BitOperations.Log2((ulong)(high - low - 1)) + 1;
+        return nodes.Slice((int)(RowStart(groupCount, row) + (low >> row)) * Blake3.HashSize, Blake3.HashSize);
+    }
+
+    /// <summary>How many nodes lie before a row; before one that is not there: all.</summary>
+    private static long RowStart(long groupCount, int row)
+    {
+        long before = 0;
+        for (long count = groupCount; row > 0; row--, count = (count + 1) / 2)
+        {
+            before += count;
+            if (count <= 2)
+            {
+                break;
+            }
+        }
+
+        return before;
+    }
 
     private static Span<byte> Take(ref Span<byte> proof)
     {

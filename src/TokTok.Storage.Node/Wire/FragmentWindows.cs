@@ -52,12 +52,13 @@ internal static class FragmentWindows
     /// <param name="target">As long as <see cref="BytesOf"/> says. The bytes may lie at the end of it, or behind it: what is written comes no further than the piece that is moved.</param>
     internal static void Write(Span<byte> target, int slice, int offset, ReadOnlySpan<byte> bytes, byte[]? hashes)
     {
+        byte[]? nodes = hashes is null ? null : Blake3Tree.Nodes(hashes);
         foreach ((int at, int count) in Pieces(offset, bytes.Length))
         {
-            if (hashes is not null)
+            if (nodes is not null)
             {
                 int proof = Blake3Tree.ProofSize(slice, at, count);
-                Blake3Tree.WriteProof(hashes, slice, at, count, target[..proof]);
+                Blake3Tree.WriteProof(nodes, slice, at, count, target[..proof]);
                 target = target[proof..];
             }
 

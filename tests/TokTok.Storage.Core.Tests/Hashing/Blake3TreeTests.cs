@@ -102,7 +102,7 @@ public sealed class Blake3TreeTests
                     (long offset, int windowBytes) = Blake3Tree.WindowOf(size, first * Group, count);
                     Assert.Equal((first * Group, count), (offset, windowBytes));
                     var proof = new byte[Blake3Tree.ProofSize(size, offset, count)];
-                    Blake3Tree.WriteProof(groups, size, offset, count, proof);
+                    Blake3Tree.WriteProof(Blake3Tree.Nodes(groups), size, offset, count, proof);
                     byte[] window = input[(first * Group)..((first * Group) + count)];
                     Assert.True(Blake3Tree.TryVerifyWindow(root, size, offset, window, proof), $"{size} [{first}, {end})");
 
@@ -177,7 +177,7 @@ public sealed class Blake3TreeTests
 
                 int count = Math.Min(length, end * 1024) - (first * 1024);
                 var proof = new byte[Blake3Tree.ProofSize(length, first * 1024, count, groupLog: 0)];
-                Blake3Tree.WriteProof(groups, length, first * 1024, count, proof, groupLog: 0);
+                Blake3Tree.WriteProof(Blake3Tree.Nodes(groups), length, first * 1024, count, proof, groupLog: 0);
                 Assert.Equal(siblings, proof);
                 Assert.True(Blake3Tree.TryVerifyWindow(
                     KernelPaths.Best, groupLog: 0, root, length, first * 1024, input.AsSpan(first * 1024, count), proof));

@@ -20,6 +20,12 @@ internal sealed class CountingRelay : IAsyncDisposable
 
     internal NodeAddress Address => new(IPAddress.Loopback.ToString(), (ushort)((IPEndPoint)_listener.LocalEndpoint).Port);
 
+    /// <summary>Connections that it carried, or hung up.</summary>
+    internal int Connections { get; private set; }
+
+    /// <summary>Those beyond are hung up at once.</summary>
+    internal int MaxConnections { get; set; } = int.MaxValue;
+
     internal long CameBytes => Interlocked.Read(ref _came);
 
     public async ValueTask DisposeAsync()
@@ -38,6 +44,12 @@ internal sealed class CountingRelay : IAsyncDisposable
             while (true)
             {
                 TcpClient here = await _listener.AcceptTcpClientAsync(_ends.Token);
+                if (++Connections > MaxConnections)
+                {
+                    here.Dispose();
+                    continue;
+                }
+
                 carried.Add(CarryAsync(here, node));
             }
         }

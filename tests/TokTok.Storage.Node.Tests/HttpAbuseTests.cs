@@ -9,7 +9,7 @@ namespace TokTok.Storage.Node.Tests;
 [CollectionDefinition(nameof(AloneForMemory), DisableParallelization = true)]
 public sealed class AloneForMemory;
 
-/// <summary>What the known abuses of HTTP/2, and floods of connections, do to a node: an end of that connection, no growth, and an honest peer that is served beside and after them.</summary>
+/// <summary>What the known abuses of HTTP, and floods of connections, do to a node: an end of that connection, no growth, and an honest peer that is served beside and after them.</summary>
 [Collection(nameof(AloneForMemory))]
 public sealed class HttpAbuseTests : IAsyncLifetime
 {
@@ -168,6 +168,59 @@ public sealed class HttpAbuseTests : IAsyncLifetime
         await ServesAsync();
     }
 
+    [Theory]
+    [InlineData("POST /tdfs/1/{0} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", 5000, "HTTP/1.1 414")]
+    [InlineData("POST /tdfs/1/hello HTTP/1.1\r\nHost: x\r\nX: {0}\r\n\r\n", 9000, "HTTP/1.1 431")]
+    [InlineData("POST /tdfs/1/object-put HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n{0}", 1, "HTTP/1.1 400")]
+    [InlineData("POST /tdfs/1/object-put HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n{0}", 6, "HTTP/1.1 400")]
+    [InlineData("POST /tdfs/1/object-put HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFF\r\n{0}", 100, "")]
+    [InlineData("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{0}", 1, "\0\0\b\a")]
+    [InlineData("\0\0\0{0}\r\n\r\n", 100, "HTTP/1.1 400")]
+    public async Task Requests_of_the_older_protocol_beyond_its_bounds(string request, int size, string answer)
+    {
+        await using RawHttp2 client = await DialAsync(isHttp2: false);
+        await client.SendAsync(System.Text.Encoding.ASCII.GetBytes(request.Replace("{0}", new string('a', size), StringComparison.Ordinal)), Cancel);
+        string text = await client.TextAsync(Cancel).WaitAsync(TimeSpan.FromSeconds(60), Cancel);
+        Assert.StartsWith(answer, text, StringComparison.Ordinal);
+        Assert.Equal(answer.Length == 0, text.Length == 0);
+        await ServesAsync();
+    }
+
+    [Fact]
+    public async Task Requests_of_the_older_protocol_one_behind_the_other_from_a_client_that_reads_no_answer()
+    {
+        await using RawHttp2 client = await DialAsync(isHttp2: false);
+        byte[] many = [.. Enumerable.Repeat("POST /tdfs/1/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"u8.ToArray(), 500).SelectMany(static each => each)];
+        _ = await FloodAsync(client, new TaskCompletionSource<uint?>().Task, [], many, 400);
+        await ServesAsync();
+    }
+
+    [Fact]
+    public async Task One_account_has_so_many_connections_and_no_more()
+    {
+        var all = new List<RawHttp2>();
+        try
+        {
+            for (int i = 0; i < Protocol.MaxConnectionsPerAccount; i++)
+            {
+                all.Add(await DialAsync(isHttp2: i % 2 == 0));
+            }
+
+            await using RawHttp2 beyond = await DialAsync(isHttp2: false);
+            Assert.Empty(await beyond.TextAsync(Cancel).WaitAsync(TimeSpan.FromSeconds(60), Cancel));
+            await all[1].SendAsync("POST /tdfs/1/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"u8.ToArray(), Cancel);
+            Assert.StartsWith("HTTP/1.1 200", await all[1].TextAsync(Cancel), StringComparison.Ordinal);
+            await ServesAsync();
+        }
+        finally
+        {
+            foreach (RawHttp2 each in all)
+            {
+                await each.DisposeAsync();
+            }
+        }
+    }
+
     /// <summary>The bound of 16 KiB a second, after 10 seconds (docs/protocol.md 3.2), each way: the one test here that the clock makes wait.</summary>
     [Fact]
     public async Task Bodies_and_answers_that_crawl_are_cut_off()
@@ -181,8 +234,10 @@ public sealed class HttpAbuseTests : IAsyncLifetime
         await deaf.BeginAsync(Cancel, (4, 0)); // no window
         byte[] read = [5, .. "large"u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16, 0];
         await deaf.SendAsync([.. RawHttp2.Frame(RawHttp2.HeadersFrame, RawHttp2.EndHeaders, 1, RawHttp2.Block("object-read")), .. RawHttp2.Frame(RawHttp2.Data, RawHttp2.EndStream, 1, read)], Cancel);
+        await using RawHttp2 old = await DialAsync(isHttp2: false);
+        await old.SendAsync("POST /tdfs/1/hello HTTP/1.1\r\nHost: "u8.ToArray(), Cancel);
         await ServesAsync();
-        await Task.WhenAll(slow.EndAsync(Cancel), deaf.EndAsync(Cancel)).WaitAsync(TimeSpan.FromSeconds(60), Cancel);
+        await Task.WhenAll(slow.EndAsync(Cancel), deaf.EndAsync(Cancel), old.TextAsync(Cancel)).WaitAsync(TimeSpan.FromSeconds(60), Cancel);
         Assert.DoesNotContain("small", (await own.ListObjectsAsync("", Cancel)).Select(static each => each.Name));
         await ServesAsync();
     }
@@ -254,7 +309,7 @@ public sealed class HttpAbuseTests : IAsyncLifetime
         }
     }
 
-    private async Task<RawHttp2> DialAsync() => await RawHttp2.DialAsync(_node.Endpoint, _eve.Tls.Current, null, Cancel);
+    private async Task<RawHttp2> DialAsync(bool isHttp2 = true) => await RawHttp2.DialAsync(_node.Endpoint, _eve.Tls.Current, null, Cancel, isHttp2);
 
     /// <summary>Sends one thing, and another many times, until the node ends it or takes no more.</summary>
     /// <returns>Whether the node ended the connection or the stream.</returns>

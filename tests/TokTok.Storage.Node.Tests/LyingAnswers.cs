@@ -100,12 +100,16 @@ internal sealed class LyingAnswers
     /// <summary>What an old or other body is made of.</summary>
     internal FragmentData? Other { get; set; }
 
+    /// <summary>Told of each request before it is answered, honestly or not.</summary>
+    internal Action<HttpContext>? Sees { get; set; }
+
     internal long SentBytes => Interlocked.Read(ref _sentBytes);
 
     internal int Requests => Volatile.Read(ref _requests);
 
     internal async Task AnswerAsync(HttpContext http, Func<HttpContext, Task> honest)
     {
+        Sees?.Invoke(http);
         string operation = (http.Request.Path.Value ?? "")[Protocol.Path.Length..];
         Lie lie = Only is null || Only == operation ? Lie : Lie.None;
         if (lie == Lie.None)

@@ -8,7 +8,7 @@ using System.Text;
 
 namespace TokTok.Storage.Node.Tests;
 
-/// <summary>The dialling side of one HTTP/2 connection, by the frame: it keeps no rule of RFC 9113 that its test does not keep.</summary>
+/// <summary>The dialling side of one connection, by the frame or, of HTTP/1.1, by the byte: it keeps no rule of RFC 9113 or RFC 9112 that its test does not keep.</summary>
 internal sealed class RawHttp2 : IAsyncDisposable
 {
     internal const byte Data = 0, HeadersFrame = 1, Priority = 2, Reset = 3, Settings = 4, Push = 5, Ping = 6, GoAway = 7, Window = 8, Continuation = 9;
@@ -21,7 +21,8 @@ internal sealed class RawHttp2 : IAsyncDisposable
 
     /// <param name="shown">The certificate to show.</param>
     /// <param name="from">The address of loopback to dial from.</param>
-    internal static async Task<RawHttp2> DialAsync(IPEndPoint node, X509Certificate2 shown, IPAddress? from, CancellationToken cancel)
+    /// <param name="isHttp2">False: the handshake names no protocol, as that of a client of HTTP/1.1.</param>
+    internal static async Task<RawHttp2> DialAsync(IPEndPoint node, X509Certificate2 shown, IPAddress? from, CancellationToken cancel, bool isHttp2 = true)
     {
         var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
         SslStream? ssl = null;
@@ -36,7 +37,7 @@ internal sealed class RawHttp2 : IAsyncDisposable
                 {
                     TargetHost = "x",
                     EnabledSslProtocols = SslProtocols.Tls13,
-                    ApplicationProtocols = [SslApplicationProtocol.Http2],
+                    ApplicationProtocols = isHttp2 ? [SslApplicationProtocol.Http2] : null,
                     ClientCertificates = [shown],
                     LocalCertificateSelectionCallback = (_, _, _, _, _) => shown,
                     RemoteCertificateValidationCallback = static (_, _, _, _) => true,
@@ -127,6 +128,22 @@ internal sealed class RawHttp2 : IAsyncDisposable
         }
 
         return code;
+    }
+
+    /// <summary>What comes until the node ends the connection, as text.</summary>
+    internal async Task<string> TextAsync(CancellationToken cancel)
+    {
+        var all = new MemoryStream();
+        try
+        {
+            await _ssl.CopyToAsync(all, cancel);
+        }
+        catch (Exception ended) when (ended is IOException or SocketException or ObjectDisposedException)
+        {
+            // cut off
+        }
+
+        return Encoding.Latin1.GetString(all.ToArray());
     }
 
     public async ValueTask DisposeAsync()

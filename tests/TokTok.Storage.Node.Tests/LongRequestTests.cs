@@ -1,0 +1,173 @@
+using System.Collections.Concurrent;
+using TokTok.Storage.Core;
+using TokTok.Storage.Node.Holders;
+using TokTok.Storage.Node.Transport;
+using TokTok.Storage.Testing;
+
+namespace TokTok.Storage.Node.Tests;
+
+/// <summary>Which way requests go: short ones, and the first ones, over one connection; long ones over connections of their own once much was moved, where the peer lets them.</summary>
+public sealed class LongRequestTests
+{
+    private const int Slice = 4 << 20;
+    private const long Quota = 256L << 20;
+
+    private readonly ConcurrentQueue<(string Operation, string Protocol)> _seen = new();
+
+    private static CancellationToken Cancel => TestContext.Current.CancellationToken;
+
+    [Fact]
+    public async Task Long_ones_go_over_connections_of_their_own_once_much_was_moved()
+    {
+        using var ann = new TestDevice("ann");
+        await using ServedNode node = await StartAsync(ann);
+        using PeerHolder holder = await node.OpenAsync(ann);
+        (ArenaId id, FragmentData fragment) = await PutAsync(holder, 1);
+        await CheckAsync(holder, id, fragment);
+        Assert.DoesNotContain(_seen, static each => each.Protocol != "HTTP/2"); // 8 MiB so far
+        await CheckAsync(holder, id, fragment);
+        await CheckAsync(holder, id, fragment);
+        _seen.Clear();
+        (id, fragment) = await PutAsync(holder, 2);
+        await CheckAsync(holder, id, fragment);
+        Assert.Equal(64 * 1024, await holder.ReadAsync(id, 0, 0, new byte[64 * 1024], Cancel));
+        Assert.Equal([("put-begin", "HTTP/2"), ("put-bytes", "HTTP/1.1"), .. Enumerable.Repeat(("read", "HTTP/1.1"), 5), ("read", "HTTP/2")], _seen);
+        Assert.Empty(node.Troubles);
+        Assert.Equal(0, holder.WrongWindows);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_peer_that_takes_no_more_connections_is_asked_over_the_one_that_there_is(bool beginsWithAPut)
+    {
+        using var ann = new TestDevice("ann");
+        await using ServedNode node = await StartAsync(ann);
+        await using var relay = new CountingRelay(node.Endpoint) { MaxConnections = 1 };
+        var clock = new ManualClock();
+        using PeerHolder holder = await PeerHolder.OpenAsync(node.Dial(ann, patience: clock, at: relay.Address), null, Cancel);
+        (ArenaId id, FragmentData fragment) = await PutAsync(holder, 1);
+        await CheckAsync(holder, id, fragment);
+        await CheckAsync(holder, id, fragment);
+        await CheckAsync(holder, id, fragment);
+        Assert.Equal(1, relay.Connections);
+        if (beginsWithAPut)
+        {
+            (id, fragment) = await PutAsync(holder, 2);
+        }
+
+        await PumpAsync(clock, CheckAsync(holder, id, fragment)); // waits a little before it asks again
+        Assert.Equal(2, relay.Connections);
+        (id, fragment) = await PutAsync(holder, 3);
+        await CheckAsync(holder, id, fragment);
+        Assert.Equal(2, relay.Connections); // nobody tries again for a while
+        clock.Advance(TimeSpan.FromMinutes(11));
+        relay.MaxConnections = int.MaxValue;
+        await CheckAsync(holder, id, fragment);
+        Assert.Equal(3, relay.Connections);
+        Assert.Equal("HTTP/1.1", _seen.Last().Protocol);
+        Assert.Empty(node.Troubles);
+    }
+
+    /// <summary>What is written below TLS comes out as it went in, however it is cut, and none of it before it is flushed or fills a stride.</summary>
+    [Fact]
+    public async Task Strides_keep_every_byte_in_its_place()
+    {
+        for (int seed = 0; seed < 50; seed++)
+        {
+            var random = new SeededRandom(seed);
+            byte[] sent = random.Bytes(1_000_000);
+            var wire = new MemoryStream();
+            await using (var strides = new StrideStream(new Unowned(wire)))
+            {
+                int pending = 0;
+                for (int at = 0; at < sent.Length;)
+                {
+                    int count = Math.Min(sent.Length - at, 1 + random.Next(seed % 2 == 0 ? 30_000 : 300_000));
+                    await strides.WriteAsync(sent.AsMemory(at, count), Cancel);
+                    at += count;
+                    pending += count;
+                    if (random.Next(3) == 0)
+                    {
+                        await strides.FlushAsync(Cancel);
+                        pending = 0;
+                    }
+
+                    Assert.InRange(at - wire.Length, 0, Math.Min(pending, 128 * 1024));
+                }
+
+                await strides.FlushAsync(Cancel);
+            }
+
+            Assert.True(sent.AsSpan().SequenceEqual(wire.ToArray()), $"seed {seed}: what was written");
+            wire.Position = 0;
+            await using var back = new StrideStream(new Unowned(wire));
+            byte[] came = new byte[sent.Length];
+            int filled = 0;
+            while (await back.ReadAsync(came.AsMemory(filled, Math.Min(came.Length - filled, 1 + random.Next(200_000))), Cancel) is > 0 and int part)
+            {
+                filled += part;
+            }
+
+            Assert.True(filled == sent.Length && sent.AsSpan().SequenceEqual(came), $"seed {seed}: what was read");
+        }
+    }
+
+    private async Task<ServedNode> StartAsync(TestDevice device)
+    {
+        ServedNode node = await ServedNode.StartAsync(device.AsPeer(Quota));
+        node.Lies.Sees = http => _seen.Enqueue((http.Request.Path.Value!["/tdfs/1/".Length..], http.Request.Protocol));
+        return node;
+    }
+
+    private static async Task<(ArenaId Id, FragmentData Fragment)> PutAsync(PeerHolder holder, int seed)
+    {
+        ArenaId id = ArenaId.New(SystemRandom.Instance);
+        FragmentData fragment = ServedNode.Fragment(0, Slice, seed);
+        holder.Expected = (arena, _) => arena == id ? new ExpectedFragment(fragment.Name, Slice) : null;
+        await holder.PutAsync(id, 1, 1, Slice, [fragment], Cancel);
+        return (id, fragment);
+    }
+
+    private static async Task CheckAsync(PeerHolder holder, ArenaId id, FragmentData fragment)
+    {
+        byte[] back = new byte[Slice];
+        Assert.Equal(Slice, await holder.ReadAsync(id, 0, 0, back, Cancel));
+        Assert.True(fragment.Bytes.Span.SequenceEqual(back));
+    }
+
+    private static async Task PumpAsync(ManualClock clock, Task task)
+    {
+        while (!task.IsCompleted)
+        {
+            clock.Advance(TimeSpan.FromMilliseconds(100));
+            await Task.Delay(5, Cancel);
+        }
+
+        await task;
+    }
+
+    /// <summary>Stays open when what reads or writes it is disposed of.</summary>
+    private sealed class Unowned(MemoryStream inner) : Stream
+    {
+        public override bool CanRead => true;
+
+        public override bool CanSeek => false;
+
+        public override bool CanWrite => true;
+
+        public override long Length => inner.Length;
+
+        public override long Position { get; set; }
+
+        public override void Flush() => inner.Flush();
+
+        public override int Read(byte[] buffer, int offset, int count) => inner.Read(buffer, offset, count);
+
+        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+        public override void SetLength(long value) => throw new NotSupportedException();
+
+        public override void Write(byte[] buffer, int offset, int count) => inner.Write(buffer, offset, count);
+    }
+}

@@ -44,13 +44,7 @@ internal sealed class CountingRelay : IAsyncDisposable
             while (true)
             {
                 TcpClient here = await _listener.AcceptTcpClientAsync(_ends.Token);
-                if (++Connections > MaxConnections)
-                {
-                    here.Dispose();
-                    continue;
-                }
-
-                carried.Add(CarryAsync(here, node));
+                carried.Add(CarryAsync(here, node, isHungUp: ++Connections > MaxConnections));
             }
         }
         catch (OperationCanceledException)
@@ -60,10 +54,15 @@ internal sealed class CountingRelay : IAsyncDisposable
         await Task.WhenAll(carried);
     }
 
-    private async Task CarryAsync(TcpClient here, IPEndPoint node)
+    private async Task CarryAsync(TcpClient here, IPEndPoint node, bool isHungUp)
     {
         using (here)
         {
+            if (isHungUp)
+            {
+                return;
+            }
+
             using var there = new TcpClient();
             try
             {

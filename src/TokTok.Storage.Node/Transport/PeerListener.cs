@@ -94,21 +94,23 @@ internal sealed class PeerListener : IConnectionListenerFactory, IConnectionList
     {
         while (true)
         {
+            Socket? accepted = null;
             try
             {
-                Socket accepted = await socket.AcceptAsync().ConfigureAwait(false);
-                EndPoint? remote = accepted.RemoteEndPoint;
+                accepted = await socket.AcceptAsync().ConfigureAwait(false);
                 accepted.NoDelay = true;
-                return new StreamConnection(new NetworkStream(accepted, ownsSocket: true), remote);
+                return new StreamConnection(new NetworkStream(accepted, ownsSocket: true), accepted.RemoteEndPoint);
             }
-            catch (Exception over) when (over is ObjectDisposedException or SocketException { SocketErrorCode: SocketError.OperationAborted })
+            catch (Exception over) when (accepted is null && over is ObjectDisposedException or SocketException { SocketErrorCode: SocketError.OperationAborted })
             {
                 return null;
             }
-            catch (SocketException failure)
+            catch (Exception failure) when (failure is SocketException or IOException)
             {
+                accepted?.Dispose();
+
                 // It hung up before it was taken; or we have no more of what a connection takes, until another ends.
-                if (failure.SocketErrorCode is SocketError.TooManyOpenSockets or SocketError.NoBufferSpaceAvailable)
+                if (failure is SocketException { SocketErrorCode: SocketError.TooManyOpenSockets or SocketError.NoBufferSpaceAvailable })
                 {
                     await Task.Delay(s_breath).ConfigureAwait(false);
                 }

@@ -27,7 +27,8 @@ internal interface IRival : IAsyncDisposable
 internal static class Comparison
 {
     internal const int SliceBytes = 4 << 20; // an arena of 16 MiB over four places and their parity
-    private const int AtOnce = 2; // uploads of one account under way at a node
+    internal const int PutsAtOnce = 2; // uploads of one account under way at a node
+    internal const int GetsAtOnce = 4; // requests of one account that use its disk
     private const int Audits = 4000;
 
     internal static async Task RunAsync(string folder, int mib, int rounds)
@@ -87,7 +88,7 @@ internal static class Comparison
         }
     }
 
-    internal static Task InTurnAsync(int count, Func<int, ValueTask> does, int atOnce = AtOnce) =>
+    internal static Task InTurnAsync(int count, int atOnce, Func<int, ValueTask> does) =>
         Parallel.ForAsync(0, count, new ParallelOptions { MaxDegreeOfParallelism = atOnce }, async (i, _) => await does(i));
 
     internal static async Task<(Process Process, string Said)> ServeAsync(params string[] arguments)
@@ -135,7 +136,7 @@ internal static class Comparison
 /// <summary>A node: identity proven both ways, every fragment hashed and synced before the answer, every window checked against the fragment's name.</summary>
 internal sealed class NodeRival(Process server, PeerConnection connection, PeerHolder holder, FragmentData[] fragments) : IRival
 {
-    private readonly byte[][] _read = [new byte[Comparison.SliceBytes], new byte[Comparison.SliceBytes]];
+    private readonly byte[][] _read = [.. Enumerable.Range(0, Comparison.GetsAtOnce).Select(static _ => new byte[Comparison.SliceBytes])];
     private readonly Dictionary<ArenaId, FragmentName> _names = [];
 
     public string Name => "node";
@@ -161,13 +162,13 @@ internal sealed class NodeRival(Process server, PeerConnection connection, PeerH
         }
 
         holder.Expected = (id, _) => _names.TryGetValue(id, out FragmentName name) ? new ExpectedFragment(name, Comparison.SliceBytes) : null;
-        await Comparison.InTurnAsync(fragments.Length, i => holder.PutAsync(Id(round, i), 4, 3, Comparison.SliceBytes, [fragments[i]], CancellationToken.None));
+        await Comparison.InTurnAsync(fragments.Length, Comparison.PutsAtOnce, i => holder.PutAsync(Id(round, i), 4, 3, Comparison.SliceBytes, [fragments[i]], CancellationToken.None));
     }
 
     public async Task GetAsync(int round)
     {
         var free = new System.Collections.Concurrent.ConcurrentBag<byte[]>(_read);
-        await Comparison.InTurnAsync(fragments.Length, async i =>
+        await Comparison.InTurnAsync(fragments.Length, Comparison.GetsAtOnce, async i =>
         {
             _ = free.TryTake(out byte[]? target);
             if (await holder.ReadAsync(Id(round, i), 0, 0, target, CancellationToken.None) != Comparison.SliceBytes || (round == 0 && !target.AsSpan().SequenceEqual(fragments[i].Bytes.Span)))
@@ -181,6 +182,7 @@ internal sealed class NodeRival(Process server, PeerConnection connection, PeerH
 
     internal Task AuditAsync(int count, int atOnce) => Comparison.InTurnAsync(
         count,
+        atOnce,
         async i =>
         {
             int at = i % fragments.Length;
@@ -189,8 +191,7 @@ internal sealed class NodeRival(Process server, PeerConnection connection, PeerH
             {
                 throw new InvalidDataException($"an audit of fragment {at}: {outcome}");
             }
-        },
-        atOnce);
+        });
 
     public async ValueTask DisposeAsync()
     {
@@ -228,13 +229,13 @@ internal sealed class FileRival(Process server, HttpClient client, FragmentData[
         return new FileRival(server, client, fragments);
     }
 
-    public Task PutAsync(int round) => Comparison.InTurnAsync(fragments.Length, async i =>
+    public Task PutAsync(int round) => Comparison.InTurnAsync(fragments.Length, Comparison.PutsAtOnce, async i =>
     {
         using HttpResponseMessage answer = await client.PutAsync(new Uri($"{round}-{i}", UriKind.Relative), new ReadOnlyMemoryContent(fragments[i].Bytes));
         answer.EnsureSuccessStatusCode();
     });
 
-    public Task GetAsync(int round) => Comparison.InTurnAsync(fragments.Length, async i =>
+    public Task GetAsync(int round) => Comparison.InTurnAsync(fragments.Length, Comparison.GetsAtOnce, async i =>
     {
         using HttpResponseMessage answer = await client.GetAsync(new Uri($"{round}-{i}", UriKind.Relative), HttpCompletionOption.ResponseHeadersRead);
         await using Stream body = await answer.EnsureSuccessStatusCode().Content.ReadAsStreamAsync();

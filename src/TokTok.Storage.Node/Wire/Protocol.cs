@@ -23,8 +23,8 @@ public static class Protocol
     internal const int ConnectionWindowBytes = 4 * 1024 * 1024;
     internal const int MaxStreams = 32;
     internal const int MaxConnections = 512;
-    internal const int MaxConnectionsPerAccount = 24;
-    internal const int MaxBulkConnections = 2;
+    internal const int MaxConnectionsPerAccount = 40;
+    internal const int MaxBulkConnections = 4;
     internal const int MaxStrangers = 16;
     internal const int MaxHandshakes = 64;
     internal const int MaxLinesPerDevice = 4;

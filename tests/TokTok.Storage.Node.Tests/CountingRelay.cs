@@ -23,10 +23,15 @@ internal sealed class CountingRelay : IAsyncDisposable
     /// <summary>Connections that it carried, or hung up.</summary>
     internal int Connections { get; private set; }
 
-    /// <summary>Those beyond are hung up at once.</summary>
+    /// <summary>Those beyond are hung up at once, or carried elsewhere.</summary>
     internal int MaxConnections { get; set; } = int.MaxValue;
 
+    internal IPEndPoint? Elsewhere { get; set; }
+
     internal long CameBytes => Interlocked.Read(ref _came);
+
+    /// <summary>Takes no more connections; those that there are go on.</summary>
+    internal void Close() => _listener.Stop();
 
     public async ValueTask DisposeAsync()
     {
@@ -44,21 +49,21 @@ internal sealed class CountingRelay : IAsyncDisposable
             while (true)
             {
                 TcpClient here = await _listener.AcceptTcpClientAsync(_ends.Token);
-                carried.Add(CarryAsync(here, node, isHungUp: ++Connections > MaxConnections));
+                carried.Add(CarryAsync(here, ++Connections > MaxConnections ? Elsewhere : node));
             }
         }
-        catch (OperationCanceledException)
+        catch (Exception over) when (over is OperationCanceledException or SocketException or ObjectDisposedException or InvalidOperationException)
         {
         }
 
         await Task.WhenAll(carried);
     }
 
-    private async Task CarryAsync(TcpClient here, IPEndPoint node, bool isHungUp)
+    private async Task CarryAsync(TcpClient here, IPEndPoint? to)
     {
         using (here)
         {
-            if (isHungUp)
+            if (to is null)
             {
                 return;
             }
@@ -66,7 +71,7 @@ internal sealed class CountingRelay : IAsyncDisposable
             using var there = new TcpClient();
             try
             {
-                await there.ConnectAsync(node, _ends.Token);
+                await there.ConnectAsync(to, _ends.Token);
                 await Task.WhenAny(PumpAsync(here, there, false), PumpAsync(there, here, true));
             }
             catch (Exception gone) when (gone is IOException or SocketException or OperationCanceledException)

@@ -1,7 +1,9 @@
 using System.Net;
 using System.Net.Sockets;
 using System.Security.Authentication;
+using Microsoft.AspNetCore.Connections;
 using TokTok.Storage.Node.Holders;
+using TokTok.Storage.Node.Transport;
 using TokTok.Storage.Node.Wire;
 
 namespace TokTok.Storage.Node.Tests;
@@ -221,6 +223,48 @@ public sealed class HttpAbuseTests : IAsyncLifetime
         }
     }
 
+    /// <summary>Nothing is read of HTTP/1.1 between a request and its answer; who has gone meanwhile keeps no connection of the account all the same.</summary>
+    [Fact]
+    public async Task Clients_of_the_older_protocol_that_go_while_their_requests_are_under_way_make_room()
+    {
+        int gone = 0;
+        _node.Lies.Lie = Lie.SaysNothing;
+        _node.Lies.Sees = http => http.RequestAborted.Register(() => Interlocked.Increment(ref gone));
+        for (int i = 1; i <= Protocol.MaxConnectionsPerAccount; i++)
+        {
+            await using RawHttp2 client = await DialAsync(isHttp2: false);
+            await client.SendAsync("POST /tdfs/1/hello HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"u8.ToArray(), Cancel);
+            while (_node.Lies.Requests < i)
+            {
+                await Task.Delay(1, Cancel);
+            }
+        }
+
+        using var patience = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        patience.CancelAfter(TimeSpan.FromSeconds(30));
+        while (Volatile.Read(ref gone) < Protocol.MaxConnectionsPerAccount)
+        {
+            await Task.Delay(10, patience.Token);
+        }
+
+        (_node.Lies.Lie, _node.Lies.Sees) = (Lie.None, null);
+        using PeerHolder another = await _node.OpenAsync(_eve);
+        Assert.Equal(Quota, another.Hello.QuotaBytes);
+        await ServesAsync();
+    }
+
+    /// <summary>A line lasts until its request is seen to end, which HTTP/1.1 does not show where anything is left to read (docs/protocol.md 3.2).</summary>
+    [Theory]
+    [InlineData("wait")]
+    [InlineData("relay")]
+    public async Task Lines_are_not_kept_over_the_older_protocol(string operation)
+    {
+        await using RawHttp2 client = await DialAsync(isHttp2: false);
+        await client.SendAsync(System.Text.Encoding.ASCII.GetBytes($"POST /tdfs/1/{operation} HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\nx"), Cancel);
+        Assert.StartsWith("HTTP/1.1 404", await client.TextAsync(Cancel).WaitAsync(TimeSpan.FromSeconds(60), Cancel), StringComparison.Ordinal);
+        Assert.Equal(0, _node.Service.WaitingLines);
+    }
+
     /// <summary>The bound of 16 KiB a second, after 10 seconds (docs/protocol.md 3.2), each way: the one test here that the clock makes wait.</summary>
     [Fact]
     public async Task Bodies_and_answers_that_crawl_are_cut_off()
@@ -269,6 +313,29 @@ public sealed class HttpAbuseTests : IAsyncLifetime
         {
             idle.ForEach(static socket => socket.Dispose());
         }
+    }
+
+    [Fact]
+    public async Task Nothing_is_kept_of_connections_that_have_gone()
+    {
+        await using var listener = new PeerListener();
+        await listener.BindAsync(new IPEndPoint(IPAddress.Loopback, 0), Cancel);
+        long before = 0;
+        for (int i = 0; i < 6000; i++)
+        {
+            if (i == 1000)
+            {
+                before = GC.GetTotalMemory(forceFullCollection: true);
+            }
+
+            using var socket = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp) { LingerState = new LingerOption(true, 0) };
+            await socket.ConnectAsync(listener.EndPoint, Cancel);
+            await using ConnectionContext? accepted = await listener.AcceptAsync(Cancel);
+            Assert.NotNull(accepted);
+        }
+
+        long kept = GC.GetTotalMemory(forceFullCollection: true) - before;
+        Assert.True(kept < 250_000, $"{kept:N0} bytes are kept of 5,000 connections");
     }
 
     [Fact]

@@ -152,8 +152,39 @@ public sealed class LineTests : IAsyncLifetime
         Assert.Equal(PeerProblem.Unreachable, gone.Problem);
     }
 
-    private PeerConnection Dial(TestDevice by) =>
-        new("hidden", [s_nowhere], new ExpectedIdentity { DeviceKey = _hidden.Device.DeviceKey }, by.Tls, TimeProvider.System, relays: [_relay.Dial(by)]);
+    /// <summary>Docs/protocol.md 3.2: through a relay there is HTTP/2 alone.</summary>
+    [Fact]
+    public async Task A_node_that_can_be_dialled_no_more_gets_nothing_of_the_older_protocol_over_a_line()
+    {
+        await KeepLinesAsync();
+        await _hidden.Book.File.ChangeAsync(list => list.With(_relay.Device.AsPeer(Quota)), Cancel);
+        _hidden.Book.Refresh();
+        var seen = new System.Collections.Concurrent.ConcurrentQueue<string>();
+        _hidden.Lies.Sees = http => seen.Enqueue(http.Request.Protocol);
+        await using var direct = new CountingRelay(_hidden.Endpoint);
+        using PeerHolder holder = await PeerHolder.OpenAsync(Dial(_relay.Device, direct.Address), null, Cancel);
+        const int Long = 4 << 20;
+        ArenaId id = ArenaId.New(SystemRandom.Instance);
+        FragmentData fragment = ServedNode.Fragment(0, Long, 1);
+        holder.Expected = (_, _) => new ExpectedFragment(fragment.Name, Long);
+        await holder.PutAsync(id, 1, 1, Long, [fragment], Cancel);
+        byte[] back = new byte[Long];
+        for (int i = 0; i < 5; i++)
+        {
+            if (i == 3)
+            {
+                direct.Close();
+            }
+
+            Assert.Equal(Long, await holder.ReadAsync(id, 0, 0, back, Cancel));
+            Assert.True(fragment.Bytes.Span.SequenceEqual(back));
+        }
+
+        Assert.All(seen, static protocol => Assert.Equal("HTTP/2", protocol));
+    }
+
+    private PeerConnection Dial(TestDevice by, NodeAddress? at = null) =>
+        new("hidden", [at ?? s_nowhere], new ExpectedIdentity { DeviceKey = _hidden.Device.DeviceKey }, by.Tls, TimeProvider.System, relays: [_relay.Dial(by)]);
 
     private async Task<PeerHolder> OpenPatientlyAsync(TestDevice by)
     {

@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Net;
+using System.Net.Sockets;
 using TokTok.Storage.Core;
 using TokTok.Storage.Node.Holders;
 using TokTok.Storage.Node.Transport;
@@ -67,6 +69,84 @@ public sealed class LongRequestTests
         Assert.Equal(3, relay.Connections);
         Assert.Equal("HTTP/1.1", _seen.Last().Protocol);
         Assert.Empty(node.Troubles);
+    }
+
+    /// <summary>One connection more is taken, and nothing comes over it: the one time that this takes is that of a handshake.</summary>
+    [Fact]
+    public async Task A_peer_whose_other_connections_hang_is_asked_over_the_one_that_there_is()
+    {
+        using var ann = new TestDevice("ann");
+        await using ServedNode node = await StartAsync(ann);
+        using var hole = new Socket(AddressFamily.InterNetwork, SocketType.Stream, ProtocolType.Tcp);
+        hole.Bind(new IPEndPoint(IPAddress.Loopback, 0));
+        hole.Listen();
+        await using var relay = new CountingRelay(node.Endpoint) { MaxConnections = 1, Elsewhere = (IPEndPoint)hole.LocalEndPoint! };
+        await BeyondIsAskedOverTheFirstAsync(node, ann, relay);
+    }
+
+    /// <summary>One of its addresses is another's by now.</summary>
+    [Fact]
+    public async Task A_peer_in_whose_place_another_takes_more_connections_is_asked_over_the_one_that_there_is()
+    {
+        using var ann = new TestDevice("ann");
+        await using ServedNode node = await StartAsync(ann);
+        await using ServedNode another = await StartAsync(ann);
+        await using var relay = new CountingRelay(node.Endpoint) { MaxConnections = 1, Elsewhere = another.Endpoint };
+        await BeyondIsAskedOverTheFirstAsync(node, ann, relay);
+    }
+
+    [Fact]
+    public async Task What_may_not_be_repeated_and_fails_beside_the_one_connection_leaves_nobody_silent()
+    {
+        using var ann = new TestDevice("ann");
+        await using ServedNode node = await StartAsync(ann);
+        await using var relay = new CountingRelay(node.Endpoint) { MaxConnections = 1 };
+        PeerConnection connection = await BeyondIsAskedOverTheFirstAsync(node, ann, relay, asksBeyond: false);
+        PeerException broke = await Assert.ThrowsAsync<PeerException>(async () => await connection.AskAsync("put-bytes", new byte[20], new byte[Slice], 4, Cancel, mayRepeat: false));
+        Assert.Equal((PeerProblem.Unreachable, 2), (broke.Problem, relay.Connections));
+        Assert.False(connection.IsSilent);
+    }
+
+    [Fact]
+    public async Task A_long_one_that_is_taken_back_ends_at_the_peer_too()
+    {
+        using var ann = new TestDevice("ann");
+        await using ServedNode node = await StartAsync(ann);
+        using PeerHolder holder = await node.OpenAsync(ann);
+        (ArenaId id, FragmentData fragment) = await PutAsync(holder, 1);
+        for (int i = 0; i < 3; i++)
+        {
+            await CheckAsync(holder, id, fragment);
+        }
+
+        var ended = new TaskCompletionSource<string>();
+        node.Lies.Lie = Lie.SaysNothing;
+        node.Lies.Sees = http => http.RequestAborted.Register(() => ended.TrySetResult(http.Request.Protocol));
+        using var hurry = CancellationTokenSource.CreateLinkedTokenSource(Cancel);
+        Task<int> read = holder.ReadAsync(id, 0, 0, new byte[Slice], hurry.Token).AsTask();
+        while (node.Lies.Requests == 0)
+        {
+            await Task.Delay(1, Cancel);
+        }
+
+        await hurry.CancelAsync();
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => read);
+        Assert.Equal("HTTP/1.1", await ended.Task.WaitAsync(TimeSpan.FromSeconds(30), Cancel));
+    }
+
+    private static async Task<PeerConnection> BeyondIsAskedOverTheFirstAsync(ServedNode node, TestDevice ann, CountingRelay relay, bool asksBeyond = true)
+    {
+        PeerConnection connection = node.Dial(ann, at: relay.Address);
+        PeerHolder holder = await PeerHolder.OpenAsync(connection, null, Cancel);
+        (ArenaId id, FragmentData fragment) = await PutAsync(holder, 1);
+        for (int i = 0; i < (asksBeyond ? 4 : 3); i++)
+        {
+            await CheckAsync(holder, id, fragment);
+        }
+
+        Assert.Equal(asksBeyond ? 2 : 1, relay.Connections);
+        Assert.False(connection.IsSilent);
+        return connection;
     }
 
     /// <summary>What is written below TLS comes out as it went in, however it is cut, and none of it before it is flushed or fills a stride.</summary>

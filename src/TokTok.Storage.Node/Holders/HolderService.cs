@@ -272,6 +272,11 @@ public sealed partial class HolderService(HolderHouse house, PeerBook book, Join
             throw NotLetIn();
         }
 
+        if (!HttpProtocol.IsHttp2(http.Request.Protocol))
+        {
+            throw new RefusalException(Protocol.Status.NoOperation, "a line needs HTTP/2");
+        }
+
         if (operation == Protocol.Operation.Wait)
         {
             await _lines.WaitAsync(http, Bytes16.Read(NodeIdentity.FingerprintOf(who.DeviceKey))).ConfigureAwait(false);

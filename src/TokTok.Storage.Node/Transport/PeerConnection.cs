@@ -101,8 +101,8 @@ public sealed class PeerConnection : IDisposable
         _finds = finds;
         _send = new RateLimit(sendRate, clock);
         _receive = new RateLimit(receiveRate, clock);
-        _http = Client(network?.Reach(addresses, own, Meets) ?? Handler(TimeSpan.FromMinutes(4)));
-        _bulk = network is null ? Client(Handler(s_bulkIdle)) : _http;
+        _http = Client(network?.Reach(addresses, own, Meets) ?? Handler(isBulk: false, TimeSpan.FromMinutes(4)));
+        _bulk = network is null ? Client(Handler(isBulk: true, s_bulkIdle)) : _http;
 
         static HttpClient Client(HttpMessageHandler handler) => new(handler, disposeHandler: true) { BaseAddress = new Uri("https://peer" + Protocol.Path), Timeout = Timeout.InfiniteTimeSpan };
     }
@@ -290,15 +290,16 @@ public sealed class PeerConnection : IDisposable
             }
             catch (Exception failure) when (failure is HttpRequestException or IOException or SocketException or AuthenticationException || (failure is OperationCanceledException && !cancel.IsCancellationRequested))
             {
-                if (_stranger is { } stranger)
+                (why, hangs) = (Explain(failure), IsHang(failure));
+                if (!isBulk && _stranger is { } stranger)
                 {
                     throw new PeerException(PeerProblem.OtherIdentity, $"{Where}: found device {Short(stranger.DeviceKey)} there, expected another; it is not who it was when you met, or somebody is in between");
                 }
 
-                (why, hangs) = (Explain(failure), IsHang(failure));
                 if (isBulk)
                 {
-                    // Perhaps it lets nobody have more connections, or knows none of this kind.
+                    // Perhaps it lets nobody have more connections, or knows none of this kind, or somebody else answers at one of its addresses by now.
+                    _stranger = null;
                     lock (_gate)
                     {
                         _bulkFailed = _clock.GetTimestamp();
@@ -306,8 +307,14 @@ public sealed class PeerConnection : IDisposable
                 }
             }
 
+            // That another connection fails, or hangs, says nothing of the one over which everything can be asked.
+            if (isBulk && !mayRepeat)
+            {
+                throw Unreachable(why);
+            }
+
             // Who let us wait until our patience ended was asked for long enough: another try waits as long again.
-            if (hangs || attempt == s_again.Length || !mayRepeat)
+            if ((hangs && !isBulk) || attempt == s_again.Length || !mayRepeat)
             {
                 // What hangs is left alone for longer than what refuses at once: it takes a fifth of its asker's time at most.
                 TimeSpan waited = SilenceShare * _clock.GetElapsedTime(began);
@@ -399,7 +406,7 @@ public sealed class PeerConnection : IDisposable
         }
     }
 
-    private SocketsHttpHandler Handler(TimeSpan idle) => new()
+    private SocketsHttpHandler Handler(bool isBulk, TimeSpan idle) => new()
     {
         UseProxy = false,
         UseCookies = false,
@@ -414,7 +421,7 @@ public sealed class PeerConnection : IDisposable
         MaxResponseHeadersLength = Protocol.MaxHeaderBytes / 1024,
         MaxConnectionsPerServer = Protocol.MaxBulkConnections,
         ConnectTimeout = s_connectTime,
-        ConnectCallback = async (_, cancel) => new StrideStream(await ConnectAsync(cancel).ConfigureAwait(false)),
+        ConnectCallback = async (_, cancel) => new StrideStream(await ConnectAsync(isBulk ? [] : _relays, cancel).ConfigureAwait(false)),
         PlaintextStreamFilter = static (context, _) => ValueTask.FromResult<Stream>(new FlushedStream(context.PlaintextStream)),
         SslOptions = new SslClientAuthenticationOptions
         {
@@ -441,9 +448,10 @@ public sealed class PeerConnection : IDisposable
     }
 
     /// <summary>The first address that takes the connection, or the first relay that puts through, if no address took it at once.</summary>
-    private async ValueTask<Stream> ConnectAsync(CancellationToken cancel)
+    /// <param name="relays">None for what is long: through them it goes over HTTP/2, with all else.</param>
+    private async ValueTask<Stream> ConnectAsync(IReadOnlyList<PeerConnection> relays, CancellationToken cancel)
     {
-        if (_relays.Count == 0 && _finds is null)
+        if (relays.Count == 0 && _finds is null)
         {
             return await DialAsync(_addresses, cancel).ConfigureAwait(false);
         }
@@ -458,7 +466,7 @@ public sealed class PeerConnection : IDisposable
         }
 
         // The first that comes through; where none does, what a relay says of it, or what its addresses did.
-        Task<Stream>? relayed = _relays.Count > 0 ? RelayedAsync(giveUp.Token) : null;
+        Task<Stream>? relayed = relays.Count > 0 ? RelayedAsync(giveUp.Token) : null;
         List<Task<Stream>> ways = [dialled, .. relayed is null ? [] : (Task<Stream>[])[relayed], .. _finds is null ? [] : (Task<Stream>[])[FoundAsync(_finds, giveUp.Token)]];
         Task<Stream> first = relayed ?? dialled;
         var open = new List<Task<Stream>>(ways);

@@ -24,6 +24,8 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
 {
     private const int PipeBytes = 32 * 1024;
 
+    private static readonly TimeSpan s_look = TimeSpan.FromSeconds(1);
+
     private static readonly X509ChainPolicy s_chain = new()
     {
         DisableCertificateDownloads = true,
@@ -143,7 +145,11 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
         ITimer end = isStranger
             ? clock.CreateTimer(_ => EndStranger(connection), null, Protocol.StrangerTime, Timeout.InfiniteTimeSpan)
             : clock.CreateTimer(_ => connection.Features.Get<IConnectionLifetimeNotificationFeature>()?.RequestClose(), null, Protocol.ConnectionEnd, Timeout.InfiniteTimeSpan);
+        // HTTP/1.1 reads nothing between a request and its answer: who has gone meanwhile would keep a connection, and its turn at the disk.
+        TimeSpan look = ssl.NegotiatedApplicationProtocol == SslApplicationProtocol.Http2 ? Timeout.InfiniteTimeSpan : s_look;
+        ITimer looks = clock.CreateTimer(_ => EndGone((StreamConnection)connection), null, look, look);
         await using (end.ConfigureAwait(false))
+        await using (looks.ConfigureAwait(false))
         {
             try
             {
@@ -164,6 +170,14 @@ internal sealed class PeerGate(NodeCertificate own, Func<NodeIdentity, bool> isK
                     // nobody is left to take leave of
                 }
             }
+        }
+    }
+
+    private static void EndGone(StreamConnection connection)
+    {
+        if (connection.HasHungUp)
+        {
+            connection.Abort(new ConnectionAbortedException("it has hung up"));
         }
     }
 

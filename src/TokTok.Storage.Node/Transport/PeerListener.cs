@@ -21,6 +21,7 @@ internal sealed class PeerListener : IConnectionListenerFactory, IConnectionList
     private readonly Channel<ConnectionContext> _lines = Channel.CreateUnbounded<ConnectionContext>();
     private Socket? _socket;
     private Task<ConnectionContext?>? _next;
+    private Task<bool>? _more; // one that is kept: the channel keeps each that was asked for until a line comes
 
     public EndPoint EndPoint { get; private set; } = new IPEndPoint(IPAddress.None, 0);
 
@@ -28,7 +29,7 @@ internal sealed class PeerListener : IConnectionListenerFactory, IConnectionList
     /// <returns>When it has ended.</returns>
     internal Task Accept(Stream stream)
     {
-        var connection = new StreamConnection(stream, null);
+        var connection = new StreamConnection(stream, null, null);
         return _lines.Writer.TryWrite(connection) ? connection.Over : throw new ObjectDisposedException(nameof(PeerListener));
     }
 
@@ -71,13 +72,15 @@ internal sealed class PeerListener : IConnectionListenerFactory, IConnectionList
             }
 
             _next ??= DialledAsync(_socket!);
-            Task<bool> more = _lines.Reader.WaitToReadAsync(cancellationToken).AsTask();
-            if (await Task.WhenAny(_next, more).ConfigureAwait(false) == _next || !await more.ConfigureAwait(false))
+            _more ??= _lines.Reader.WaitToReadAsync(CancellationToken.None).AsTask();
+            if (await Task.WhenAny(_next, _more).WaitAsync(cancellationToken).ConfigureAwait(false) == _next || !await _more.ConfigureAwait(false))
             {
                 ConnectionContext? accepted = await _next.ConfigureAwait(false);
                 _next = null;
                 return accepted; // null: the socket is closed, which ends all
             }
+
+            _more = null;
         }
     }
 
@@ -99,7 +102,7 @@ internal sealed class PeerListener : IConnectionListenerFactory, IConnectionList
             {
                 accepted = await socket.AcceptAsync().ConfigureAwait(false);
                 accepted.NoDelay = true;
-                return new StreamConnection(new NetworkStream(accepted, ownsSocket: true), accepted.RemoteEndPoint);
+                return new StreamConnection(new NetworkStream(accepted, ownsSocket: true), accepted.RemoteEndPoint, accepted);
             }
             catch (Exception over) when (accepted is null && over is ObjectDisposedException or SocketException { SocketErrorCode: SocketError.OperationAborted })
             {
@@ -110,7 +113,7 @@ internal sealed class PeerListener : IConnectionListenerFactory, IConnectionList
                 accepted?.Dispose();
 
                 // It hung up before it was taken; or we have no more of what a connection takes, until another ends.
-                if (failure is SocketException { SocketErrorCode: SocketError.TooManyOpenSockets or SocketError.NoBufferSpaceAvailable })
+                if (accepted is null && failure is not SocketException { SocketErrorCode: SocketError.ConnectionAborted or SocketError.ConnectionReset })
                 {
                     await Task.Delay(s_breath).ConfigureAwait(false);
                 }
@@ -125,12 +128,20 @@ internal sealed class StreamConnection : ConnectionContext, IMemoryPoolFeature
     private static readonly BlockPool s_pool = new();
     private static int s_count;
 
+    private readonly Socket? _socket;
     private readonly CancellationTokenSource _closed = new();
     private readonly TaskCompletionSource _over = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    internal StreamConnection(Stream stream, EndPoint? remote)
+    /// <param name="socket">What the stream is of; null: of a line.</param>
+    internal StreamConnection(Stream stream, EndPoint? remote, Socket? socket)
     {
         Stream = new StrideStream(stream);
+        _socket = socket;
+        if (socket is not null)
+        {
+            socket.Blocking = false; // what is looked for is there or not; who waits, waits asynchronously
+        }
+
         RemoteEndPoint = remote;
         ConnectionId = string.Create(CultureInfo.InvariantCulture, $"peer-{Interlocked.Increment(ref s_count)}");
         ConnectionClosed = _closed.Token;
@@ -140,6 +151,23 @@ internal sealed class StreamConnection : ConnectionContext, IMemoryPoolFeature
     internal Stream Stream { get; }
 
     internal Task Over => _over.Task;
+
+    /// <summary>Whether the other side has ended the connection, and nothing that it said before is left to read. Seen without reading, beside whoever reads.</summary>
+    internal bool HasHungUp
+    {
+        get
+        {
+            Span<byte> next = stackalloc byte[1];
+            try
+            {
+                return _socket is not null && _socket.Receive(next, SocketFlags.Peek, out SocketError error) == 0 && error != SocketError.WouldBlock;
+            }
+            catch (ObjectDisposedException)
+            {
+                return false; // it is over already
+            }
+        }
+    }
 
     public MemoryPool<byte> MemoryPool => s_pool;
 

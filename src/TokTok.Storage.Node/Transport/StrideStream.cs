@@ -33,10 +33,10 @@ internal sealed class StrideStream(Stream inner) : Stream
 
     public override async Task FlushAsync(CancellationToken cancellationToken)
     {
-        if (_going is { } going)
+        if (Interlocked.Exchange(ref _going, null) is { } going) // whoever closes a connection may flush beside its user
         {
             int count = _waiting;
-            (_going, _waiting) = (null, 0);
+            _waiting = 0;
             await inner.WriteAsync(going.AsMemory(0, count), cancellationToken).ConfigureAwait(false);
             ArrayPool<byte>.Shared.Return(going);
         }

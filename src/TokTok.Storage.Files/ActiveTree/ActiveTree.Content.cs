@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using TokTok.Storage.Core;
 
 namespace TokTok.Storage.Files;
 
@@ -111,13 +112,12 @@ public sealed partial class ActiveTree
             foreach (ReadPart part in parts)
             {
                 Span<byte> piece = target.Slice(part.Target, part.Length);
-                if (part.Block is { } block)
+                bool isMoreAtHand = part.Block is { } block
+                    ? _data.Read(block.Score, block.Bytes, (int)part.From, piece, isScattered)
+                    : ReadCommitted(content, part.From, piece, isScattered);
+                if (isMoreAtHand)
                 {
-                    _data.Read(block.Score, block.Bytes, (int)part.From, piece, isScattered);
-                }
-                else
-                {
-                    ReadCommitted(content, part.From, piece, isScattered);
+                    open.IsMoreAtHand = true;
                 }
             }
         }
@@ -128,6 +128,87 @@ public sealed partial class ActiveTree
         }
 
         return FileError.None;
+    }
+
+    public bool HasMoreAtHand(ulong handle)
+    {
+        if (!_handles.TryGet(handle, out OpenInode? open) || !open.IsMoreAtHand)
+        {
+            return false;
+        }
+
+        open.IsMoreAtHand = false;
+        return true;
+    }
+
+    public FileError ReadAtHand(ulong handle, long offset, Span<byte> target, int alignment, out long start, out int bytes)
+    {
+        (start, bytes) = (offset, 0);
+        FileError error = TryFile(handle, OpenOptions.Read, out OpenInode? open);
+        if (error != FileError.None || offset < 0 || alignment <= 0)
+        {
+            return error != FileError.None ? error : FileError.EINVAL;
+        }
+
+        try
+        {
+            (Score score, int skip, long from, long end) = BlockAt(open!.Inode, offset, out long size);
+            long first = (from + alignment - 1) / alignment * alignment;
+            end -= end == size ? 0 : end % alignment;
+            if (end - first > target.Length)
+            {
+                // As much on either side of what was read.
+                first = Math.Clamp((offset - (target.Length / 2)) / alignment * alignment, first, (end - target.Length + alignment - 1) / alignment * alignment);
+                end = Math.Min(end, first + (target.Length / alignment * alignment));
+            }
+
+            if (end > first && _data.TryHandOver(score, skip + (int)(first - from), target[..(int)(end - first)]))
+            {
+                (start, bytes) = (first, (int)(end - first));
+            }
+        }
+        catch (Exception failure) when (Trouble.TryTell(failure, out error))
+        {
+            return error;
+        }
+
+        return FileError.None;
+    }
+
+    /// <summary>The stored block that has a file's byte, and which of the file's bytes come from it in a row. An empty row: that byte is in no block.</summary>
+    private (Score Score, int Skip, long From, long End) BlockAt(Inode inode, long offset, out long size)
+    {
+        FileContent content;
+        (long low, long high) = (0, long.MaxValue);
+        lock (inode.Gate)
+        {
+            content = inode.Content;
+            size = inode.Size;
+            if (inode.Data is { } overlay)
+            {
+                PieceList pieces = overlay.Pieces;
+                int next = overlay.FindFrom(offset);
+                if (next < pieces.Count && pieces[next] is var piece && piece.Offset <= offset)
+                {
+                    return piece.Source is StoredBlock block ? (block.Score, piece.Skip, piece.Offset, piece.End) : default;
+                }
+
+                low = next > 0 ? pieces[next - 1].End : 0;
+                high = Math.Min(next < pieces.Count ? pieces[next].Offset : high, overlay.BaseVisible);
+            }
+        }
+
+        if (offset >= Math.Min(size, high) || content.Kind == ContentKind.Inline)
+        {
+            return default;
+        }
+
+        ExtentsBlock leaf = _extents.LeafAt(content, offset, out long leafStart);
+        int index = leaf.Find(offset - leafStart);
+        Extent extent = leaf.Extents[index];
+        long start = leafStart + leaf.Starts[index];
+        long from = Math.Max(low, start);
+        return extent.IsHole ? default : (extent.Score, extent.Skip + (int)(from - start), from, Math.Min(high, start + extent.Length));
     }
 
     public FileError Write(ulong handle, long offset, ReadOnlySpan<byte> source, WriteOptions options, out int bytes)
@@ -506,12 +587,14 @@ public sealed partial class ActiveTree
         }
     }
 
-    private void ReadCommitted(FileContent content, long offset, Span<byte> target, bool isScattered)
+    /// <returns>Whether there is more at hand (<see cref="DataCache.Read"/>).</returns>
+    private bool ReadCommitted(FileContent content, long offset, Span<byte> target, bool isScattered)
     {
+        bool isMoreAtHand = false;
         if (content.Kind == ContentKind.Inline)
         {
             content.Inline.Span.Slice((int)offset, target.Length).CopyTo(target);
-            return;
+            return isMoreAtHand;
         }
 
         while (!target.IsEmpty)
@@ -528,13 +611,15 @@ public sealed partial class ActiveTree
                 }
                 else
                 {
-                    _data.Read(extent.Score, extent.BlockBytes, extent.Skip + into, target[..count], isScattered);
+                    isMoreAtHand |= _data.Read(extent.Score, extent.BlockBytes, extent.Skip + into, target[..count], isScattered);
                 }
 
                 offset += count;
                 target = target[count..];
             }
         }
+
+        return isMoreAtHand;
     }
 
     /// <summary>The file as it is now, whatever becomes of it. <see cref="Thaw"/> gives back what is held.</summary>

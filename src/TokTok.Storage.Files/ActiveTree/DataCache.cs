@@ -9,12 +9,15 @@ namespace TokTok.Storage.Files;
 /// Two readers of one block read it once: the first reads, the others wait for it.
 /// A block that is read here and there is condensed (<see cref="CondensedBlock"/>) when it would go, and stays in that form until it is the least recently used of those, and they take half of the bound: each
 /// form has an order of its own, since one whole block has the place of a hundred condensed ones and is likely the younger.
+/// A block that was handed over to somebody who keeps it (<see cref="TryHandOver"/>) is condensed only where it had to be read a second time: condensing costs as much as reading it.
 /// Bound: buffers with what they are rounded up to, condensed blocks with what they keep. Those being condensed at the moment come on top, one a thread.
 /// Locks: _gate guards the table, the order and all of a slot but its Bytes and Condensed, which are written under it and read without by whoever holds a reference; a slot's own gate is held while its
 /// block is read, and _gate may be taken inside it, never the other way round. A slot in use is not given back.
 /// </remarks>
 internal sealed class DataCache(IBlockStore blocks, long maxBytes)
 {
+    private const int RememberedCost = 256; // a slot, and its places in the table and the order
+
     private readonly Lock _gate = new();
     private readonly Dictionary<Score, LinkedListNode<Slot>> _known = [];
     private readonly LinkedList<Slot> _whole = new();
@@ -48,6 +51,12 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
         /// <summary>Where somebody read who reads here and there; negative: nobody did.</summary>
         internal int ScatteredAt { get; set; } = -1;
 
+        /// <summary>It was handed over (<see cref="TryHandOver"/>) since it was read.</summary>
+        internal bool IsHandedOver { get; set; }
+
+        /// <summary>It was handed over and went: whoever has it is asked from then on, and if it is read here once more it was not kept there.</summary>
+        internal bool IsRemembered { get; set; }
+
         internal int References { get; set; }
 
         /// <summary>Buffer and condensed form, as counted.</summary>
@@ -74,8 +83,9 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
 
     /// <summary>Copies a part of a block.</summary>
     /// <param name="isScattered">The reader reads here and there: what lies beside these bytes is likely not wanted.</param>
+    /// <returns>Of a large block that is read here and there: all of it is in memory, and was not handed over yet.</returns>
     /// <exception cref="DamagedBlockException">The block is missing or damaged.</exception>
-    internal void Read(Score score, int blockBytes, int skip, Span<byte> target, bool isScattered = false)
+    internal bool Read(Score score, int blockBytes, int skip, Span<byte> target, bool isScattered = false)
     {
         isScattered = isScattered && target.Length <= CondensedBlock.LargestRead && blockBytes >= CondensedBlock.SmallestBlock;
         Slot slot = Take(score, blockBytes);
@@ -86,7 +96,7 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
             {
                 if (isScattered && slot.Condensed is { } condensed && condensed.TryRead(skip, target))
                 {
-                    return;
+                    return false;
                 }
 
                 bytes = Load(slot, isScattered ? skip : -1);
@@ -94,6 +104,39 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
 
             // The bytes do not change any more, and the reference keeps them here.
             bytes.AsSpan(skip, target.Length).CopyTo(target);
+            return isScattered && !slot.IsHandedOver;
+        }
+        finally
+        {
+            GiveBack(slot);
+        }
+    }
+
+    /// <summary>Copies a part of a block that is in memory as a whole, for somebody who keeps it for later reads. False: it is not there, or was handed over since it was read.</summary>
+    internal bool TryHandOver(Score score, int skip, Span<byte> target)
+    {
+        Slot slot;
+        lock (_gate)
+        {
+            if (!_known.TryGetValue(score, out LinkedListNode<Slot>? node) || node.Value.Bytes is null || node.Value.IsHandedOver || skip + target.Length > node.Value.BlockBytes)
+            {
+                return false;
+            }
+
+            slot = node.Value;
+            slot.IsHandedOver = true;
+            slot.References++;
+        }
+
+        try
+        {
+            if (slot.Bytes is not { } bytes)
+            {
+                return false;
+            }
+
+            bytes.AsSpan(skip, target.Length).CopyTo(target);
+            return true;
         }
         finally
         {
@@ -191,6 +234,7 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
                 lock (_gate)
                 {
                     slot.Condensed = null; // as below; the last reference takes the slot away
+                    slot.IsRemembered = false;
                 }
 
                 throw;
@@ -200,6 +244,7 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
             {
                 slot.Parts = parts;
                 slot.Condensed = null; // whoever comes here for a part had no use of it
+                slot.IsHandedOver = false;
                 slot.Bytes = rented;
             }
 
@@ -213,7 +258,7 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
         {
             slot.References--;
             ReleaseLocked(slot);
-            if (slot is { Bytes: null, Condensed: null, IsOut: false, References: 0 } && _known.TryGetValue(slot.Score, out LinkedListNode<Slot>? failed))
+            if (slot is { Bytes: null, Condensed: null, IsRemembered: false, IsOut: false, References: 0 } && _known.TryGetValue(slot.Score, out LinkedListNode<Slot>? failed))
             {
                 RemoveLocked(failed);
             }
@@ -266,7 +311,15 @@ internal sealed class DataCache(IBlockStore blocks, long maxBytes)
             }
 
             Slot oldest = node.Value;
-            if (oldest is { ScatteredAt: >= 0, IsLeaving: false, Bytes: not null })
+            if (oldest is { ScatteredAt: >= 0, IsLeaving: false, Bytes: not null, IsHandedOver: true, IsRemembered: false })
+            {
+                oldest.IsRemembered = true;
+                oldest.IsLeaving = true;
+                oldest.Parts = null;
+                PlaceLocked(oldest, _condensed, RememberedCost);
+                ReleaseLocked(oldest);
+            }
+            else if (oldest is { ScatteredAt: >= 0, IsLeaving: false, Bytes: not null })
             {
                 oldest.IsLeaving = true;
                 oldest.References++;

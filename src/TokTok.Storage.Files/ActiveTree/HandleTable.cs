@@ -18,6 +18,9 @@ internal sealed class OpenInode(Inode inode, OpenOptions options, int frontEnd)
 
     internal ReadRow Row { get; } = new();
 
+    /// <summary>The last reads here and there left more in memory than they asked for.</summary>
+    internal bool IsMoreAtHand { get; set; }
+
     /// <summary>Of a directory: where its listing stands. One listing of a handle at a time, by its own gate.</summary>
     internal DirectoryListing? Listing { get; init; }
 }

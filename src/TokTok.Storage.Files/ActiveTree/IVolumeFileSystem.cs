@@ -77,6 +77,16 @@ public interface IVolumeFileSystem
     /// <summary>Reads at most the span's length; fewer bytes only at the end of the file.</summary>
     FileError Read(ulong handle, long offset, Span<byte> target, out int bytes);
 
+    /// <summary>Whether reads of this handle here and there left more in memory than they asked for, which a front end that keeps bytes may want (<see cref="ReadAtHand"/>). True once for each time.</summary>
+    bool HasMoreAtHand(ulong handle);
+
+    /// <summary>Reads what lies around a position and is in memory anyway, because a read there took its block from the store. Nothing is fetched.</summary>
+    /// <remarks>Bytes of one moment, from one block, so none of what was written and is not in a block yet. A block is given once each time that it is read.</remarks>
+    /// <param name="alignment">What <paramref name="start"/>, and <paramref name="bytes"/> but for the end of the file, are a multiple of.</param>
+    /// <param name="start">Where in the file they begin.</param>
+    /// <param name="bytes">0: nothing is at hand.</param>
+    FileError ReadAtHand(ulong handle, long offset, Span<byte> target, int alignment, out long start, out int bytes);
+
     /// <summary>Writes the whole span.</summary>
     FileError Write(ulong handle, long offset, ReadOnlySpan<byte> source, WriteOptions options, out int bytes);
 

@@ -267,6 +267,20 @@ public sealed partial class VolumeView : IVolumeFileSystem, IAsyncDisposable
         return TryHandle(handle, out SnapshotHandle? open) && open.Tree is { } tree ? tree.Tree.Read(open.Inner, offset, target, out bytes) : FileError.EBADF;
     }
 
+    public bool HasMoreAtHand(ulong handle) =>
+        handle < OfSnapshots ? _present.HasMoreAtHand(handle) : TryHandle(handle, out SnapshotHandle? open) && open.Tree is { } tree && tree.Tree.HasMoreAtHand(open.Inner);
+
+    public FileError ReadAtHand(ulong handle, long offset, Span<byte> target, int alignment, out long start, out int bytes)
+    {
+        if (handle < OfSnapshots)
+        {
+            return _present.ReadAtHand(handle, offset, target, alignment, out start, out bytes);
+        }
+
+        (start, bytes) = (offset, 0);
+        return TryHandle(handle, out SnapshotHandle? open) && open.Tree is { } tree ? tree.Tree.ReadAtHand(open.Inner, offset, target, alignment, out start, out bytes) : FileError.EBADF;
+    }
+
     public FileError Seek(ulong handle, long offset, SeekTarget target, out long position)
     {
         if (handle < OfSnapshots)

@@ -56,10 +56,13 @@ internal sealed unsafe class FuseDispatcher
     private readonly Action<string?>? _begun;
     private readonly FuseAgreement _agreed;
     private readonly FuseInitFlags _wanted;
+    private readonly FuseWriters? _writers;
 
     /// <param name="begun">Told once INIT was answered: null, or why the kernel cannot be served.</param>
     /// <param name="agreed">One for all that serve the mount.</param>
-    internal FuseDispatcher(IVolumeFileSystem volume, uint cacheSeconds, int frontEnd = 0, Action<string?>? begun = null, FuseAgreement? agreed = null, bool writebackCache = false)
+    /// <param name="writers">One for all that serve the mount; none where the kernel is given no bytes unasked.</param>
+    internal FuseDispatcher(
+        IVolumeFileSystem volume, uint cacheSeconds, int frontEnd = 0, Action<string?>? begun = null, FuseAgreement? agreed = null, bool writebackCache = false, FuseWriters? writers = null)
     {
         _volume = volume;
         _replies = new FuseReplies(volume, cacheSeconds);
@@ -68,13 +71,21 @@ internal sealed unsafe class FuseDispatcher
         _begun = begun;
         _agreed = agreed ?? new FuseAgreement();
         _wanted = Wanted | (writebackCache ? FuseInitFlags.WritebackCache : FuseInitFlags.None);
+        _writers = writers;
     }
+
+    /// <summary>The file that the last request's reply lets somebody write to, or cuts; 0: none.</summary>
+    internal ulong NodeToChange { get; private set; }
+
+    /// <summary>What the last request's read left in memory beside what it read, or null.</summary>
+    internal FuseReadPlace? MoreAtHand { get; private set; }
 
     /// <summary>Answers one request.</summary>
     /// <param name="reply">At least <see cref="MaxReplyBytes"/>.</param>
     /// <returns>The reply's bytes; 0 where the kernel expects none.</returns>
     internal int Answer(ReadOnlySpan<byte> request, Span<byte> reply)
     {
+        (NodeToChange, MoreAtHand) = (0, null);
         if (request.Length < FuseInHeader.Size)
         {
             return 0; // nobody to answer
@@ -109,12 +120,16 @@ internal sealed unsafe class FuseDispatcher
 
         return MemoryMarshal.Read<FuseInHeader>(request).Opcode switch
         {
-            FuseOpcode.Fsync or FuseOpcode.FsyncDir or FuseOpcode.SyncFs or FuseOpcode.CopyFileRange or FuseOpcode.CopyFileRange64 => true,
+            FuseOpcode.SyncFs or FuseOpcode.CopyFileRange or FuseOpcode.CopyFileRange64 => true,
             FuseOpcode.Write => request.Length > LargeBytes,
             FuseOpcode.Read => MemoryMarshal.TryRead(request[FuseInHeader.Size..], out FuseTransferIn asked) && asked.Size > LargeBytes,
             _ => false,
         };
     }
+
+    /// <summary>Whether an answer waits for the journal's disk: for a fraction of a millisecond on most, for ten on some.</summary>
+    internal static bool IsSync(ReadOnlySpan<byte> request) =>
+        request.Length >= FuseInHeader.Size && MemoryMarshal.Read<FuseInHeader>(request).Opcode is FuseOpcode.Fsync or FuseOpcode.FsyncDir;
 
     /// <summary>A reply of an error alone.</summary>
     internal static int Refuse(ReadOnlySpan<byte> request, Span<byte> reply, FileError error)
@@ -151,10 +166,10 @@ internal sealed unsafe class FuseDispatcher
         FuseOpcode.Open => Open(header, body, room),
         FuseOpcode.Create => Create(header, body, room),
         FuseOpcode.TmpFile => CreateTemporary(header, body, room),
-        FuseOpcode.Read => Read(body, room),
+        FuseOpcode.Read => Read(header, body, room),
         FuseOpcode.Write => Write(body, room),
         FuseOpcode.StatFs => StatFs(room),
-        FuseOpcode.Release or FuseOpcode.ReleaseDir => Release(body),
+        FuseOpcode.Release or FuseOpcode.ReleaseDir => Release(header, body),
         FuseOpcode.Fsync => Fsync(body),
         FuseOpcode.FsyncDir => Result(_volume.SyncDirectory(FileId(header))),
         FuseOpcode.SyncFs => Result(_volume.SyncAll()),
@@ -312,6 +327,7 @@ internal sealed unsafe class FuseDispatcher
             DropsPrivileges = Has(FuseSetAttr.KillPrivileges),
         };
         FileError error = _volume.SetAttributes(Caller(header), FileId(header), change, out InodeAttributes attributes);
+        NodeToChange = Has(FuseSetAttr.Size) ? header.NodeId : 0;
         return error == FileError.None ? Put(room, _replies.Attributes(attributes)) : Result(error);
 
         bool Has(FuseSetAttr flag) => (valid & flag) != 0;
@@ -428,7 +444,18 @@ internal sealed unsafe class FuseDispatcher
         return options | ((flags & OpenExclusive) != 0 ? OpenOptions.Exclusive : OpenOptions.None);
     }
 
-    private static FuseOpenOut Opened(ulong handle) => new() { Handle = handle, OpenFlags = KeepCache | NoFlush };
+    private FuseOpenOut Opened(ulong handle, ulong node, uint flags)
+    {
+        if (IsWriting(flags))
+        {
+            _writers?.Opened(node);
+        }
+
+        NodeToChange = IsWriting(flags) || (flags & OpenTruncate) != 0 ? node : 0;
+        return new FuseOpenOut { Handle = handle, OpenFlags = KeepCache | NoFlush };
+    }
+
+    private static bool IsWriting(uint flags) => (flags & OpenAccessMask) != 0;
 
     private int Open(in FuseInHeader header, ReadOnlySpan<byte> body, Span<byte> room)
     {
@@ -451,7 +478,7 @@ internal sealed unsafe class FuseDispatcher
             }
         }
 
-        return error == FileError.None ? Put(room, Opened(handle)) : Result(error);
+        return error == FileError.None ? Put(room, Opened(handle, header.NodeId, asked.Flags)) : Result(error);
     }
 
     private int Create(in FuseInHeader header, ReadOnlySpan<byte> body, Span<byte> room)
@@ -463,7 +490,7 @@ internal sealed unsafe class FuseDispatcher
 
         FileError error = _volume.Create(
             Caller(header, asked.Umask), FileId(header), name, asked.Mode & PermissionBits, OptionsOf(asked.Flags), out InodeAttributes attributes, out ulong handle);
-        return PutCreated(header, error, room, attributes, handle);
+        return PutCreated(header, error, room, attributes, handle, asked.Flags);
     }
 
     private int CreateTemporary(in FuseInHeader header, ReadOnlySpan<byte> body, Span<byte> room)
@@ -475,16 +502,16 @@ internal sealed unsafe class FuseDispatcher
 
         FileError error = _volume.CreateTemporary(
             Caller(header, asked.Umask), FileId(header), asked.Mode & PermissionBits, OptionsOf(asked.Flags), out InodeAttributes attributes, out ulong handle);
-        return PutCreated(header, error, room, attributes, handle);
+        return PutCreated(header, error, room, attributes, handle, asked.Flags);
     }
 
-    private int PutCreated(in FuseInHeader header, FileError error, Span<byte> room, in InodeAttributes attributes, ulong handle)
+    private int PutCreated(in FuseInHeader header, FileError error, Span<byte> room, in InodeAttributes attributes, ulong handle, uint flags)
     {
         int bytes = PutEntry(header, error, room, attributes);
-        return error == FileError.None ? bytes + Put(room[bytes..], Opened(handle)) : bytes;
+        return error == FileError.None ? bytes + Put(room[bytes..], Opened(handle, _replies.NodeOf(attributes.FileId), flags)) : bytes;
     }
 
-    private int Read(ReadOnlySpan<byte> body, Span<byte> room)
+    private int Read(in FuseInHeader header, ReadOnlySpan<byte> body, Span<byte> room)
     {
         if (!TryTake(ref body, out FuseTransferIn asked) || asked.Offset > long.MaxValue)
         {
@@ -492,6 +519,11 @@ internal sealed unsafe class FuseDispatcher
         }
 
         FileError error = _volume.Read(asked.Handle, (long)asked.Offset, room[..(int)Math.Min(asked.Size, MaxTransferBytes)], out int bytes);
+        if (error == FileError.None && _writers is not null && _volume.HasMoreAtHand(asked.Handle))
+        {
+            MoreAtHand = new FuseReadPlace(header.NodeId, asked.Handle, (long)asked.Offset);
+        }
+
         return error == FileError.None ? bytes : Result(error);
     }
 
@@ -514,8 +546,20 @@ internal sealed unsafe class FuseDispatcher
         return error == FileError.None ? Put(room, FuseReplies.Statistics(statistics)) : Result(error);
     }
 
-    private int Release(ReadOnlySpan<byte> body) =>
-        Result(TryTake(ref body, out FuseReleaseIn asked) ? _volume.Release(asked.Handle) : FileError.EINVAL);
+    private int Release(in FuseInHeader header, ReadOnlySpan<byte> body)
+    {
+        if (!TryTake(ref body, out FuseReleaseIn asked))
+        {
+            return Result(FileError.EINVAL);
+        }
+
+        if (header.Opcode == FuseOpcode.Release && IsWriting(asked.Flags))
+        {
+            _writers?.Closed(header.NodeId);
+        }
+
+        return Result(_volume.Release(asked.Handle));
+    }
 
     private int Fsync(ReadOnlySpan<byte> body) =>
         Result(TryTake(ref body, out FuseFsyncIn asked) ? _volume.Sync(asked.Handle) : FileError.EINVAL);

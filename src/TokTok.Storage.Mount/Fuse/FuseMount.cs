@@ -158,6 +158,9 @@ public sealed class FuseMount
         Action<string> trouble = _options.Trouble ?? (static _ => { });
         int count = Math.Clamp(_options.ThreadCount, 1, MaxThreads);
         var agreed = new FuseAgreement();
+        var writers = new FuseWriters();
+        int notices = FuseLibc.fcntl(fd, FuseLibc.DuplicateCloseOnExec, 0);
+        _notices = notices < 0 ? null : new FuseNotices(volume, notices, _frontEnd, writers);
         for (int index = 0; index < count; index++)
         {
             int queue = index == 0 ? fd : Clone(fd);
@@ -166,15 +169,11 @@ public sealed class FuseMount
                 break; // those that there are serve everything, a little slower
             }
 
-            _workers.Add(new FuseWorker(queue, new FuseDispatcher(volume, cacheSeconds, _frontEnd, said => _begun.TrySetResult(said), agreed, _options.WritebackCache), _turns, trouble, WorkerEnded));
+            var dispatcher = new FuseDispatcher(volume, cacheSeconds, _frontEnd, said => _begun.TrySetResult(said), agreed, _options.WritebackCache, writers);
+            _workers.Add(new FuseWorker(queue, dispatcher, _turns, trouble, WorkerEnded, writers, _notices));
         }
 
-        int notices = FuseLibc.fcntl(fd, FuseLibc.DuplicateCloseOnExec, 0);
-        if (notices >= 0)
-        {
-            _notices = new FuseNotices(volume, notices, _frontEnd);
-            _notices.Start();
-        }
+        _notices?.Start();
 
         _running = _workers.Count;
         _turns.Start();

@@ -315,6 +315,16 @@ internal struct FuseForgetInode
     internal long Length;
 }
 
+/// <summary>fuse_notify_store_out; the bytes follow.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct FuseStoreBytes
+{
+    internal ulong NodeId;
+    internal ulong Offset;
+    internal uint Size;
+    internal uint Padding;
+}
+
 /// <summary>fuse_notify_inval_entry_out; the name and a NUL follow.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct FuseForgetName

@@ -12,10 +12,12 @@ namespace TokTok.Storage.Mount.Fuse;
 internal sealed class FuseTurns(int ticksToSleep = 100)
 {
     private const int TickMilliseconds = 1;
+    private const int SyncsToPass = 64;
 
     private readonly object _gate = new();
     private readonly object _watch = new();
     private FuseTurn? _holder;
+    private int _syncsToPass;
     private int _isWatching; // written under _watch
     private bool _isOver; // guarded by _watch
 
@@ -34,7 +36,7 @@ internal sealed class FuseTurns(int ticksToSleep = 100)
     /// <summary>Returns when it is this worker's turn.</summary>
     internal void Take(FuseTurn turn)
     {
-        if (Volatile.Read(ref _holder) == turn)
+        if (Has(turn))
         {
             return;
         }
@@ -62,6 +64,19 @@ internal sealed class FuseTurns(int ticksToSleep = 100)
             }
         }
     }
+
+    internal bool Has(FuseTurn turn) => Volatile.Read(ref _holder) == turn;
+
+    /// <summary>Whether the turn is passed on before a sync: where somebody else asked for something during one of the last, which would have had to wait, or where it took longer than a tick.</summary>
+    /// <remarks>Who alone works and syncs has it answered by the thread that took it, without another being woken for nothing.</remarks>
+    internal bool PassesForSync()
+    {
+        int left = Volatile.Read(ref _syncsToPass);
+        Volatile.Write(ref _syncsToPass, Math.Max(0, left - 1)); // two at once count as one: no matter
+        return left > 0;
+    }
+
+    internal void OthersWaitedForSync() => Volatile.Write(ref _syncsToPass, SyncsToPass);
 
     /// <summary>A request is being answered from now on.</summary>
     internal void Begin(FuseTurn turn)

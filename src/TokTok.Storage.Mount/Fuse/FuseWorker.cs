@@ -8,7 +8,7 @@ namespace TokTok.Storage.Mount.Fuse;
 /// Buffers are native memory, one for requests and one for replies, and their pages are touched only as far as requests were ever long. A request is read to where the bytes of a WRITE begin a page.
 /// The device's answers to a read: EINTR and EAGAIN, nothing happened; ENOENT, the request was taken back; ENODEV, the mount is gone. Too long a request the kernel answers itself.
 /// One of the workers waits at the device (<see cref="FuseTurns"/>), the others for their turn.
-/// Locks: _gate is held while a request is answered; whoever sets the stop and has then held every worker's gate once knows that nothing reaches the volume any more.
+/// Locks: _device is held for sending from another thread, and for closing. _gate is held while a request is answered; whoever sets the stop and has then held every worker's gate once knows that nothing reaches the volume any more.
 /// </remarks>
 internal sealed unsafe class FuseWorker
 {
@@ -24,18 +24,25 @@ internal sealed unsafe class FuseWorker
     private readonly Action _ended;
     private readonly FuseTurns _turns;
     private readonly FuseTurn _turn = new();
+    private readonly FuseWriters? _writers;
+    private readonly FuseNotices? _notices;
+    private readonly Lock _device = new();
     private bool _isStopped;
+    private bool _isClosed; // guarded by _device
 
     /// <param name="fd">Closed at the thread's end.</param>
     /// <param name="turns">One for all that serve the mount.</param>
     /// <param name="ended">Called on the thread, at its end.</param>
-    internal FuseWorker(int fd, FuseDispatcher dispatcher, FuseTurns turns, Action<string> trouble, Action ended)
+    /// <param name="writers">With <paramref name="notices"/>, one for all that serve the mount.</param>
+    internal FuseWorker(int fd, FuseDispatcher dispatcher, FuseTurns turns, Action<string> trouble, Action ended, FuseWriters? writers = null, FuseNotices? notices = null)
     {
         _fd = fd;
         _dispatcher = dispatcher;
         _turns = turns;
         _trouble = trouble;
         _ended = ended;
+        _writers = writers;
+        _notices = notices;
     }
 
     internal void Start(int index) => new Thread(Run) { IsBackground = true, Name = $"fuse {index}" }.Start();
@@ -64,7 +71,12 @@ internal sealed unsafe class FuseWorker
             _turns.Pass(_turn); // the next one hears the same from the device
             NativeMemory.AlignedFree(requests);
             NativeMemory.AlignedFree(replies);
-            _ = FuseLibc.close(_fd);
+            lock (_device)
+            {
+                _isClosed = true;
+                _ = FuseLibc.close(_fd);
+            }
+
             _ended();
         }
     }
@@ -92,24 +104,61 @@ internal sealed unsafe class FuseWorker
 
         _turns.Begin(_turn);
         var asked = new ReadOnlySpan<byte>(request, (int)got);
-        if (FuseDispatcher.MayTakeLong(asked) || IsMoreWaiting())
+        bool isSync = FuseDispatcher.IsSync(asked);
+        bool passes = (isSync ? _turns.PassesForSync() : FuseDispatcher.MayTakeLong(asked)) || IsMoreWaiting();
+        if (passes)
         {
             _turns.Pass(_turn);
         }
 
         int bytes = Answer(asked, new Span<byte>(reply, FuseDispatcher.MaxReplyBytes));
-        if (bytes > 0 && FuseLibc.write(_fd, reply, (nuint)bytes) < 0)
+        if (isSync && !passes && (IsMoreWaiting() || !_turns.Has(_turn)))
         {
-            // ENOENT: the request was taken back. ENODEV: the next read says so too. Anything else is a reply that the kernel takes for malformed, and has answered with EIO.
-            int error = Marshal.GetLastPInvokeError();
-            if (error is not (FuseLibc.ENOENT or FuseLibc.ENODEV))
-            {
-                _trouble($"a reply of {bytes} bytes to request {*(uint*)(request + sizeof(uint))} was refused: {MountPoint.Describe(error)}");
-            }
+            _turns.OthersWaitedForSync();
+        }
+
+        if (bytes > 0 && !(_dispatcher.NodeToChange != 0 && _writers is { } writers && writers.TryHold(_dispatcher.NodeToChange, this, new ReadOnlySpan<byte>(reply, bytes))))
+        {
+            Write(reply, bytes);
+        }
+
+        if (_dispatcher.MoreAtHand is { } place)
+        {
+            _notices?.Offer(place);
         }
 
         FuseTurns.Done(_turn);
         return true;
+    }
+
+    /// <summary>Sends a reply to a request of this worker's, from another thread.</summary>
+    internal void Send(ReadOnlySpan<byte> reply)
+    {
+        lock (_device)
+        {
+            if (!_isClosed)
+            {
+                fixed (byte* bytes = reply)
+                {
+                    Write(bytes, reply.Length);
+                }
+            }
+        }
+    }
+
+    private void Write(byte* reply, int bytes)
+    {
+        if (FuseLibc.write(_fd, reply, (nuint)bytes) >= 0)
+        {
+            return;
+        }
+
+        // ENOENT: the request was taken back. ENODEV: the next read says so too. Anything else is a reply that the kernel takes for malformed, and has answered with EIO.
+        int error = Marshal.GetLastPInvokeError();
+        if (error is not (FuseLibc.ENOENT or FuseLibc.ENODEV))
+        {
+            _trouble($"a reply of {bytes} bytes to request {MemoryMarshal.Read<FuseOutHeader>(new ReadOnlySpan<byte>(reply, bytes)).Unique} was refused: {MountPoint.Describe(error)}");
+        }
     }
 
     private bool IsMoreWaiting()

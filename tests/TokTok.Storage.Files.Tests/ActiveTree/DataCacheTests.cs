@@ -101,6 +101,58 @@ public sealed class DataCacheTests
     }
 
     [Fact]
+    public void A_block_is_handed_over_once_for_each_time_it_is_read_and_condensed_only_the_second_time()
+    {
+        var store = new PartsBlocks();
+        (Score score, byte[] plain) = store.Add(500_000, 0);
+        (Score other, byte[] otherPlain) = store.Add(500_001, 0);
+        var cache = new DataCache(store, (MiB / 2) + 4096);
+        byte[] target = new byte[4096];
+        byte[] all = new byte[plain.Length];
+        Assert.False(cache.TryHandOver(score, 0, all), "it is not there");
+        for (int round = 1; round <= 2; round++)
+        {
+            Assert.True(cache.Read(score, plain.Length, 8192, target, isScattered: true), "not offered");
+            Assert.False(cache.Read(score, plain.Length, 8192, target), "offered to one who reads all of it anyway");
+            Assert.False(cache.TryHandOver(score, 1, all), "more than there is");
+            Assert.True(cache.TryHandOver(score, 0, all));
+            Assert.Equal(plain, all);
+            all.AsSpan().Clear();
+            Assert.False(cache.TryHandOver(score, 0, all), "once more");
+            Assert.False(cache.Read(score, plain.Length, 8192, target, isScattered: true), "offered again");
+            Assert.Equal((2 * round) - 1, store.WholeReads);
+            CheckSequential(cache, other, otherPlain); // takes the place
+            Assert.InRange(cache.Bytes, 1, (MiB / 2) + 4096);
+        }
+
+        Assert.Equal(4, store.WholeReads);
+        Check(cache, score, plain, 81_920, 4096);
+        Assert.Equal(4, store.WholeReads); // it is condensed
+    }
+
+    [Fact]
+    public void What_was_handed_over_and_cannot_be_read_any_more_is_forgotten()
+    {
+        var store = new PartsBlocks();
+        (Score score, byte[] plain) = store.Add(500_000, 0);
+        (Score other, byte[] otherPlain) = store.Add(500_001, 0);
+        var cache = new DataCache(store, (MiB / 2) + 4096);
+        Check(cache, score, plain, 8192, 4096);
+        Assert.True(cache.TryHandOver(score, 0, new byte[plain.Length]));
+        CheckSequential(cache, other, otherPlain);
+        long bytes = cache.Bytes;
+        store.FailsWhole = true;
+        for (int i = 0; i < 3; i++)
+        {
+            Assert.Throws<DamagedBlockException>(() => cache.Read(score, plain.Length, 8192, new byte[4096], isScattered: true));
+        }
+
+        Assert.InRange(cache.Bytes, 0, bytes);
+        store.FailsWhole = false;
+        Check(cache, score, plain, 8192, 4096);
+    }
+
+    [Fact]
     public void Noise_that_no_store_fetches_in_parts_is_not_kept_condensed()
     {
         var store = new PartsBlocks { HasParts = false };
@@ -157,6 +209,8 @@ public sealed class DataCacheTests
         })));
         Assert.InRange(cache.Bytes, 1, MiB);
     }
+
+    private static void CheckSequential(DataCache cache, Score score, byte[] plain) => Check(cache, score, plain, 0, plain.Length, isScattered: false);
 
     private static void Check(DataCache cache, Score score, byte[] plain, int at, int count, bool isScattered = true)
     {

@@ -48,6 +48,53 @@ public sealed class FuseDispatcherTests
     }
 
     [Fact]
+    public async Task A_file_is_given_to_the_kernel_only_while_no_handle_writes_and_cuts_are_told()
+    {
+        var writers = new FuseWriters();
+        await using var ask = new Requests(writers: writers);
+        (FuseEntryOut file, ulong created) = ask.Create("f");
+        ulong node = file.NodeId;
+        Assert.Equal(node, ask.Dispatcher.NodeToChange);
+        Assert.False(MayGive());
+        ulong reads = Open(0);
+        Assert.Equal(0UL, ask.Dispatcher.NodeToChange);
+        ulong writes = Open(1);
+        Assert.Equal(node, ask.Dispatcher.NodeToChange);
+        Release(created, 2);
+        Assert.False(MayGive());
+        Release(writes, 1);
+        Assert.True(MayGive());
+        ulong both = Open(2);
+        Assert.False(MayGive());
+        Release(both, 2);
+        Release(reads, 0);
+        Assert.True(MayGive());
+        Assert.Equal(0UL, ask.Dispatcher.NodeToChange);
+
+        Release(Open(0x200), 0); // emptied by one who only reads it
+        _ = ask.Bytes(FuseOpcode.SetAttr, node, Of(new FuseSetAttrIn { Valid = FuseSetAttr.Mode, Mode = 0x1ff }));
+        Assert.Equal(0UL, ask.Dispatcher.NodeToChange);
+        _ = ask.Bytes(FuseOpcode.SetAttr, node, Of(new FuseSetAttrIn { Valid = FuseSetAttr.Size, Size = 5 }));
+        Assert.Equal(node, ask.Dispatcher.NodeToChange);
+        Assert.True(MayGive());
+
+        ulong Open(uint flags) => ask.Get<FuseOpenOut>(FuseOpcode.Open, node, Of(new FuseOpenIn { Flags = flags })).Handle;
+
+        void Release(ulong handle, uint flags) => _ = ask.Bytes(FuseOpcode.Release, node, Of(new FuseReleaseIn { Handle = handle, Flags = flags }));
+
+        bool MayGive()
+        {
+            bool may = writers.TryBegin(node);
+            if (may)
+            {
+                writers.End();
+            }
+
+            return may;
+        }
+    }
+
+    [Fact]
     public async Task A_newer_major_version_is_asked_to_speak_ours()
     {
         await using var ask = new Requests();
@@ -307,7 +354,12 @@ public sealed class FuseDispatcherTests
     {
         byte[] Transfer(uint size, int bytes) => [.. Requests.Of(new FuseTransferIn { Size = size }), .. new byte[bytes]];
         bool MayTakeLong(FuseOpcode opcode, byte[] body) => FuseDispatcher.MayTakeLong(Requests.Request(opcode, 1, body, 1));
-        Assert.True(MayTakeLong(FuseOpcode.Fsync, []));
+        Assert.True(MayTakeLong(FuseOpcode.SyncFs, []));
+        Assert.False(MayTakeLong(FuseOpcode.Fsync, []));
+        Assert.True(FuseDispatcher.IsSync(Requests.Request(FuseOpcode.Fsync, 1, [], 1)));
+        Assert.True(FuseDispatcher.IsSync(Requests.Request(FuseOpcode.FsyncDir, 1, [], 1)));
+        Assert.False(FuseDispatcher.IsSync(Requests.Request(FuseOpcode.SyncFs, 1, [], 1)));
+        Assert.False(FuseDispatcher.IsSync([1, 2, 3]));
         Assert.True(MayTakeLong(FuseOpcode.CopyFileRange, []));
         Assert.True(MayTakeLong(FuseOpcode.Read, Transfer(1 << 20, 0)));
         Assert.True(MayTakeLong(FuseOpcode.Write, Transfer(1 << 20, 1 << 20)));

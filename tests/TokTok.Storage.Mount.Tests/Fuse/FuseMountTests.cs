@@ -111,6 +111,100 @@ public sealed class FuseMountTests
     }
 
     [Fact]
+    public async Task What_a_read_here_and_there_left_in_memory_the_kernel_gets_unless_somebody_may_write()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync();
+        _ = await drive.ShellAsync("python3 -c 'import random, sys; sys.stdout.buffer.write(random.Random(3).randbytes(8000001))' > \"$FOLDER/r\"; cp \"$FOLDER/r\" f; cp \"$FOLDER/r\" g");
+        await drive.RemountAsync();
+        await RunScriptAsync(drive, """
+            import ctypes, mmap, os, sys, time
+            libc = ctypes.CDLL(None, use_errno=True)
+            libc.mmap.restype = ctypes.c_void_p
+            libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t] + [ctypes.c_int] * 3 + [ctypes.c_long]
+            libc.mincore.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p]
+            size, page = 8000001, 4096
+            original = open(os.environ['FOLDER'] + '/r', 'rb').read()
+            def resident(fd):
+                at = libc.mmap(None, size, 1, 1, fd, 0)
+                pages = ctypes.create_string_buffer((size + page - 1) // page)
+                assert libc.mincore(at, size, pages) == 0, ctypes.get_errno()
+                libc.munmap(ctypes.c_void_p(at), ctypes.c_size_t(size))
+                return [i for i, b in enumerate(pages.raw) if b & 1]
+            def read(fd, offset):
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+                assert os.pread(fd, page, offset) == original[offset:offset + page]
+
+            f = os.open('f', os.O_RDONLY)
+            for offset in (5000 * 256, size - 1, 3 << 20):
+                before = len(resident(f))
+                read(f, offset // page * page)
+                for _ in range(400):
+                    if len(resident(f)) > before + 8: break
+                    time.sleep(0.05)
+                there = resident(f)
+                assert len(there) > before + 8, (offset, before, len(there))
+                for i in there: # from the kernel's memory
+                    assert os.pread(f, page, i * page) == original[i * page:(i + 1) * page], i
+            assert os.fstat(f).st_size == size
+
+            # Somebody has it open to write.
+            g = os.open('g', os.O_RDONLY)
+            w = os.open('g', os.O_RDWR)
+            for i in range(20): read(g, i * 400000 // page * page)
+            time.sleep(0.5)
+            assert len(resident(g)) == 20, len(resident(g))
+            """);
+    }
+
+    [Fact]
+    public async Task What_is_written_is_never_undone_by_what_the_kernel_is_given()
+    {
+        await using MountedVolume drive = await MountedVolume.OpenAsync();
+        _ = await drive.ShellAsync("head -c 4194304 /dev/urandom > f");
+        await drive.RemountAsync();
+        await RunScriptAsync(drive, """
+            import os, random, struct, sys, time
+            size, page = 4 << 20, 4096
+            until = time.time() + 4
+            readers = []
+            for n in range(3):
+                pid = os.fork()
+                if pid == 0:
+                    r = random.Random(n)
+                    while time.time() < until:
+                        fd = os.open('f', os.O_RDONLY)
+                        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_RANDOM)
+                        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+                        for _ in range(4): os.pread(fd, page, r.randrange(size // page) * page)
+                        os.close(fd)
+                    os._exit(0)
+                readers.append(pid)
+            r = random.Random(99)
+            known, rounds, given = {}, 0, size
+            while time.time() < until:
+                rounds += 1
+                fd = os.open('f', os.O_WRONLY)
+                for _ in range(2):
+                    at = r.randrange(given // page)
+                    known[at] = struct.pack('<Q', rounds) * (page // 8)
+                    os.pwrite(fd, known[at], at * page)
+                os.close(fd)
+                if rounds % 50 == 0: # cut and grown again: zeros from there on
+                    os.truncate('f', size // 2)
+                    os.truncate('f', size)
+                    for at in [at for at in known if at >= size // page // 2]: known[at] = bytes(page)
+                fd = os.open('f', os.O_RDONLY)
+                for at in r.sample(sorted(known), min(len(known), 20)):
+                    found = os.pread(fd, page, at * page)
+                    assert found == known[at], (rounds, at, found[:8], known[at][:8])
+                assert os.fstat(fd).st_size == size
+                os.close(fd)
+            for pid in readers: assert os.waitpid(pid, 0)[1] == 0
+            assert rounds > 20, rounds
+            """);
+    }
+
+    [Fact]
     public async Task An_unmount_while_files_are_open_is_over_in_bounded_time()
     {
         await using MountedVolume drive = await MountedVolume.OpenAsync(TimeSpan.FromMilliseconds(300));
@@ -166,6 +260,13 @@ public sealed class FuseMountTests
     [InlineData("/usrx", "/usr", false)]
     [InlineData("/proc/self/root/usr", "/usr", true)]
     public void What_lies_in_a_folder_is_known_whatever_links_lead_there(string path, string folder, bool expected) => Assert.Equal(expected, FuseMount.IsAtOrBelow(path, folder));
+
+    private static Task<string> RunScriptAsync(MountedVolume drive, string python)
+    {
+        string path = Path.Join(drive.Folder, "script.py");
+        File.WriteAllText(path, python);
+        return drive.ShellAsync($"python3 {path}");
+    }
 
     private static async Task<int> RunAsync(string program, params string[] words)
     {

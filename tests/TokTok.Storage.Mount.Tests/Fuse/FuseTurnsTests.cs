@@ -56,6 +56,26 @@ public sealed class FuseTurnsTests
         Assert.Same(other, last.Item1);
     }
 
+    [Fact]
+    public void A_sync_is_answered_by_who_took_it_until_somebody_had_to_wait_for_one()
+    {
+        var turns = new FuseTurns();
+        Assert.False(turns.PassesForSync());
+        for (int i = 0; i < 2; i++)
+        {
+            turns.OthersWaitedForSync();
+            int passed = 0;
+            while (turns.PassesForSync())
+            {
+                Assert.InRange(++passed, 1, 1000);
+            }
+
+            Assert.InRange(passed, 10, 1000);
+        }
+
+        Assert.False(turns.PassesForSync());
+    }
+
     [Theory]
     [InlineData(0)] // asleep whenever nothing happens: who begins a request wakes it
     [InlineData(100)]

@@ -15,12 +15,12 @@ internal sealed class Requests : IAsyncDisposable
     private readonly Volume _volume;
     private ulong _unique;
 
-    internal Requests(bool writebackCache = false)
+    internal Requests(bool writebackCache = false, FuseWriters? writers = null)
     {
         var store = new MemoryVolumeStore();
         _volume = Volume.Create(store, "v", store.Realm, new SeededRandom(1));
         Tree = ActiveTree.Open(store, _volume, TimeProvider.System, new ActiveTreeOptions { CommitInterval = TimeSpan.Zero });
-        Dispatcher = new FuseDispatcher(Tree, cacheSeconds: 60, begun: said => Begun.Add(said), writebackCache: writebackCache);
+        Dispatcher = new FuseDispatcher(Tree, cacheSeconds: 60, begun: said => Begun.Add(said), writebackCache: writebackCache, writers: writers);
     }
 
     internal ActiveTree Tree { get; }

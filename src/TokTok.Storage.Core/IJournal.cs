@@ -17,8 +17,9 @@ public interface IJournal
     /// <summary>The volume's intents that were found at the opening and come since, in order of line, sequence and part.</summary>
     IReadOnlyList<Intent> Intents(VolumeId volume);
 
-    /// <summary>Returns when the batch survives power loss, with every block that was written before the call. The bodies are the caller's again then.</summary>
-    ValueTask AppendAsync(IReadOnlyList<Intent> batch, CancellationToken cancel);
+    /// <summary>Returns when the batch survives power loss, with those that were written ahead. The bodies are the caller's again then.</summary>
+    /// <param name="namesBlocks">Every block that was written before the call survives too. One that names none waits for none: others may be writing many.</param>
+    ValueTask AppendAsync(IReadOnlyList<Intent> batch, bool namesBlocks, CancellationToken cancel);
 
     /// <summary>Writes a batch ahead of the one that will be waited for. It is durable with the next; until then it, and what comes behind it, may be gone after a power loss. It names no block.</summary>
     ValueTask AppendAheadAsync(IReadOnlyList<Intent> batch, CancellationToken cancel);

@@ -115,6 +115,9 @@ public sealed class MemoryJournal : IJournal
 
     public int BatchCount { get; private set; }
 
+    /// <summary>Whether the last batch named blocks.</summary>
+    public bool NamedBlocks { get; private set; }
+
     public IReadOnlyList<Intent> Intents(VolumeId volume)
     {
         lock (_intents)
@@ -123,13 +126,14 @@ public sealed class MemoryJournal : IJournal
         }
     }
 
-    public ValueTask AppendAsync(IReadOnlyList<Intent> batch, CancellationToken cancel)
+    public ValueTask AppendAsync(IReadOnlyList<Intent> batch, bool namesBlocks, CancellationToken cancel)
     {
         BeforeAppend?.Invoke();
         lock (_intents)
         {
             _intents.AddRange(batch.Select(static intent => intent with { Body = intent.Body.ToArray() }));
             BatchCount++;
+            NamedBlocks = namesBlocks;
         }
 
         return ValueTask.CompletedTask;
@@ -141,7 +145,7 @@ public sealed class MemoryJournal : IJournal
     public ValueTask AppendAheadAsync(IReadOnlyList<Intent> batch, CancellationToken cancel)
     {
         AheadCount++;
-        return AppendAsync(batch, cancel);
+        return AppendAsync(batch, namesBlocks: false, cancel);
     }
 
     public void Forget(VolumeId volume, uint device, ulong incarnation, ulong sequence)

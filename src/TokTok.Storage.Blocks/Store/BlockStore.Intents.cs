@@ -47,12 +47,18 @@ public sealed partial class BlockStore
         }
     }
 
-    public async ValueTask AppendAsync(IReadOnlyList<Intent> batch, CancellationToken cancel)
+    public async ValueTask AppendAsync(IReadOnlyList<Intent> batch, bool namesBlocks, CancellationToken cancel)
     {
         await _flushGate.WaitAsync(cancel).ConfigureAwait(false);
         try
         {
-            await FlushLockedAsync(CancellationToken.None, batch).ConfigureAwait(false);
+            ThrowIfNotWritable();
+            await (namesBlocks ? FlushLockedAsync(CancellationToken.None, batch) : SyncIntentsAsync(batch, CancellationToken.None)).ConfigureAwait(false);
+        }
+        catch (Exception failure) when (failure is not OperationCanceledException)
+        {
+            Fail(failure);
+            throw;
         }
         finally
         {

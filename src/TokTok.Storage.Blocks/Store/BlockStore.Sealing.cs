@@ -637,27 +637,9 @@ public sealed partial class BlockStore
                 }
             }
 
-            AppendIntents(batch ?? []);
-
             // Only now: while the bins were looked through, writers may have filled arenas that hold what this flush is asked for.
             await AwaitSealingAsync().ConfigureAwait(false);                     // 1. full arenas: fragments synced
-            _journal.Sync();                                                     // 2. the rest: in the journal
-            // Intents alone, where no lost place is to be outlived: the state folder has them, and the holder's disk may follow with the next flush.
-            List<IFragmentHolder> holders = JournalHolders();
-            bool isAlone = batch is not null && holders.Count <= 1;
-            if (!isAlone || _journal.UnpublishedBytes >= LazyPublishBytes)
-            {
-                await _journal.PublishAsync(holders, isSynced: !isAlone, cancel).ConfigureAwait(false);
-            }
-
-            NoteJournalCopies();
-            if (_journal.IsForked)
-            {
-                Note("another copy of this device's state wrote a journal of the same name to a holder; this one goes on under a name of its own");
-                _journal.Part(NewIncarnation());
-                await RenewJournalAsync(cancel).ConfigureAwait(false);
-            }
-
+            await SyncIntentsAsync(batch, cancel).ConfigureAwait(false);         // 2. the rest: in the journal
             _catalogLog.Sync();                                                  // 3. the catalog names the arenas
             if (deadBytes > Math.Max(256 * 1024, (_journaledBytes - deadBytes) / 2) && (AreIntentsKept || deadBytes > MostDeadBytes))
             {
@@ -675,6 +657,30 @@ public sealed partial class BlockStore
             throw;
         }
 
+    }
+
+    /// <summary>Puts a batch into the journal, and makes durable what is there.</summary>
+    /// <param name="batch">Null: blocks alone were put there.</param>
+    private async ValueTask SyncIntentsAsync(IReadOnlyList<Intent>? batch, CancellationToken cancel)
+    {
+        AppendIntents(batch ?? []);
+        _journal.Sync();
+
+        // Intents alone, where no lost place is to be outlived: the state folder has them, and the holder's disk may follow with the next flush.
+        List<IFragmentHolder> holders = JournalHolders();
+        bool isAlone = batch is not null && holders.Count <= 1;
+        if (!isAlone || _journal.UnpublishedBytes >= LazyPublishBytes)
+        {
+            await _journal.PublishAsync(holders, isSynced: !isAlone, cancel).ConfigureAwait(false);
+        }
+
+        NoteJournalCopies();
+        if (_journal.IsForked)
+        {
+            Note("another copy of this device's state wrote a journal of the same name to a holder; this one goes on under a name of its own");
+            _journal.Part(NewIncarnation());
+            await RenewJournalAsync(cancel).ConfigureAwait(false);
+        }
     }
 
     /// <summary>Begins a journal of what is open now. What left its bin since the journal took it is in an arena first.</summary>

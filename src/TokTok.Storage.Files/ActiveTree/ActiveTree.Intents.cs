@@ -64,7 +64,7 @@ public sealed partial class ActiveTree
             // All of it is in an earlier batch, which may have been written ahead.
             if (_hasAhead && !isAhead)
             {
-                await journal.AppendAsync([], CancellationToken.None).ConfigureAwait(false);
+                await journal.AppendAsync([], namesBlocks: false, CancellationToken.None).ConfigureAwait(false);
                 _hasAhead = false;
             }
 
@@ -97,7 +97,7 @@ public sealed partial class ActiveTree
         }
         else
         {
-            await journal.AppendAsync(batch, CancellationToken.None).ConfigureAwait(false);
+            await journal.AppendAsync(batch, _log!.NamesBlocks, CancellationToken.None).ConfigureAwait(false);
         }
 
         _hasAhead = isAhead;

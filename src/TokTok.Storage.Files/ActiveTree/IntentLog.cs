@@ -29,10 +29,14 @@ internal sealed class IntentLog
     private FormatWriter _taken = new(4096); // the batch that was taken last
     private readonly List<int> _ends = [];
     private readonly HashSet<ulong> _known = [];
+    private bool _hasBlocks;
 
     internal int Bytes => _bytes.Position;
 
     internal bool IsEmpty => _ends.Count == 0;
+
+    /// <summary>Whether the parts that were taken last name blocks.</summary>
+    internal bool NamesBlocks { get; private set; }
 
     /// <summary>A root includes all of it: files are to be found in that root again.</summary>
     internal void Reset()
@@ -56,6 +60,7 @@ internal sealed class IntentLog
             }
         }
 
+        NamesBlocks = _hasBlocks;
         (_bytes, _taken) = (_taken.Position > KeptBytes ? new FormatWriter(4096) : _taken, _bytes);
         Clear();
         return parts;
@@ -212,6 +217,7 @@ internal sealed class IntentLog
                         _bytes.Varint(piece.Skip);
                         _bytes.Varint(block.Bytes);
                         _bytes.Score(block.Score);
+                        _hasBlocks = true;
                     }
 
                     offset = piece.End;
@@ -262,5 +268,6 @@ internal sealed class IntentLog
     {
         _bytes.Clear();
         _ends.Clear();
+        _hasBlocks = false;
     }
 }

@@ -46,6 +46,36 @@ public sealed class BlockStoreSealingTests
         }
     }
 
+    [Fact]
+    public async Task Intents_that_name_no_block_wait_for_none_and_those_that_do_for_all()
+    {
+        var fixture = new StoreFixture();
+        var mayPut = new TaskCompletionSource();
+        var isPutting = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        fixture.Wrap = holder => new PutHook(holder, () =>
+        {
+            isPutting.TrySetResult();
+            return mayPut.Task;
+        });
+        var volume = new VolumeId(new Bytes16(0, 7));
+        BlockStore store = await fixture.OpenAsync();
+        List<(Score Score, byte[] Bytes)> written = await StoreFixture.WriteAsync(store, 0, 30);    // a full arena that its holder keeps waiting, and 5 blocks
+        await isPutting.Task;
+        await AppendAsync(1, namesBlocks: false);
+        Task named = AppendAsync(2, namesBlocks: true);
+        Assert.False(named.IsCompleted);
+        mayPut.SetResult();
+        await named;
+        fixture.PowerCut(1);
+        fixture.Wrap = null;
+        await using BlockStore again = await fixture.OpenAsync();
+        Assert.Equal([1uL, 2], again.Intents(volume).Select(static intent => intent.Sequence));
+        await StoreFixture.AssertAllAsync(again, written);
+
+        Task AppendAsync(ulong sequence, bool namesBlocks) =>
+            store.AppendAsync([new Intent(volume, store.Device, store.Incarnation, sequence, 0, true, new byte[100])], namesBlocks, CancellationToken.None).AsTask();
+    }
+
     public enum Moment
     {
         JournalSynced,

@@ -128,7 +128,7 @@ public sealed class DamagedLogTests
     {
         for (int at = first; at <= last; at++)
         {
-            await store.AppendAsync([new Intent(s_volume, store.Device, store.Incarnation, (ulong)at, 0, true, new byte[4000])], CancellationToken.None);
+            await store.AppendAsync([new Intent(s_volume, store.Device, store.Incarnation, (ulong)at, 0, true, new byte[4000])], namesBlocks: false, CancellationToken.None);
         }
     }
 

@@ -108,6 +108,30 @@ public sealed class ActiveTreeIntentsTests
     }
 
     [Fact]
+    public async Task A_batch_says_whether_it_names_blocks()
+    {
+        var journal = new MemoryJournal();
+        using var volume = new VolumeTree(s_options, new MemoryVolumeStore { Journal = journal });
+        volume.Create("a", 0x1a4, true);
+        volume.Create("b", 0x1a4, true);
+        volume.Open(0, "a", Both);
+        volume.Open(1, "b", Both);
+        volume.Write(0, 0, new byte[100_000]);
+        await volume.Tree.CommitAsync(default);
+        volume.Write(1, 0, new byte[100_000]);
+        Assert.Equal(FileError.None, volume.Sync(1));
+        Assert.False(journal.NamedBlocks);
+        Assert.Equal((FileError.None, 100_000), volume.CopyRange(0, 0, 1, 0, 100_000)); // committed: shown from its blocks
+        Assert.Equal(FileError.None, volume.Sync(1));
+        Assert.True(journal.NamedBlocks);
+        volume.Write(1, 5, new byte[10]);
+        Assert.Equal(FileError.None, volume.Sync(1));
+        Assert.False(journal.NamedBlocks);
+        volume.Close(0);
+        volume.Close(1);
+    }
+
+    [Fact]
     public void A_batch_that_was_cut_short_is_none_and_later_ones_are_found()
     {
         var journal = new MemoryJournal();
@@ -307,7 +331,7 @@ public sealed class ActiveTreeIntentsTests
         volume.Tree.SyncAll();
         IReadOnlyList<Intent> batch = journal.Intents(volume.Volume.Root.Id);
         await volume.Tree.CommitAsync(default);
-        await journal.AppendAsync(batch, default); // the crash came before they were forgotten
+        await journal.AppendAsync(batch, namesBlocks: false, default); // the crash came before they were forgotten
         volume.Create("f", 0x1a4, true);
         volume.Kill();
         Assert.Equal(FileError.ENOENT, volume.GetFacts("f").Error);

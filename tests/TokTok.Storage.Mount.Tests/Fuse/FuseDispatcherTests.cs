@@ -369,4 +369,13 @@ public sealed class FuseDispatcherTests
         Assert.False(MayTakeLong(FuseOpcode.GetAttr, []));
         Assert.False(FuseDispatcher.MayTakeLong(new byte[5]));
     }
+
+    [Fact]
+    public void What_changes_nothing_is_a_look()
+    {
+        FuseOpcode[] looks = [.. Enum.GetValues<FuseOpcode>().Where(static opcode => FuseDispatcher.IsLook(Requests.Request(opcode, 1, [], 1)))];
+        Assert.Equal(18, looks.Length);
+        Assert.Empty(looks.Intersect([FuseOpcode.Write, FuseOpcode.Create, FuseOpcode.SetAttr, FuseOpcode.Unlink, FuseOpcode.Rename2, FuseOpcode.SetXattr, FuseOpcode.Fallocate, FuseOpcode.Fsync, FuseOpcode.Destroy]));
+        Assert.False(FuseDispatcher.IsLook([1, 2, 3]));
+    }
 }

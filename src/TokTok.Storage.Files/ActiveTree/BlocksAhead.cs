@@ -2,15 +2,15 @@ namespace TokTok.Storage.Files;
 
 /// <summary>Fetches blocks into the cache ahead of whoever reads a file in a row, beside the reader: decoding a block takes about as long as everything else of a read.</summary>
 /// <remarks>
-/// Only hands that are free: a tree has as many as there are processors, and at least two, for blocks may come from far away. What cannot be fetched is left to the reader, who then learns why.
+/// Only hands that are free: a tree has twice as many as there are processors, for a part of them waits for a disk or for somebody far away. What cannot be fetched is left to the reader, who then learns why.
 /// Bound: <see cref="WindowBytes"/> and a block a handle, in the cache's own bound. Safe from many threads.
 /// </remarks>
 internal sealed class BlocksAhead(ExtentCache extents, DataCache data) : IAsyncDisposable
 {
     /// <summary>So far ahead of where the reader is.</summary>
-    internal const int WindowBytes = 2 << 20;
+    internal const int WindowBytes = 4 << 20;
 
-    private static readonly int s_hands = Math.Max(2, Environment.ProcessorCount);
+    private static readonly int s_hands = Math.Clamp(2 * Environment.ProcessorCount, 4, 16);
 
     private readonly SemaphoreSlim _free = new(s_hands, s_hands);
     private volatile bool _isOver;

@@ -131,10 +131,10 @@ internal sealed unsafe class FuseDispatcher
     internal static bool IsSync(ReadOnlySpan<byte> request) =>
         request.Length >= FuseInHeader.Size && MemoryMarshal.Read<FuseInHeader>(request).Opcode is FuseOpcode.Fsync or FuseOpcode.FsyncDir;
 
-    /// <summary>Whether a request changes nothing: where there are many in a row, the next follows at once.</summary>
-    internal static bool IsLook(ReadOnlySpan<byte> request) =>
+    /// <summary>Whether a request changes nothing but bytes of a file: where there are many such in a row, the next follows at once.</summary>
+    internal static bool ComesInRows(ReadOnlySpan<byte> request) =>
         request.Length >= FuseInHeader.Size && MemoryMarshal.Read<FuseInHeader>(request).Opcode
-            is FuseOpcode.Lookup or FuseOpcode.Forget or FuseOpcode.BatchForget or FuseOpcode.GetAttr or FuseOpcode.ReadLink or FuseOpcode.Open or FuseOpcode.Read or FuseOpcode.Lseek
+            is FuseOpcode.Write or FuseOpcode.Lookup or FuseOpcode.Forget or FuseOpcode.BatchForget or FuseOpcode.GetAttr or FuseOpcode.ReadLink or FuseOpcode.Open or FuseOpcode.Read or FuseOpcode.Lseek
             or FuseOpcode.Flush or FuseOpcode.Release or FuseOpcode.GetXattr or FuseOpcode.ListXattr or FuseOpcode.OpenDir or FuseOpcode.ReadDir or FuseOpcode.ReadDirPlus or FuseOpcode.ReleaseDir
             or FuseOpcode.Access or FuseOpcode.StatFs;
 

@@ -9,8 +9,8 @@ namespace TokTok.Storage.Mount.Fuse;
 /// Buffers are native memory, one for requests and one for replies, and their pages are touched only as far as requests were ever long. A request is read to where the bytes of a WRITE begin a page.
 /// The device's answers to a read: EINTR and EAGAIN, nothing happened; ENOENT, the request was taken back; ENODEV, the mount is gone. Too long a request the kernel answers itself.
 /// One of the workers waits at the device (<see cref="FuseTurns"/>), the others for their turn.
-/// Who lists or searches asks one thing after another, each when the last was answered. A processor that sleeps in between takes longer to wake than the answer does, in a virtual machine many times so (measured: 50 µs instead of 20 a request; bench/results/2026-11-23-mounts-5.md):
-/// so behind some such requests the worker looks for the next for a moment before it sleeps. Never behind one that changes something, whose work others go on with meanwhile.
+/// Who lists, searches or writes here and there asks one thing after another, each when the last was answered. A processor that sleeps in between takes longer to wake than the answer does, in a virtual machine many times so (measured: 50 µs instead of 20 a request; bench/results/2026-11-23-mounts-5.md):
+/// so behind some such requests the worker looks for the next for a moment before it sleeps. Never behind one that makes, renames or removes something, where it cost more than it gave, nor where the turn is passed.
 /// Locks: _device is held for sending from another thread, and for closing. _gate is held while a request is answered; whoever sets the stop and has then held every worker's gate once knows that nothing reaches the volume any more.
 /// </remarks>
 internal sealed unsafe class FuseWorker
@@ -20,7 +20,7 @@ internal sealed unsafe class FuseWorker
     private const int RequestBytes = FuseDispatcher.MaxTransferBytes + PageBytes;
     private const int ReplyOffset = PageBytes - FuseOutHeader.Size;
 
-    private const int LooksToExpect = 16;
+    private const int RowToExpect = 16;
     private const long ExpectedWithinMicroseconds = 50;
 
     private readonly Lock _gate = new();
@@ -35,7 +35,7 @@ internal sealed unsafe class FuseWorker
     private readonly Lock _device = new();
     private bool _isStopped;
     private bool _isClosed; // guarded by _device
-    private int _looks; // in a row, the last of which were answered
+    private int _inRow; // requests that come in rows
 
     /// <param name="fd">Closed at the thread's end.</param>
     /// <param name="turns">One for all that serve the mount.</param>
@@ -92,9 +92,9 @@ internal sealed unsafe class FuseWorker
     private bool TryServe(byte* request, byte* reply)
     {
         _turns.Take(_turn);
-        if (_looks >= LooksToExpect && !IsNextAtOnce())
+        if (_inRow >= RowToExpect && !IsNextAtOnce())
         {
-            _looks = 0; // only behind as many others again
+            _inRow = 0; // only behind as many others again
         }
 
         nint got = FuseLibc.read(_fd, request, RequestBytes);
@@ -116,9 +116,9 @@ internal sealed unsafe class FuseWorker
 
         _turns.Begin(_turn);
         var asked = new ReadOnlySpan<byte>(request, (int)got);
-        _looks = FuseDispatcher.IsLook(asked) ? _looks + 1 : 0;
         bool isSync = FuseDispatcher.IsSync(asked);
         bool passes = (isSync ? _turns.PassesForSync() : FuseDispatcher.MayTakeLong(asked)) || IsMoreWaiting();
+        _inRow = !passes && FuseDispatcher.ComesInRows(asked) ? _inRow + 1 : 0;
         if (passes)
         {
             _turns.Pass(_turn);

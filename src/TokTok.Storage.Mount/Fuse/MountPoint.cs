@@ -108,8 +108,8 @@ internal static unsafe class MountPoint
     /// <summary>Ends the connection whatever waits for it, where the kernel's control files are there.</summary>
     internal static bool TryAbort(string device) => TryWrite($"/sys/fs/fuse/connections/{device.Split(':')[^1]}/abort", "1"u8);
 
-    /// <summary>Lets the kernel read ahead as much as one request takes; without the right to it stays at 128 KiB.</summary>
-    internal static void WidenReadAhead(string device) => _ = TryWrite($"/sys/class/bdi/{device}/read_ahead_kb", "1024"u8);
+    /// <summary>Lets the kernel read four requests ahead, so that some wait for their blocks while others are copied; without the right to it stays at 128 KiB.</summary>
+    internal static void WidenReadAhead(string device) => _ = TryWrite($"/sys/class/bdi/{device}/read_ahead_kb", "4096"u8);
 
     internal static string Describe(int error) => new System.ComponentModel.Win32Exception(error).Message;
 

@@ -79,7 +79,7 @@ public sealed partial class ActiveTree : IVolumeFileSystem, IAsyncDisposable
         _data = new DataCache(_blocks, options.DataCacheBytes);
         _ahead = new BlocksAhead(_extents, _data);
         _pace = new CommitPace(() => DirtyBytes >= options.DirtyBytes / 16 * 15); // soon somebody waits for room
-        _builder = new ContentBuilder(_blocks, store.ChunkerSeed(volume.Domain), options.Content, options.WholeFileBytes);
+        _builder = new ContentBuilder(_blocks, store.ChunkerSeed(volume.Domain), options.Content, _extents, options.WholeFileBytes);
         _links = volume.Root.Links;
         if (volume.Root.Active is { } active)
         {

@@ -9,8 +9,9 @@ namespace TokTok.Storage.Files;
 /// where these lie in small blocks already and would lie in many; under the other from the chunk that it begins in until a cut falls where one was before. All other extents go over as they are, in whole blocks where they can.
 /// Safe from many threads, one file each. Holds a window of two chunks, and a chunk for every hand that helps.
 /// </remarks>
+/// <param name="extents">Gets the hash trees of large files as they are made: who works in such a file looks there next.</param>
 /// <param name="wholeBytes">Up to this size the whole file is cut again.</param>
-internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> chunkerSeed, ContentOptions options, long wholeBytes) : IDisposable
+internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> chunkerSeed, ContentOptions options, ExtentCache extents, long wholeBytes) : IDisposable
 {
     private const int WindowBytes = 2 * BlockLimits.MaxBlockBytes;
 
@@ -29,7 +30,7 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
         }
 
         IBlockStore target = blocks.At(survive);
-        var result = new ExtentsBuilder(target, options.InlineExtents);
+        var result = new ExtentsBuilder(target, options.InlineExtents, extents.Add);
         Extent pending = default;
         long at = 0;
         foreach ((long from, long to) in Ranges(view, rule))

@@ -50,6 +50,10 @@ internal sealed class ExtentCache(IBlockStore blocks, long maxBytes)
         }
     }
 
+    /// <summary>A block that was just made.</summary>
+    internal void Add(ExtentsBlockRef named, int level, ReadOnlyMemory<byte> bytes) =>
+        _cache.Add(named.Score, ExtentsBlock.Parse(bytes, level), ParsedFactor * named.BlockBytes);
+
     private ExtentsBlock Load(ExtentsBlockRef named, int level)
     {
         if (_cache.TryGet(named.Score, out ExtentsBlock? known) && known.Level == level)

@@ -111,7 +111,7 @@ internal sealed class FileOverlay(DirtyMemory memory, long baseBytes)
 
     /// <summary>Lets a range show parts of blocks, holes, or memory that is frozen and held for it.</summary>
     /// <param name="replacing">Ascending and without gaps.</param>
-    internal void Put(IReadOnlyList<FilePiece> replacing)
+    internal void Put(List<FilePiece> replacing)
     {
         if (replacing.Count == 0)
         {

@@ -103,7 +103,7 @@ internal sealed class FileView(ExtentCache extents, DataCache data, FilePiece[] 
     /// <param name="sharedBytes">Of written memory.</param>
     internal List<FilePiece> PiecesOf(long from, long to, long shift, DirtyMemory memory, out long sharedBytes)
     {
-        List<FilePiece> result = [];
+        List<FilePiece> result = new(pieces.Length + 16);
         sharedBytes = 0;
         try
         {

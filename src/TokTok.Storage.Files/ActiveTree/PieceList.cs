@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace TokTok.Storage.Files;
 
 /// <summary>The pieces of a file, ascending and apart: a list in runs of some hundreds, so that one more among many thousands moves few others.</summary>
@@ -65,11 +67,31 @@ internal sealed class PieceList
         }
     }
 
-    internal void InsertRange(int index, IReadOnlyList<FilePiece> pieces)
+    internal void InsertRange(int index, List<FilePiece> pieces)
     {
-        for (int at = 0; at < pieces.Count; at++)
+        ReadOnlySpan<FilePiece> rest = CollectionsMarshal.AsSpan(pieces);
+        if (index == Count)
         {
-            Insert(index + at, pieces[at]);
+            // At the end a run at once.
+            while (!rest.IsEmpty)
+            {
+                if (_runs[^1].Count == MostInRun)
+                {
+                    _runs.Add(new(MostInRun));
+                }
+
+                int count = Math.Min(rest.Length, MostInRun - _runs[^1].Count);
+                _runs[^1].AddRange(rest[..count]);
+                Count += count;
+                rest = rest[count..];
+            }
+
+            return;
+        }
+
+        foreach (FilePiece piece in rest)
+        {
+            Insert(index++, piece);
         }
     }
 

@@ -185,7 +185,8 @@ internal sealed class ExtentsBlock
 /// <summary>Collects a file's extents into a short run or a hash tree.</summary>
 /// <remarks>Format: docs/format.md 13.3. A block ends behind an item whose score says so, so that an edit in the middle of a large file rewrites few blocks
 /// and what follows keeps its own. Scores are keyed, so nobody outside the domain can choose where.</remarks>
-internal sealed class ExtentsBuilder(IBlockStore blocks, int inlineExtents)
+/// <param name="made">Told of every block that is made, with its level and bytes, which are good during the call.</param>
+internal sealed class ExtentsBuilder(IBlockStore blocks, int inlineExtents, Action<ExtentsBlockRef, int, ReadOnlyMemory<byte>>? made = null)
 {
     public const int MinItems = 64;
     public const int MaxItems = 1024;
@@ -293,6 +294,7 @@ internal sealed class ExtentsBuilder(IBlockStore blocks, int inlineExtents)
         ReadOnlyMemory<byte> block = source.Encode(level);
         BlockWrite write = await blocks.WriteAsync(BlockType.Extents, block, cancel).ConfigureAwait(false);
         var named = new ExtentsBlockRef(source.Length, write.Score, block.Length);
+        made?.Invoke(named, level, block);
         source.Clear();
         await EmitAsync(level, named, cancel).ConfigureAwait(false);
     }

@@ -34,7 +34,7 @@ public sealed class PieceListTests
                     twin.Clear();
                     break;
                 default:
-                    FilePiece[] added = Fitting(twin, index, random.Next(6) == 0 ? 40 : 1);
+                    List<FilePiece> added = Fitting(twin, index, random.Next(6) == 0 ? 40 : 1);
                     pieces.InsertRange(index, added);
                     twin.InsertRange(index, added);
                     break;
@@ -74,7 +74,7 @@ public sealed class PieceListTests
     }
 
     /// <summary>Pieces for a place, ascending between its neighbours where these leave room, which they need not.</summary>
-    private static FilePiece[] Fitting(List<FilePiece> twin, int index, int count)
+    private static List<FilePiece> Fitting(List<FilePiece> twin, int index, int count)
     {
         long from = index == 0 ? 0 : twin[index - 1].End;
         long to = index == twin.Count ? from + (1L << 40) : twin[index].Offset;

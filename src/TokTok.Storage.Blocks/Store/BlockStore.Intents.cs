@@ -53,7 +53,14 @@ public sealed partial class BlockStore
         try
         {
             ThrowIfNotWritable();
-            await (namesBlocks ? FlushLockedAsync(CancellationToken.None, batch) : SyncIntentsAsync(batch, CancellationToken.None)).ConfigureAwait(false);
+            if (namesBlocks)
+            {
+                await FlushLockedAsync(CancellationToken.None, batch).ConfigureAwait(false);
+            }
+            else
+            {
+                await SyncIntentsAsync(batch, CancellationToken.None).ConfigureAwait(false);
+            }
         }
         catch (Exception failure) when (failure is not OperationCanceledException)
         {

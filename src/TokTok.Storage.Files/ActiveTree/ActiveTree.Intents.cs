@@ -39,7 +39,8 @@ public sealed partial class ActiveTree
     public static async ValueTask TakeInIntentsAsync(IVolumeStore store, TimeProvider clock, CancellationToken cancel)
     {
         ArgumentNullException.ThrowIfNull(store);
-        foreach (Head head in store.Journal is { } journal ? store.Heads.Where(head => journal.Intents(head.Volume).Count > 0).DistinctBy(static head => head.VolumeName).ToArray() : [])
+        Head[] heads = store.Journal is { } journal ? [.. store.Heads.Where(head => journal.Intents(head.Volume).Count > 0).DistinctBy(static head => head.VolumeName)] : [];
+        foreach (Head head in heads)
         {
             using Volume? volume = await Volume.TryOpenAsync(store, head.VolumeName, cancel).ConfigureAwait(false);
             if (volume is not null)
@@ -47,6 +48,12 @@ public sealed partial class ActiveTree
                 var tree = Open(store, volume, clock, new ActiveTreeOptions { CommitInterval = TimeSpan.Zero });
                 await tree.DisposeAsync().ConfigureAwait(false);
             }
+        }
+
+        if (heads.Length > 0)
+        {
+            // The journal forgets them now: a run that ends before its next flush would leave them to the one after, and so on, each with its own beside them.
+            await store.OpenBlocks(store.Realm, survive: null).FlushAsync(cancel).ConfigureAwait(false);
         }
     }
 

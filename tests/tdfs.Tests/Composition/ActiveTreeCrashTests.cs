@@ -88,6 +88,34 @@ public sealed class ActiveTreeCrashTests
         Assert.Equal(last, await machine.LookAsync());
     }
 
+    [Fact]
+    public async Task A_journal_does_not_grow_from_one_crash_to_the_next()
+    {
+        const int LifeBytes = 40 * 8192;
+        var machine = new Machine(78);
+        byte[] page = new byte[8192];
+        for (int life = 1; life <= 8; life++)
+        {
+            BlockStore store = await machine.OpenAsync();
+            await ActiveTree.TakeInIntentsAsync(store, machine.Clock, default);
+            long found = machine.Disk.Files().Where(static path => path.StartsWith("state/journal/", StringComparison.Ordinal)).Sum(path => (long)machine.Disk.ReadAll(path).Length);
+            Assert.True(found < 2 * LifeBytes, $"the journal has {found} bytes when life {life} begins");
+            using Volume volume = await Volume.OpenOrCreateAsync(store, "v", machine.Random, default);
+            ActiveTree tree = ActiveTree.Open(store, volume, machine.Clock, s_options with { DirtyBytes = 100 << 20, SpillBytes = 50 << 20 });
+            Assert.Equal(FileError.None, tree.Create(s_caller, tree.RootId, Encoding.UTF8.GetBytes($"{life}"), 0x1a4, Both, out _, out ulong handle));
+            for (int write = 0; write < LifeBytes / page.Length; write++)
+            {
+                machine.Random.Fill(page);
+                Assert.Equal(FileError.None, tree.Write(handle, 0, page, default, out _));
+                Assert.Equal(FileError.None, tree.Sync(handle));
+            }
+
+            Assert.True(tree.LoggedCount > 30);
+            machine.Disk.CrashAfter(0);
+            machine.Disk = machine.Disk.Recover(life);
+        }
+    }
+
     public static TheoryData<int> Seeds() => [.. Enumerable.Range(1, 5)];
 
     private static readonly ActiveTreeOptions s_options = new() { CommitInterval = TimeSpan.Zero, DirtyBytes = 200_000, SpillBytes = 60_000 };

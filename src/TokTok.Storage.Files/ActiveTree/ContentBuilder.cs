@@ -147,8 +147,8 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
     /// <summary>To the bounds of pages, or of fixed blocks where those are better made anew; but over no hole.</summary>
     private (long From, long To) Widened(FileView view, long from, long to)
     {
-        int before = IsMadeAnew(view, from) ? options.FixedChunkBytes : PageBytes;
-        int behind = IsMadeAnew(view, to - 1) ? options.FixedChunkBytes : PageBytes;
+        int before = IsMadeAnew(view, from) ? FixedBytes : PageBytes;
+        int behind = IsMadeAnew(view, to - 1) ? FixedBytes : PageBytes;
         long start = from - (from % before);
         for (long at = from; at > start;)
         {
@@ -171,15 +171,14 @@ internal sealed class ContentBuilder(IBlockStore blocks, ReadOnlyMemory<byte> ch
     private bool IsMadeAnew(FileView view, long offset)
     {
         const int MostPieces = 3;
-        int fixedBytes = options.FixedChunkBytes;
-        long start = offset - (offset % fixedBytes);
-        long end = Math.Min(start + fixedBytes, view.Size);
+        long start = offset - (offset % FixedBytes);
+        long end = Math.Min(start + FixedBytes, view.Size);
         int pieces = 0;
         long written = 0;
         for (long at = start; at < end; pieces++)
         {
             FileSegment segment = view.SegmentAt(at);
-            if (segment.Kind == SegmentKind.Block && segment.BlockBytes > 4 * fixedBytes)
+            if (segment.Kind == SegmentKind.Block && segment.BlockBytes > 4 * FixedBytes)
             {
                 return false;
             }

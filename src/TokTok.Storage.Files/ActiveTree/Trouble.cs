@@ -17,6 +17,7 @@ internal static class Trouble
         };
         return error != FileError.None;
     }
+
     private static bool MetFullDisk(Exception failure)
     {
         for (Exception? at = failure; at is IOException or StoreFailureException; at = at.InnerException)

@@ -130,6 +130,27 @@ internal static unsafe partial class Blake3Kernel
         }
     }
 
+    /// <summary>Chaining values of chunks that fill most of the lanes, the others taken along for nothing: 13 chunks cost two thirds of 8, 4 and 1.</summary>
+    /// <param name="output">Room for as many values as there are lanes, at most 16.</param>
+    /// <returns>False: so many are better hashed by eights, fours and singly.</returns>
+    [SkipLocalsInit]
+    internal static bool TryHashFew(KernelPath path, byte* input, ulong count, uint* key, ulong counter, uint flags, byte* output)
+    {
+        int lanes = count switch { 3 => 4, 5 or 6 or 7 => 8, > 8 and < 16 => 16, _ => 0 };
+        if (lanes == 0 || path < lanes switch { 4 => KernelPath.Vector128, 8 => KernelPath.Vector256, _ => KernelPath.Vector512 })
+        {
+            return false;
+        }
+
+        unchecked
+        {
+            byte* padded = stackalloc byte[lanes * ChunkSize]; // whatever lies behind them there
+            Unsafe.CopyBlockUnaligned(padded, input, (uint)count * ChunkSize);
+            HashMany(path, padded, lanes, ChunkSize, BlocksPerChunk, key, counter, 1, flags, ChunkStart, ChunkEnd, output);
+            return true;
+        }
+    }
+
     private static void CompressScalar(uint* cv, uint* message, uint blockBytes, ulong counter, uint flags, uint* output)
     {
         unchecked

@@ -132,6 +132,7 @@ internal unsafe struct Blake3State
         }
     }
 
+    [SkipLocalsInit]
     private void Update(byte* input, nuint left)
     {
         unchecked
@@ -160,6 +161,21 @@ internal unsafe struct Blake3State
 
                 while (left > Blake3Kernel.ChunkSize)
                 {
+                    ulong followed = (left - 1) / Blake3Kernel.ChunkSize;
+                    if (Blake3Kernel.TryHashFew(_path, input, followed, key, _firstChunk + _chunks, _flags, work))
+                    {
+                        for (ulong at = 0; at < followed;)
+                        {
+                            int size = BatchSize(followed - at);
+                            PushFolded(work + (at * Blake3Kernel.CvSize), size, (uint)size);
+                            at += (uint)size;
+                        }
+
+                        input += followed * Blake3Kernel.ChunkSize;
+                        left -= (nuint)followed * Blake3Kernel.ChunkSize;
+                        break;
+                    }
+
                     // May take all that is left: two halves on the stack can still become the root.
                     int count = BatchSize(left / Blake3Kernel.ChunkSize);
                     Blake3Kernel.HashMany(

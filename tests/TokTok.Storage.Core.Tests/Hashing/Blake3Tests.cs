@@ -10,7 +10,7 @@ public sealed class Blake3Tests
     private static readonly int[] s_interestingSizes =
     [
         0, 1, 63, 64, 65, 127, 128, 1023, 1024, 1025, 2047, 2048, 2049, 3072, 3073, 4096, 4097, 5120, 7168, 8192, 8193, 15 * 1024, 16383, 16384, 16385,
-        17 * 1024, 31 * 1024, (31 * 1024) + 1, 32768, 65537, 102400, 131071, 131072, 131073, 200_000, 262_145, (1 << 20) + 1,
+        17 * 1024, 31 * 1024, (31 * 1024) + 1, 32768, .. Enumerable.Range(2, 20).SelectMany(static chunks => new[] { (chunks * 1024) + 700, (128 + chunks) * 1024 }), 65537, 102400, 131071, 131072, 131073, 200_000, 262_145, (1 << 20) + 1,
     ];
 
     public static TheoryData<string> Paths => [.. Enum.GetNames<KernelPath>()];

@@ -55,6 +55,9 @@ public readonly record struct DiskEntry(string Name, bool IsDirectory, long Leng
 /// <summary>An open file. Positioned reads and writes; safe from many threads for disjoint ranges.</summary>
 public interface IDiskFile : IDisposable
 {
+    /// <summary>The least that a disk writes.</summary>
+    const int SectorBytes = 512;
+
     long Length { get; }
 
     /// <summary>Reads up to the span's length; fewer bytes only at the end of the file.</summary>
@@ -62,6 +65,11 @@ public interface IDiskFile : IDisposable
 
     /// <summary>Writes the whole span, extending the file if needed.</summary>
     void Write(long offset, ReadOnlySpan<byte> source);
+
+    /// <summary>Writes over whole sectors that the file has, past the kernel's cache, and returns when they survive power loss. What else of the file is not synced stays so.
+    /// False, with nothing done, where there is no such way: then a write and a sync do it. After a failure the file's state is unknown, as after a failed sync.</summary>
+    /// <param name="offset">A multiple of <see cref="SectorBytes"/>, as the span's length is.</param>
+    bool TryWriteThrough(long offset, ReadOnlySpan<byte> source) => false;
 
     void Truncate(long length);
 

@@ -41,6 +41,64 @@ public abstract class DiskContract
     }
 
     [Fact]
+    public void What_is_written_through_and_what_is_not_meet_in_one_file()
+    {
+        const int Bytes = 64 * 1024;
+        var random = new SeededRandom(5);
+        byte[] expected = random.Bytes(Bytes);
+        using IDiskFile file = Disk.Open(Path("a"), DiskOpen.CreateNew);
+        file.Write(0, expected);
+        file.Sync();
+        for (int i = 0; i < 200; i++)
+        {
+            int from = random.Next(Bytes - 1);
+            byte[] written = random.Bytes(1 + random.Next(Math.Min(9000, Bytes - from)));
+            int start = from / IDiskFile.SectorBytes * IDiskFile.SectorBytes;
+            int end = Math.Min(Bytes, (from + written.Length + IDiskFile.SectorBytes - 1) / IDiskFile.SectorBytes * IDiskFile.SectorBytes);
+            written.CopyTo(expected, from);
+            if (i % 3 == 0 || !file.TryWriteThrough(start, expected.AsSpan(start, end - start)))
+            {
+                file.Write(from, written);
+            }
+
+            byte[] back = new byte[Bytes + 1];
+            Assert.Equal(Bytes, file.Read(0, back));
+            Assert.Equal(expected, back[..Bytes]);
+            Assert.Equal(Bytes, file.Length);
+        }
+
+        using IDiskFile again = Disk.Open(Path("a"), DiskOpen.Read);
+        byte[] read = new byte[Bytes];
+        Assert.Equal(Bytes, again.Read(0, read));
+        Assert.Equal(expected, read);
+    }
+
+    [Fact]
+    public void A_file_opened_for_reading_is_not_written_through()
+    {
+        byte[] bytes = new byte[IDiskFile.SectorBytes];
+        using (IDiskFile file = Disk.Open(Path("a"), DiskOpen.CreateNew))
+        {
+            file.Write(0, bytes);
+            file.Sync();
+        }
+
+        bytes[0] = 1;
+        using IDiskFile again = Disk.Open(Path("a"), DiskOpen.Read);
+        try
+        {
+            Assert.False(again.TryWriteThrough(0, bytes));
+        }
+        catch (DiskException)
+        {
+            // Either says that nothing was written.
+        }
+
+        Assert.Equal(bytes.Length, again.Read(0, bytes));
+        Assert.Equal(0, bytes[0]);
+    }
+
+    [Fact]
     public void Truncation_cuts_and_a_later_growth_brings_zeros()
     {
         using IDiskFile file = Disk.Open(Path("a"), DiskOpen.CreateNew);

@@ -42,6 +42,8 @@ public sealed class HookedDisk(IDisk inner, Action before) : IDisk
 
         public void Write(long offset, ReadOnlySpan<byte> source) => Hooked().Write(offset, source);
 
+        public bool TryWriteThrough(long offset, ReadOnlySpan<byte> source) => Hooked().TryWriteThrough(offset, source);
+
         public void Truncate(long length) => Hooked().Truncate(length);
 
         public void Sync() => Hooked().Sync();

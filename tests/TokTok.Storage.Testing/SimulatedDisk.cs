@@ -51,7 +51,7 @@ public sealed class SimulatedCrashException : Exception
 /// </remarks>
 public sealed class SimulatedDisk : IDisk
 {
-    public const int SectorBytes = 512;
+    public const int SectorBytes = IDiskFile.SectorBytes;
 
     private readonly Lock _gate = new();
     private readonly List<NameChange> _changes = [];
@@ -740,6 +740,35 @@ public sealed class SimulatedDisk : IDisk
                 disk.WrittenBytes += source.Length;
                 disk._badRanges.RemoveAll(range => range.File == file && range.Touches(offset, end - offset));
                 disk.ThrowIfLocked(dies);
+            }
+        }
+
+        public bool TryWriteThrough(long offset, ReadOnlySpan<byte> source)
+        {
+            lock (disk._gate)
+            {
+                CheckWritableLocked("write");
+                if (offset % SectorBytes != 0 || source.Length % SectorBytes != 0 || offset + source.Length > file.SyncedLength)
+                {
+                    throw new ArgumentException($"{path}: {source.Length} bytes at {offset}, whole sectors of the {file.SyncedLength} synced bytes expected");
+                }
+
+                try
+                {
+                    Write(offset, source);
+                }
+                catch (DiskException)
+                {
+                    _failed = true;
+                    throw;
+                }
+
+                for (long sector = offset / SectorBytes; sector * SectorBytes < offset + source.Length; sector++)
+                {
+                    file.Dirty.Remove(sector);
+                }
+
+                return true;
             }
         }
 

@@ -3,7 +3,7 @@ using Microsoft.Win32.SafeHandles;
 
 namespace TokTok.Storage.Blocks.Disks;
 
-/// <summary>The calls of the C library that <see cref="PosixDisk"/> needs, as a 64-bit Linux has them (x64 and Arm64 agree on every number and layout here).</summary>
+/// <summary>The calls of the C library that <see cref="PosixDisk"/> needs, as a 64-bit Linux has them (x64 and Arm64 agree on every number and layout here but one).</summary>
 internal static partial class Libc
 {
     internal const int OpenReadOnly = 0;
@@ -11,6 +11,7 @@ internal static partial class Libc
     internal const int OpenCreate = 0x40;
     internal const int OpenExclusive = 0x80;
     internal const int OpenCloseOnExec = 0x80000;
+    internal const int OpenSyncData = 0x1000;
 
     internal const int LockExclusiveNow = 2 | 4;
     internal const int Unlock = 8;
@@ -41,9 +42,19 @@ internal static partial class Libc
     internal const int Exists = 17;
     internal const int NotAFolder = 20;
     internal const int IsAFolder = 21;
+    internal const int NotValid = 22;
     internal const int NoSpace = 28;
     internal const int ReadOnlyFileSystem = 30;
+    internal const int NotSupported = 95;
     internal const int QuotaExceeded = 122;
+
+    /// <summary>O_DIRECT, the one number here in which the processors differ; 0 on one that we do not know.</summary>
+    internal static int OpenDirect => RuntimeInformation.ProcessArchitecture switch
+    {
+        Architecture.X64 => 0x4000,
+        Architecture.Arm64 => 0x10000,
+        _ => 0,
+    };
 
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int Open(string path, int flags, uint mode);

@@ -19,6 +19,7 @@ public sealed class PosixDisk : IDisk
 {
     private const uint FileMode = 0x180;    // 0600
     private const uint FolderMode = 0x1C0;  // 0700
+    private const nuint DirectAlignment = 4096;
 
     private static readonly UTF8Encoding s_strictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
@@ -42,7 +43,7 @@ public sealed class PosixDisk : IDisk
             throw Failure("open", path, Libc.IsAFolder);
         }
 
-        return new PosixFile(handle, path);
+        return new PosixFile(handle, path, isWritable: mode != DiskOpen.Read);
     }
 
     public bool FileExists(string path) => TryStat(path, out int type, out _) && type == Libc.ModeFile;
@@ -313,8 +314,11 @@ public sealed class PosixDisk : IDisk
         }
     }
 
-    private sealed class PosixFile(SafeFileHandle handle, string path) : IDiskFile
+    private sealed class PosixFile(SafeFileHandle handle, string path, bool isWritable) : IDiskFile
     {
+        private readonly Lock _gate = new(); // around the opening of what follows
+        private SafeFileHandle? _through;
+        private volatile bool _hasNoThrough = !isWritable;
         private volatile bool _failed;
 
         public long Length
@@ -376,6 +380,47 @@ public sealed class PosixDisk : IDisk
             }
         }
 
+        public unsafe bool TryWriteThrough(long offset, ReadOnlySpan<byte> source)
+        {
+            ThrowIfFailed("write");
+            if (Through() is not { } through)
+            {
+                return false;
+            }
+
+            byte* sectors = (byte*)NativeMemory.AlignedAlloc((nuint)source.Length, DirectAlignment);
+            try
+            {
+                source.CopyTo(new Span<byte>(sectors, source.Length));
+                int done = 0;
+                while (done < source.Length)
+                {
+                    nint count = Libc.Write(through, sectors + done, (nuint)(source.Length - done), offset + done);
+                    if (count >= 0)
+                    {
+                        done += (int)count;
+                    }
+                    else if (Marshal.GetLastPInvokeError() is int error && error != Libc.Interrupted)
+                    {
+                        if (done == 0 && error is Libc.NotValid or Libc.NotSupported)
+                        {
+                            _hasNoThrough = true; // larger sectors, say
+                            return false;
+                        }
+
+                        _failed = true;
+                        throw Failure("write", path, error);
+                    }
+                }
+            }
+            finally
+            {
+                NativeMemory.AlignedFree(sectors);
+            }
+
+            return true;
+        }
+
         public void Truncate(long length)
         {
             ThrowIfFailed("truncate");
@@ -406,7 +451,33 @@ public sealed class PosixDisk : IDisk
             }
         }
 
-        public void Dispose() => handle.Dispose();
+        public void Dispose()
+        {
+            _through?.Dispose();
+            handle.Dispose();
+        }
+
+        /// <summary>The same file opened again, by no name of its own: that may be another file's by now.</summary>
+        private SafeFileHandle? Through()
+        {
+            if (_through is not null || _hasNoThrough)
+            {
+                return _hasNoThrough ? null : _through;
+            }
+
+            lock (_gate)
+            {
+                int direct = Libc.OpenDirect;
+                if (_through is null && direct != 0)
+                {
+                    int descriptor = Libc.Open($"/proc/self/fd/{handle.DangerousGetHandle()}", Libc.OpenCloseOnExec | Libc.OpenReadWrite | Libc.OpenSyncData | direct, 0);
+                    _through = descriptor >= 0 ? new SafeFileHandle(descriptor, ownsHandle: true) : null;
+                }
+
+                _hasNoThrough = _through is null;
+                return _through;
+            }
+        }
 
         private void ThrowIfFailed(string operation)
         {

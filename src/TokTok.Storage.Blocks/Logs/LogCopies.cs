@@ -38,7 +38,7 @@ internal sealed class LogCopies(IDisk disk, string folder, string prefix, Record
 
     /// <summary>Less is not worth keeping; of more so much is kept.</summary>
     private const int MinSpareBytes = 64 * 1024;
-    private const int MaxSpareBytes = 16 * 1024 * 1024;
+    private const int MaxSpareBytes = 64 * 1024 * 1024;
 
     private static readonly Comparer<LogCopy> s_byNumber = Comparer<LogCopy>.Create(static (one, other) =>
     {

@@ -120,11 +120,13 @@ public static class RecordLog
 /// A sync of a file that grows waits for the file's length as well, which costs as much again as the bytes. So a file that is synced often is written in place: it is filled with
 /// zeros ahead of its records, in steps that grow with it, or takes over the bytes of a file whose life has ended, which its own key does not open. What is behind the last record is cut off
 /// at the end; after a crash it is a tail like any other.
+/// In place, few records go to the disk past the kernel's cache, in sectors: the cache would write pages, each sync the last one again, and wait for its own writing.
 /// </remarks>
 public sealed class RecordLogWriter : IDisposable
 {
     private const int BufferBytes = 256 * 1024;
     private const int PageBytes = 4096;
+    private const int MaxThroughBytes = 64 * 1024;
     private const int MinAheadBytes = 64 * 1024;
     private const int MaxAheadBytes = 1024 * 1024;
 
@@ -144,6 +146,10 @@ public sealed class RecordLogWriter : IDisposable
 
     private readonly IDisk _disk;
     private bool _nameSynced;
+    private bool _isCached; // whether what was written since the last sync is in the kernel's cache
+    private bool _hasNoThrough; // whether the disk has no other way than the cache
+    private byte[]? _sectors; // what was last written past the cache: a sector's beginning is written again with what follows it
+    private long _sectorsAt;
     private bool _isAhead; // whether the file may be longer than its records
     private long _fileBytes; // that it is long, records or not
     private int _syncCount;
@@ -200,8 +206,17 @@ public sealed class RecordLogWriter : IDisposable
     public long LengthBytes => _writtenBytes + _pending.Length;
 
     /// <summary>Reads back what was synced: the bytes that copies at holders are made of.</summary>
-    public int ReadSynced(long offset, Span<byte> target) =>
-        _file.Read(offset, target[..(int)Math.Min(target.Length, Math.Max(0, SyncedBytes - offset))]);
+    public int ReadSynced(long offset, Span<byte> target)
+    {
+        target = target[..(int)Math.Min(target.Length, Math.Max(0, SyncedBytes - offset))];
+        if (_sectors is null || offset < _sectorsAt)
+        {
+            return _file.Read(offset, target);
+        }
+
+        _sectors.AsSpan((int)(offset - _sectorsAt), target.Length).CopyTo(target); // the cache has none of it
+        return target.Length;
+    }
 
     /// <summary>Bytes that the last successful sync made durable.</summary>
     public long SyncedBytes { get; private set; }
@@ -234,22 +249,26 @@ public sealed class RecordLogWriter : IDisposable
             return;
         }
 
-        WriteOut();
-        try
+        _syncCount += _syncCount < BusySyncs ? 1 : 0;
+        if (!TryWriteThrough())
         {
-            _syncCount += _syncCount < BusySyncs ? 1 : 0;
-            FillAhead();
-            _file.Sync();
-            if (!_nameSynced)
+            WriteOut();
+            try
             {
-                _disk.SyncDirectory(Paths.Parent(Path));
-                _nameSynced = true;
+                FillAhead();
+                _file.Sync();
+                _isCached = false;
+                if (!_nameSynced)
+                {
+                    _disk.SyncDirectory(Paths.Parent(Path));
+                    _nameSynced = true;
+                }
             }
-        }
-        catch (Exception failure)
-        {
-            _failure = failure;
-            throw;
+            catch (Exception failure)
+            {
+                _failure = failure;
+                throw;
+            }
         }
 
         _unsynced = false;
@@ -286,6 +305,8 @@ public sealed class RecordLogWriter : IDisposable
                 _pending.Take(padding).Clear();
             }
 
+            _isCached = true;
+            _sectors = null;
             _file.Write(_writtenBytes, _pending.Written);
         }
         catch (Exception failure)
@@ -296,6 +317,53 @@ public sealed class RecordLogWriter : IDisposable
 
         _writtenBytes = end;
         _pending.Clear();
+    }
+
+    /// <summary>Where all that is not durable are few records, and the file has room for them: they are, once this returned.</summary>
+    private bool TryWriteThrough()
+    {
+        int head = (int)(_writtenBytes % IDiskFile.SectorBytes);
+        long start = _writtenBytes - head;
+        int filled = head + _pending.Length;
+        int length = (filled + IDiskFile.SectorBytes - 1) / IDiskFile.SectorBytes * IDiskFile.SectorBytes;
+        if (_hasNoThrough || _isCached || !_nameSynced || length > MaxThroughBytes || start + length > _fileBytes)
+        {
+            return false;
+        }
+
+        try
+        {
+            if (_sectors is null)
+            {
+                _sectors = new byte[MaxThroughBytes];
+                if (_file.Read(start, _sectors.AsSpan(0, head)) != head)
+                {
+                    throw new DamagedFormatException($"{Path}: it ends before byte {_writtenBytes}, expected as many as were written");
+                }
+            }
+            else
+            {
+                _sectors.AsSpan((int)(start - _sectorsAt), head).CopyTo(_sectors);
+            }
+
+            _sectorsAt = start;
+            _pending.Written.CopyTo(_sectors.AsSpan(head));
+            _sectors.AsSpan(filled, length - filled).Clear();
+            if (!_file.TryWriteThrough(start, _sectors.AsSpan(0, length)))
+            {
+                _hasNoThrough = true;
+                return false;
+            }
+        }
+        catch (Exception failure)
+        {
+            _failure = failure;
+            throw;
+        }
+
+        _writtenBytes += _pending.Length;
+        _pending.Clear();
+        return true;
     }
 
     /// <summary>Where this sync must wait for the file's length anyway, room for those that follow is part of it.</summary>

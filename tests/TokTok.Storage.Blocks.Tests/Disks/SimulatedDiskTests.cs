@@ -36,6 +36,22 @@ public sealed class SimulatedDiskTests : DiskContract
     }
 
     [Fact]
+    public void What_was_written_through_survives_every_power_cut_and_what_was_not_need_not()
+    {
+        using IDiskFile file = Create("/r/a", 1, 2048);
+        file.Sync();
+        _disk.SyncDirectory("/r");
+        byte[] twos = new byte[1024];
+        Array.Fill(twos, (byte)2);
+        file.Write(1024, twos);
+        Assert.True(file.TryWriteThrough(512, twos));
+        Assert.All(Seeds, seed => Assert.Equal(twos, _disk.Recover(seed).ReadAll("/r/a")[512..1536]));
+        Assert.Contains(Seeds, seed => _disk.Recover(seed).ReadAll("/r/a")[1536] == 1);
+        Assert.Throws<ArgumentException>(() => file.TryWriteThrough(1536, twos)); // beyond the end
+        Assert.Throws<ArgumentException>(() => file.TryWriteThrough(1, twos));
+    }
+
+    [Fact]
     public void Unsynced_sectors_are_lost_each_on_its_own()
     {
         using IDiskFile file = Create("/r/a", 1, 1024);

@@ -127,6 +127,8 @@ public sealed class RecordLogWriter : IDisposable
     private const int BufferBytes = 256 * 1024;
     private const int PageBytes = 4096;
     private const int MaxThroughBytes = 64 * 1024;
+    private const int KeptBytes = 256 * 1024;
+    private const long NoSectors = long.MaxValue;
     private const int MinAheadBytes = 64 * 1024;
     private const int MaxAheadBytes = 1024 * 1024;
 
@@ -148,8 +150,8 @@ public sealed class RecordLogWriter : IDisposable
     private bool _nameSynced;
     private bool _isCached; // whether what was written since the last sync is in the kernel's cache
     private bool _hasNoThrough; // whether the disk has no other way than the cache
-    private byte[]? _sectors; // what was last written past the cache: a sector's beginning is written again with what follows it
-    private long _sectorsAt;
+    private byte[]? _sectors; // what was last written past the cache, which has none of it: copies at holders are made of it, and a sector's beginning is written again with what follows
+    private long _sectorsAt = NoSectors; // where they lie
     private bool _isAhead; // whether the file may be longer than its records
     private long _fileBytes; // that it is long, records or not
     private int _syncCount;
@@ -209,12 +211,12 @@ public sealed class RecordLogWriter : IDisposable
     public int ReadSynced(long offset, Span<byte> target)
     {
         target = target[..(int)Math.Min(target.Length, Math.Max(0, SyncedBytes - offset))];
-        if (_sectors is null || offset < _sectorsAt)
+        if (offset < _sectorsAt)
         {
             return _file.Read(offset, target);
         }
 
-        _sectors.AsSpan((int)(offset - _sectorsAt), target.Length).CopyTo(target); // the cache has none of it
+        _sectors.AsSpan((int)(offset - _sectorsAt), target.Length).CopyTo(target);
         return target.Length;
     }
 
@@ -306,7 +308,7 @@ public sealed class RecordLogWriter : IDisposable
             }
 
             _isCached = true;
-            _sectors = null;
+            _sectorsAt = NoSectors;
             _file.Write(_writtenBytes, _pending.Written);
         }
         catch (Exception failure)
@@ -333,23 +335,28 @@ public sealed class RecordLogWriter : IDisposable
 
         try
         {
-            if (_sectors is null)
+            _sectors ??= new byte[2 * KeptBytes];
+            if (_sectorsAt == NoSectors)
             {
-                _sectors = new byte[MaxThroughBytes];
                 if (_file.Read(start, _sectors.AsSpan(0, head)) != head)
                 {
                     throw new DamagedFormatException($"{Path}: it ends before byte {_writtenBytes}, expected as many as were written");
                 }
-            }
-            else
-            {
-                _sectors.AsSpan((int)(start - _sectorsAt), head).CopyTo(_sectors);
+
+                _sectorsAt = start;
             }
 
-            _sectorsAt = start;
-            _pending.Written.CopyTo(_sectors.AsSpan(head));
-            _sectors.AsSpan(filled, length - filled).Clear();
-            if (!_file.TryWriteThrough(start, _sectors.AsSpan(0, length)))
+            if (start + length - _sectorsAt > _sectors.Length)
+            {
+                long kept = start - Math.Min(start - _sectorsAt, KeptBytes);
+                _sectors.AsSpan((int)(kept - _sectorsAt), (int)(start - kept) + head).CopyTo(_sectors);
+                _sectorsAt = kept;
+            }
+
+            Span<byte> sectors = _sectors.AsSpan((int)(start - _sectorsAt), length);
+            _pending.Written.CopyTo(sectors[head..]);
+            sectors[filled..].Clear();
+            if (!_file.TryWriteThrough(start, sectors))
             {
                 _hasNoThrough = true;
                 return false;

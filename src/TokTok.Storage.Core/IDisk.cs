@@ -3,7 +3,7 @@ namespace TokTok.Storage.Core;
 /// <summary>The door to a disk: everything the store keeps goes through it, so that tests can cut power at any instant.</summary>
 /// <remarks>
 /// Paths are absolute or relative to the disk's root, with '/' between parts. Calls block. Every failure is a <see cref="DiskException"/>.
-/// Durable: file bytes once <see cref="IDiskFile.Sync"/> returned; a created, renamed or deleted name once <see cref="SyncDirectory"/> of its folder returned.
+/// Durable: file bytes once <see cref="IDiskFile.Sync"/> returned, or <see cref="IDiskFile.TryWriteThrough"/> true; a created, renamed or deleted name once <see cref="SyncDirectory"/> of its folder returned.
 /// </remarks>
 public interface IDisk
 {

@@ -75,6 +75,9 @@ public sealed class SimulatedDisk : IDisk
 
     public bool IsReadOnly { get; set; }
 
+    /// <summary>False: <see cref="IDiskFile.TryWriteThrough"/> is not to be had, as on file systems that know no way past the cache.</summary>
+    public bool WritesThrough { get; set; } = true;
+
     public bool HasCrashed { get; private set; }
 
     /// <summary>Sees every counted operation before it happens; a failure it returns is thrown instead. Called under the disk's gate.</summary>
@@ -748,6 +751,11 @@ public sealed class SimulatedDisk : IDisk
             lock (disk._gate)
             {
                 CheckWritableLocked("write");
+                if (!disk.WritesThrough)
+                {
+                    return false;
+                }
+
                 if (offset % SectorBytes != 0 || source.Length % SectorBytes != 0 || offset + source.Length > file.SyncedLength)
                 {
                     throw new ArgumentException($"{path}: {source.Length} bytes at {offset}, whole sectors of the {file.SyncedLength} synced bytes expected");

@@ -12,7 +12,7 @@ namespace TokTok.Storage.Blocks.Disks;
 /// Files are made with mode 0600 and folders with 0700. Paths are UTF-8; a name in a folder that is not valid UTF-8 is listed with
 /// replacement characters and belongs to someone else. Calls that a signal interrupted are made again.
 /// Durable: as <see cref="IDisk"/> says. fdatasync is enough for files: it writes the data and whatever metadata is needed to read it back,
-/// the length among it, and leaves out only the times.
+/// the length among it, and leaves out only the times. What is written through goes by O_DIRECT and O_DSYNC, where the file system takes both and sectors of 512 bytes.
 /// Safe from many threads.
 /// </remarks>
 public sealed class PosixDisk : IDisk

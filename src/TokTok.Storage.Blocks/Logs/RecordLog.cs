@@ -148,8 +148,6 @@ public sealed class RecordLogWriter : IDisposable
 
     private readonly IDisk _disk;
     private bool _nameSynced;
-    private bool _isCached; // whether what was written since the last sync is in the kernel's cache
-    private bool _hasNoThrough; // whether the disk has no other way than the cache
     private byte[]? _sectors; // what was last written past the cache, which has none of it: copies at holders are made of it, and a sector's beginning is written again with what follows
     private long _sectorsAt = NoSectors; // where they lie
     private bool _isAhead; // whether the file may be longer than its records
@@ -259,7 +257,6 @@ public sealed class RecordLogWriter : IDisposable
             {
                 FillAhead();
                 _file.Sync();
-                _isCached = false;
                 if (!_nameSynced)
                 {
                     _disk.SyncDirectory(Paths.Parent(Path));
@@ -307,7 +304,6 @@ public sealed class RecordLogWriter : IDisposable
                 _pending.Take(padding).Clear();
             }
 
-            _isCached = true;
             _sectorsAt = NoSectors;
             _file.Write(_writtenBytes, _pending.Written);
         }
@@ -328,7 +324,8 @@ public sealed class RecordLogWriter : IDisposable
         long start = _writtenBytes - head;
         int filled = head + _pending.Length;
         int length = (filled + IDiskFile.SectorBytes - 1) / IDiskFile.SectorBytes * IDiskFile.SectorBytes;
-        if (_hasNoThrough || _isCached || !_nameSynced || length > MaxThroughBytes || start + length > _fileBytes)
+        bool isCached = _writtenBytes > SyncedBytes; // then it takes a sync
+        if (isCached || !_nameSynced || length > MaxThroughBytes || start + length > _fileBytes)
         {
             return false;
         }
@@ -358,7 +355,6 @@ public sealed class RecordLogWriter : IDisposable
             sectors[filled..].Clear();
             if (!_file.TryWriteThrough(start, sectors))
             {
-                _hasNoThrough = true;
                 return false;
             }
         }

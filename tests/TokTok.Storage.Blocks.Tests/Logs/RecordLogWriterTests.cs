@@ -25,12 +25,13 @@ public sealed class RecordLogWriterTests : IDisposable
     public void Dispose() => _realm.Dispose();
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void What_a_sync_acknowledged_survives_a_power_cut_at_every_operation(bool isTakenOver)
+    [InlineData(false, true)]
+    [InlineData(true, true)]
+    [InlineData(true, false)]
+    public void What_a_sync_acknowledged_survives_a_power_cut_at_every_operation(bool isTakenOver, bool writesThrough)
     {
         List<byte[]> bodies = Bodies();
-        var whole = new SimulatedDisk();
+        var whole = new SimulatedDisk { WritesThrough = writesThrough };
         if (isTakenOver)
         {
             Plant(whole);
@@ -41,7 +42,7 @@ public sealed class RecordLogWriterTests : IDisposable
         Assert.InRange(operations, 90, 1000);
         for (int cut = 1; cut <= operations; cut++)
         {
-            var disk = new SimulatedDisk();
+            var disk = new SimulatedDisk { WritesThrough = writesThrough };
             if (isTakenOver)
             {
                 Plant(disk);

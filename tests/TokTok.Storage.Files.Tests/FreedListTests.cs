@@ -188,11 +188,6 @@ public sealed class FreedListTests : IDisposable
 
     private static string Text(FreedFolder folder) => Encoding.UTF8.GetString(folder.Path.Span);
 
-    private sealed class LaterClock : TimeProvider
-    {
-        public override DateTimeOffset GetUtcNow() => base.GetUtcNow().AddHours(1);
-    }
-
     private sealed class Collector : IBlockMarker
     {
         internal HashSet<Score> Data { get; } = [];

@@ -221,12 +221,6 @@ public sealed class ImportRedundancyTests : IDisposable
         return await new Importer(_store, _volume, _random, new LaterClock()).RunAsync(options, new SnapshotTexts(), new Notes(_notes), CancellationToken.None);
     }
 
-    /// <summary>An hour ahead of the files' times, so that the stat cache trusts them all.</summary>
-    private sealed class LaterClock : TimeProvider
-    {
-        public override DateTimeOffset GetUtcNow() => base.GetUtcNow().AddHours(1);
-    }
-
     private sealed class Notes(List<string> lines) : IImportObserver
     {
         public void Started(ImportProgress progress)

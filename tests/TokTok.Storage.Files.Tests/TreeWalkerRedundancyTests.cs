@@ -130,9 +130,4 @@ public sealed class TreeWalkerRedundancyTests : IDisposable
             return wanted;
         }
     }
-
-    private sealed class LaterClock : TimeProvider
-    {
-        public override DateTimeOffset GetUtcNow() => base.GetUtcNow().AddHours(1);
-    }
 }

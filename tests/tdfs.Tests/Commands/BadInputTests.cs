@@ -673,7 +673,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
 
         private async Task<string> MakeAsync(string store)
         {
-            using var stage = new Stage(this, isEmpty: true);
+            using var stage = new Stage(this, isEmpty: true) { Clock = new LaterClock() };
             (int code, string data, string talk) = await stage.CommandAsync(["init", "--store", store, "--json", "-q"], "");
             Assert.True(code == 0, talk);
             (code, _, talk) = await stage.CommandAsync(["import", Source, "--store", store, "--volume", "v", "-q"], "");
@@ -698,6 +698,8 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         }
 
         internal World World { get; }
+
+        internal TimeProvider Clock { get; init; } = TimeProvider.System;
 
         internal string Folder { get; }
 
@@ -774,7 +776,7 @@ public sealed partial class BadInputTests(BadInputTests.World world) : IClassFix
         {
             Output = new CommandOutput { Data = data, DataBytes = bytes, Talk = talk, Clock = TimeProvider.System, Zone = TimeZoneInfo.Utc, TerminalWidth = null },
             Environment = Variable,
-            Host = new StoreHost(PosixDisk.Instance, SystemRandom.Instance, TimeProvider.System, Variable, line => talk.WriteLine("tdfs: " + TerminalText.Clean(line))),
+            Host = new StoreHost(PosixDisk.Instance, SystemRandom.Instance, Clock, Variable, line => talk.WriteLine("tdfs: " + TerminalText.Clean(line))),
             Terminal = Folder + "/no-terminal",
         };
 
